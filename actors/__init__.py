@@ -1,0 +1,1 @@
+"""Mailboxes, clocks, the shared page and the supervisor. Nothing here knows Redis."""

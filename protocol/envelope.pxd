@@ -1,0 +1,76 @@
+"""The batches between a worker and a shard: packed little headers, then raw RESP.
+
+Request message:  RequestHeader, then for each run: RunHeader, CommandHeader x commands, raw bytes.
+Reply message:    ReplyHeader, then for each part: PartHeader, raw bytes.
+Control messages: ControlHeader, then msgpack.
+
+All fields are in the byte order of the machine: both ends are processes of one server. Headers
+are not aligned inside a message; read and write them through memcpy (`load`/`store` below).
+A run is a stretch of commands of one client for one shard. The shard answers it in one or more
+parts, in order: PARKED parts say that more will follow, DONE ends the run, BOUNCED ends it with
+`commands` executed and the rest for the worker to send again.
+"""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef enum MessageKind:
+    MESSAGE_RUNS = 1
+    MESSAGE_REPLIES = 2
+    MESSAGE_CONTROL = 3
+    MESSAGE_BULK = 4            # on the bulk link: BulkHeader, then the raw bytes of one command or reply
+
+cdef enum PartStatus:
+    PART_DONE = 0               # the run is complete
+    PART_PARKED = 1             # so far; the rest of this run will come in later parts
+    PART_BOUNCED = 2            # stops here; commands beyond `commands` were not executed
+
+cdef enum RunFlag:
+    RUN_BULK = 1                # its one command's raw bytes are the message `bulk` on the bulk link
+    RUN_NO_TOUCH = 2            # CLIENT NO-TOUCH: leave LRU/LFU alone
+    RUN_INTERNAL = 4            # sent by the worker itself: INTERNAL commands are allowed
+    RUN_REPLY_OFF = 8           # CLIENT REPLY OFF or SKIP
+
+cdef enum PartFlag:
+    PART_BULK = 1               # `bulk` on the bulk link follows behind the part's inline bytes
+
+cdef packed struct RequestHeader:
+    uint8_t kind
+    uint8_t reserved[3]
+    uint32_t epoch              # incarnation of the shard this is meant for
+    uint32_t runs
+
+cdef packed struct RunHeader:
+    uint32_t client             # the worker's slot for the client
+    uint32_t sequence           # the run's number within the client; replies echo it
+    uint32_t bytes              # of raw RESP behind the command headers
+    uint32_t bulk               # RUN_BULK: number of the bulk message; else 0
+    uint32_t map_version        # of the slot map that routed it
+    uint32_t user               # id of the ACL user
+    uint64_t client_id          # CLIENT ID
+    uint16_t commands
+    uint8_t database
+    uint8_t resp                # 2 or 3
+    uint8_t flags               # RunFlag
+    uint8_t reserved[3]
+
+cdef packed struct CommandHeader:
+    uint32_t length             # of the command's raw bytes
+    uint32_t key_offset         # of the first key, from the command's start; 0: no key
+    uint32_t key_length
+    uint16_t id                 # index in the command table
+    uint16_t slot               # of the first key
+
+cdef packed struct ReplyHeader:
+    uint8_t kind
+    uint8_t reserved[3]
+    uint32_t epoch              # incarnation of the shard that answers
+    uint32_t parts
+
+cdef packed struct PartHeader:
+    uint32_t client
+    uint32_t sequence
+    uint32_t bytes              # behind this header
+    uint32_t bulk               # PART_BULK: number of the bulk message
+    uint16_t commands           # executed in this part
+    uint8_t status              # PartStatus
+    uint8_t flags               # PartFlag

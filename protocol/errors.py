@@ -1,0 +1,21 @@
+"""Every error text a client can see, compared with redis-server's by the differential tests."""
+
+
+class CommandError(Exception):
+    """A client's mistake; `args[0]` is the reply without the leading dash, as bytes.
+
+    A handler raises it before it has changed anything.
+    """
+
+    def __init__(self, message: bytes) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+SYNTAX = b"ERR syntax error"
+WRONG_TYPE = b"WRONGTYPE Operation against a key holding the wrong kind of value"
+NOT_INTEGER = b"ERR value is not an integer or out of range"
+NOT_FLOAT = b"ERR value is not a valid float"
+NO_SUCH_KEY = b"ERR no such key"
+SAME_OBJECT = b"ERR source and destination objects are the same"
+INDEX_OUT_OF_RANGE = b"ERR index out of range"

@@ -1,0 +1,42 @@
+"""The command table compiled to C arrays, for the scanner: name to id, arity, keys, place."""
+
+from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t
+
+from protocol.resp cimport Span
+
+cdef enum KeyMode:
+    KEYS_NONE = 0
+    KEYS_RANGE = 1      # first, last, step: one range spec
+    KEYS_DECLARED = 2   # several specs, count_at or keyword: keys_extract() decides
+
+cdef enum:
+    UNKNOWN_COMMAND = -1
+    UNKNOWN_SUBCOMMAND = -2
+
+cdef struct CommandSpec:
+    uint16_t id
+    int16_t arity
+    uint32_t flags          # protocol.commands.F
+    uint8_t place           # protocol.commands.Place
+    uint8_t key_mode
+    int16_t key_first
+    int16_t key_last        # negative counts from the end, as in COMMAND INFO
+    int16_t key_step
+    uint8_t route_at
+    uint8_t multi_shard     # its request policy is MULTI_SHARD
+    uint8_t is_container    # has subcommands: argument 1 selects one
+
+cdef class NativeTable:
+    cdef CommandSpec *specs         # owned; indexed by id
+    cdef uint32_t count
+    cdef uint16_t *index            # owned; open addressing by the folded name, value id + 1, 0 empty
+    cdef uint32_t index_mask
+    cdef char *names                # owned; folded names, 32 bytes each, NUL padded, "container|sub"
+    cdef readonly object table      # protocol.commands.CommandTable
+
+    # Id of the command whose name is spans[0] (and spans[1] for containers); case-insensitive. O(1).
+    cdef int32_t lookup(self, const char *command, const Span *spans, uint32_t argc) noexcept nogil
+    # Indexes (into spans) of the keys of a command; returns how many, -1 when the arguments are
+    # invalid for its specs. At most `size` are written. Works for every KeyMode.
+    cdef int32_t key_indexes(self, int32_t id, const char *command, const Span *spans, uint32_t argc,
+                             uint32_t *indexes, uint32_t size) noexcept nogil

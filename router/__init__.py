@@ -1,0 +1,1 @@
+"""The router process and its I/O workers: supervision, configuration, routing and merging."""

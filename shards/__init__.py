@@ -1,0 +1,1 @@
+"""The data plane: one strictly single-threaded actor per shard that owns its keyspace."""
