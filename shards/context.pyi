@@ -1,0 +1,58 @@
+from random import Random
+
+from shards.keyspace import Keyspace
+
+class Settings:
+    """The live configuration values that a shard acts on."""
+
+    maxmemory_policy: bytes
+    active_expire_effort: int
+    hz: int
+    lfu_log_factor: int
+    lfu_decay_time: int
+    proto_max_bulk_len: int
+    active_expire: bool  # DEBUG SET-ACTIVE-EXPIRE
+
+class Context:
+    """All that a Python handler sees of its shard: `(ctx, args, reply)`.
+
+    `database` arguments are logical numbers and default to the caller's database.
+    """
+
+    now_ms: int  # one reading per command
+    random: Random
+    database: int  # the caller's SELECTed database
+    databases: int  # how many there are
+    settings: Settings
+    keyspace: Keyspace
+
+    def type(self, key: bytes, database: int | None = None) -> bytes | None: ...
+    def exists(self, key: bytes, touch: bool = False, database: int | None = None) -> bool: ...
+    def read_string(self, key: bytes) -> bytes | None: ...
+    def write_string(self, key: bytes) -> bytes | None: ...
+    def set_string(
+        self, key: bytes, value: bytes, expire_ms: int = -1, raw: bool = False
+    ) -> None: ...
+    def append(self, key: bytes, value: bytes) -> int: ...
+    def set_range(self, key: bytes, offset: int, value: bytes) -> int: ...
+    def string_length(self, key: bytes) -> int: ...
+    def delete(self, key: bytes, database: int | None = None) -> bool: ...
+    def expire_ms(self, key: bytes) -> int | None: ...
+    def set_expire(self, key: bytes, expire_ms: int) -> None: ...
+    def rename(self, source: bytes, target: bytes) -> None: ...
+    def copy(self, source: bytes, target: bytes, target_database: int) -> None: ...
+    def move(self, key: bytes, target_database: int) -> None: ...
+    def changed(
+        self, key: bytes, event: bytes, count: int = 1, database: int | None = None
+    ) -> None:
+        """The one place a write is recorded: dirty, WATCH, notification, propagation, blocked.
+
+        `event` is the keyspace event's name (b"set", b"incrby", b"del", ...). A count of 0 does
+        nothing.
+        """
+
+    def propagate(self, args: list[bytes]) -> None:
+        """Log this command instead of the one that was called (chance- or time-dependent ones)."""
+
+    def sleep(self, seconds: float) -> None:
+        """Block the whole shard (DEBUG SLEEP)."""
