@@ -1,0 +1,29 @@
+from protocol.commands import CommandTable
+
+class Session:
+    """One client connection, as the handlers of SESSION commands see it: `(session, args, reply)`.
+
+    Such a handler runs in the process that holds the connection, in the client's order: what it
+    changes here holds for the commands behind it in the same pipeline.
+    """
+
+    id: int  # CLIENT ID, unique in the server
+    name: bytes  # CLIENT SETNAME; b"" without one
+    library_name: bytes
+    library_version: bytes
+    resp: int  # 2 or 3; a handler that changes it also sets reply.resp
+    database: int
+    user: bytes
+    address: str  # "127.0.0.1:6379", or the path of the unix socket and ":0"
+    local_address: str
+    table: CommandTable
+    created_ms: int
+
+    @property
+    def now_us(self) -> int: ...  # Unix epoch
+    @property
+    def databases(self) -> int: ...
+    @property
+    def settings(self) -> dict[str, object]: ...  # live configuration, by directive name
+    def close_after_reply(self) -> None: ...
+    def reset(self) -> None: ...  # RESET: back to the state after connecting
