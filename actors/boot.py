@@ -1,0 +1,58 @@
+"""What the supervisor hands to a worker or shard process when it starts it, and how they talk.
+
+Control messages are msgpack maps in frames over one socket pair per process (`ControlLink`); each
+request has an answer. What the router sends:
+
+    {"op": "topology", "version": int, "shards": [[index, epoch, up], ...],
+     "workers": [[index, epoch], ...], "slots": [[first, last, shard], ...]}
+                                    to all, whenever a process starts, is ready, or dies
+    {"op": "config", "changes": {directive: value}}
+    {"op": "stats"}                 -> a map of figures (INFO, SLOWLOG, ...)
+    {"op": "shutdown"}              finish what was admitted, answer, exit 0
+
+What workers and shards send:
+
+    {"op": "ready"}                                 it serves
+    {"op": "admin", "caller": {...}, "args": [..]}  -> {"reply": RESP bytes} (worker: ADMIN commands)
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def link_path(directory: str, shard: int, shard_epoch: int, worker: int, worker_epoch: int) -> str:
+    """The ipc endpoint between one incarnation of a shard and one of a worker; the shard binds.
+
+    Both epochs are in the name: ZeroMQ would otherwise deliver what was queued for a dead process
+    to its successor. The bulk link is the same path with ".bulk" behind it.
+    """
+    return f"ipc://{directory}/s{shard}.{shard_epoch}-w{worker}.{worker_epoch}"
+
+
+@dataclass(slots=True)
+class Topology:
+    """Which processes exist, in which incarnation, and who owns which slots."""
+
+    version: int
+    shards: list[tuple[int, int, bool]]  # (index, epoch, up)
+    workers: list[tuple[int, int]]  # (index, epoch)
+    slots: list[tuple[int, int, int]]  # (first, last, shard), both ends included
+
+
+@dataclass(slots=True)
+class Boot:
+    """One process's start parameters; inherited through fork, so nothing is pickled."""
+
+    index: int
+    epoch: int
+    directory: str  # private, mode 0700; ipc endpoints live here
+    control: socket.socket  # this process's end of the control link
+    page: Any  # actors.page.SharedPage
+    config: dict[str, Any]  # a snapshot: directive -> parsed value
+    hash_seed: bytes  # 16 bytes, one for the server instance
+    run_id: str  # 40 hex digits
+    topology: Topology
+    listeners: list[socket.socket] = field(default_factory=list)  # workers: already bound and listening
