@@ -1,0 +1,50 @@
+"""A worker's Dispatcher: runs into batches, one message per shard and tick; replies back to sessions."""
+
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from actors.mailbox cimport Link
+from protocol.buffer cimport Buffer
+from protocol.envelope cimport CommandHeader
+from protocol.table cimport CommandSpec
+from sessions.session cimport Dispatcher, Session
+
+cdef struct ShardState:
+    Buffer batch                # the message under construction; empty between ticks
+    uint32_t runs               # in the batch
+    uint32_t epoch              # incarnation
+    uint32_t bulk_sent          # number of the last bulk message to it
+    uint32_t bulk_received
+    bint up
+    uint64_t bytes_in_flight    # of runs not yet complete
+    uint64_t messages           # statistics
+    uint64_t commands
+
+cdef class WorkerDispatcher(Dispatcher):
+    cdef ShardState *shards             # owned, shard_count entries
+    cdef readonly int32_t shard_count
+    cdef uint16_t owner[16384]          # slot -> shard
+    cdef readonly uint32_t map_version
+    cdef list links                     # Link or None, by shard
+    cdef list bulk_links
+    cdef CommandHeader *headers         # of the open run
+    cdef uint32_t run_count             # commands in the open run
+    cdef int32_t run_shard              # -1: no run is open
+    cdef const char *run_start          # in the session's input
+    cdef const char *run_end
+    cdef bint run_writes
+    cdef list full                      # sessions that wait for a shard with too much in flight
+    cdef dict blocks                    # (shard, bulk number) -> address of the Block that waits for it
+    cdef dict early_bulks               # (shard, bulk number) -> bulk that came before its part
+    cdef int32_t scan_id
+    cdef readonly uint64_t unreachable  # commands refused because their shard was not up
+    cdef int _submit_bulk(self, Session session, int32_t shard, const CommandSpec *spec, const char *raw,
+                          size_t length, const CommandHeader *header) except -1
+    cdef int _append_run(self, Session session, int32_t shard, uint32_t count, const CommandHeader *headers,
+                         const char *raw, size_t bytes, uint8_t flags, uint32_t bulk) except -1
+    cdef int32_t _place(self, Session session, const CommandSpec *spec, const char *raw,
+                        uint32_t *key_offset, uint32_t *key_length, uint16_t *slot) noexcept
+    cdef int flush(self) except -1
+    cdef int receive(self) except -1
+    cdef int _demux(self, int32_t shard, const char *data, size_t n) except -1
+    cdef int _receive_bulk(self, int32_t shard, Link link) except -1
+    cdef int _append_block(self, Session session, int32_t shard, uint32_t sequence, uint32_t bulk) except -1

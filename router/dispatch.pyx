@@ -1,0 +1,497 @@
+"""Runs into batches, replies back to sessions; see dispatch.pxd and protocol/envelope.pxd.
+
+What a worker must get right, and where: the order of one client's replies (the session's ring);
+the order of one client's commands on one shard (one FIFO link, one batch); bounded bytes in flight per
+client (session.pyx) and per shard (here); nothing from a dead incarnation of a shard (the epoch).
+"""
+
+from protocol.commands import F, Request
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
+
+from actors.mailbox cimport Link, Message, message_move_zmq, message_release, zmq_message_close
+from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
+from protocol.envelope cimport (
+    MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, RUN_BULK, RUN_INTERNAL, CommandHeader,
+    PartHeader, ReplyHeader, RequestHeader, RunHeader,
+)
+from protocol.native cimport likely, out_of_memory, unlikely
+from protocol.slots cimport SLOTS, key_slot
+from protocol.table cimport KEYS_DECLARED, KEYS_RANGE, CommandSpec, NativeTable
+from sessions.output cimport Block, Output, block_free, block_new, output_append_block
+from sessions.session cimport (
+    HOLD, STATE_CLOSED, STATE_SHARD_FULL, TAKEN, Dispatcher, Pending, Session,
+)
+
+cdef enum:
+    RUN_COMMANDS_MAX = 1024
+    BULK_BYTES_MIN = 65536              # larger commands travel on the bulk link
+    SHARD_BYTES_IN_FLIGHT_MAX = 64 << 20
+    KEY_INDEXES_MAX = 1024              # more keys than this are looked at by the host, in Python
+    BATCH_KEEP_BYTES = 1 << 20          # a larger empty batch buffer is given back
+
+cdef int32_t ANY_SHARD = 0
+cdef int32_t SEVERAL_SHARDS = -1
+cdef uint32_t FLAG_WRITE = F.WRITE
+
+LOADING = b"LOADING Redis is loading the dataset in memory"
+
+
+cdef void release_memory(void *data, void *hint) noexcept nogil:
+    free(hint)
+
+
+cdef void release_zmq_block(void *block) noexcept nogil:
+    zmq_message_close((<Block *>block).context)
+
+
+cdef void release_malloc_block(void *block) noexcept nogil:
+    free((<Block *>block).data)
+
+
+cdef class WorkerDispatcher(Dispatcher):
+    """The Dispatcher of an I/O worker. `shard_count` is fixed for the life of the process."""
+
+    def __cinit__(self, NativeTable table, int shard_count):
+        self.shard_count = shard_count
+        self.shards = <ShardState *>calloc(shard_count, sizeof(ShardState))
+        self.headers = <CommandHeader *>calloc(RUN_COMMANDS_MAX, sizeof(CommandHeader))
+        if self.shards == NULL or self.headers == NULL:
+            raise MemoryError
+        self.links = [None] * shard_count
+        self.bulk_links = [None] * shard_count
+        self.run_shard = -1
+        self.full = []
+        self.blocks = {}
+        self.early_bulks = {}
+        self.scan_id = table.table["SCAN"].id if "SCAN" in table.table else -1
+
+    def __dealloc__(self):
+        cdef int32_t i
+        if self.shards != NULL:
+            for i in range(self.shard_count):
+                buffer_free(&self.shards[i].batch)
+        free(self.shards)
+        free(self.headers)
+
+    # -- topology
+
+    def set_slots(self, uint32_t version, ranges):
+        """Install a slot map: `ranges` of (first, last, shard)."""
+        cdef int slot
+        for first, last, shard in ranges:
+            for slot in range(first, last + 1):
+                self.owner[slot] = shard
+        self.map_version = version
+
+    def shard_of(self, int slot):
+        return self.owner[slot]
+
+    def is_up(self, int shard):
+        return bool(self.shards[shard].up)
+
+    def shard_up(self, int32_t shard, uint32_t epoch, Link link, Link bulk_link):
+        """A new incarnation of the shard serves on these links."""
+        self.links[shard] = link
+        self.bulk_links[shard] = bulk_link
+        self.shards[shard].epoch = epoch
+        self.shards[shard].bulk_sent = 0
+        self.shards[shard].bulk_received = 0
+        self.shards[shard].up = True
+
+    def shard_down(self, int32_t shard):
+        """The shard has died. Its unanswered reads get LOADING; a client with an unanswered write
+        on it is disconnected, as when redis-server dies. Returns the two links, for closing.
+        """
+        cdef Session session
+        cdef ShardState *state = &self.shards[shard]
+        links = self.links[shard], self.bulk_links[shard]
+        self.links[shard] = None
+        self.bulk_links[shard] = None
+        state.up = False
+        state.batch.used = 0
+        state.runs = 0
+        for key in [key for key in self.early_bulks if key[0] == shard]:
+            block_free(<Block *><uintptr_t>self.early_bulks.pop(key))
+        for session in [session for session in self.sessions if session is not None]:
+            self._settle(session, shard)
+        for key in [key for key in self.blocks if key[0] == shard]:
+            # Their sessions were aborted by _settle, which left them to us.
+            block_free(<Block *><uintptr_t>self.blocks.pop(key))
+        state.bytes_in_flight = 0
+        self._wake_full()
+        return links
+
+    cdef int _settle(self, Session session, int32_t shard) except -1:
+        cdef uint32_t i, sequence
+        cdef Pending *pending
+        cdef bint lost = False
+        cdef Output *output
+        for i in range(session.tail - session.head):
+            pending = &session.ring[(session.head + i) & (session.ring_size - 1)]
+            if pending.shard == shard and not pending.done and pending.writes:
+                lost = True
+        if lost or self._waits_for_block(session):
+            session.abort()
+        sequence = session.head
+        while sequence != session.tail:
+            pending = &session.ring[sequence & (session.ring_size - 1)]
+            if pending.shard == shard and not pending.done:
+                if not session.state & STATE_CLOSED:
+                    output = session.output_for(sequence)
+                    for i in range(pending.commands):
+                        self.count_error(LOADING, len(LOADING))
+                        buffer_append(&output.tail, b"-", 1)
+                        buffer_append(&output.tail, <const char *>LOADING, len(LOADING))
+                        buffer_append(&output.tail, b"\r\n", 2)
+                session.complete_pending(sequence)
+            sequence += 1
+        return 0
+
+    cdef bint _waits_for_block(self, Session session):
+        cdef Block *block = session.output.first
+        while block != NULL:
+            if not block.ready:
+                return True
+            block = block.next
+        return False
+
+    # -- requests
+
+    cdef int32_t _place(self, Session session, const CommandSpec *spec, const char *raw,
+                        uint32_t *key_offset, uint32_t *key_length, uint16_t *slot) noexcept:
+        """The shard of a command, its first key and slot; SEVERAL_SHARDS when they differ."""
+        cdef uint32_t argc = self.scan.argc
+        cdef uint32_t first = 0, index
+        cdef int32_t last, shard, found
+        cdef uint32_t indexes[KEY_INDEXES_MAX]
+        cdef uint64_t cursor = 0
+        cdef int32_t i
+        key_offset[0] = 0
+        key_length[0] = 0
+        slot[0] = 0
+        if likely(spec.key_mode == KEYS_RANGE):
+            first = spec.key_first
+            if first >= argc:
+                return ANY_SHARD if session.pinned < 0 else session.pinned
+        elif spec.key_mode == KEYS_DECLARED:
+            found = self.table.key_indexes(spec.id, raw, self.scan.spans, argc, indexes, KEY_INDEXES_MAX)
+            if found <= 0:
+                return ANY_SHARD if session.pinned < 0 else session.pinned
+            if found > KEY_INDEXES_MAX:
+                return SEVERAL_SHARDS
+            first = indexes[0]
+        elif spec.id == self.scan_id:
+            if session.pinned >= 0:
+                return session.pinned
+            for index in range(self.scan.spans[1].length if self.scan.spans[1].length <= 20 else 0):
+                if not c"0" <= raw[self.scan.spans[1].offset + index] <= c"9":
+                    return ANY_SHARD
+                cursor = cursor * 10 + <uint64_t>(raw[self.scan.spans[1].offset + index] - c"0")
+            return self.owner[cursor & (SLOTS - 1)]
+        elif session.pinned >= 0:
+            return session.pinned
+        else:
+            return SEVERAL_SHARDS if spec.route_at else ANY_SHARD
+        key_offset[0] = <uint32_t>self.scan.spans[first].offset
+        key_length[0] = <uint32_t>self.scan.spans[first].length
+        slot[0] = <uint16_t>key_slot(raw + key_offset[0], key_length[0])
+        if unlikely(session.pinned >= 0):
+            return session.pinned
+        shard = self.owner[slot[0]]
+        if likely(spec.key_last == spec.key_first and spec.key_mode == KEYS_RANGE) or self.shard_count == 1:
+            return shard
+        if spec.key_mode == KEYS_DECLARED:
+            for i in range(1, found):
+                index = indexes[i]
+                if self.owner[key_slot(raw + self.scan.spans[index].offset, self.scan.spans[index].length)] != shard:
+                    return SEVERAL_SHARDS
+            return shard
+        last = spec.key_last if spec.key_last >= 0 else <int32_t>argc + spec.key_last
+        index = first + spec.key_step
+        while <int32_t>index <= last and index < argc:
+            if self.owner[key_slot(raw + self.scan.spans[index].offset, self.scan.spans[index].length)] != shard:
+                return SEVERAL_SHARDS
+            index += spec.key_step
+        return shard
+
+    cdef int submit(self, Session session, const CommandSpec *spec, const char *raw, size_t length) except -1:
+        cdef CommandHeader *header
+        cdef CommandHeader single
+        cdef uint32_t key_offset, key_length
+        cdef uint16_t slot
+        cdef int32_t shard = self._place(session, spec, raw, &key_offset, &key_length, &slot)
+        if unlikely(shard != self.run_shard or raw != self.run_end or self.run_count == RUN_COMMANDS_MAX
+                    or length > BULK_BYTES_MIN):
+            self.finish(session)
+            if unlikely(shard < 0):
+                return HOLD
+            if unlikely(not self.shards[shard].up):
+                self.unreachable += 1
+                session._refuse(spec.id, LOADING)
+                return TAKEN
+            if unlikely(length > BULK_BYTES_MIN):
+                single.length = <uint32_t>length
+                single.key_offset = key_offset
+                single.key_length = key_length
+                single.id = spec.id
+                single.slot = slot
+                self._submit_bulk(session, shard, spec, raw, length, &single)
+                return TAKEN
+            self.run_shard = shard
+            self.run_start = raw
+            self.run_writes = False
+        header = &self.headers[self.run_count]
+        self.run_count += 1
+        header.length = <uint32_t>length
+        header.key_offset = key_offset
+        header.key_length = key_length
+        header.id = spec.id
+        header.slot = slot
+        self.run_writes |= (spec.flags & FLAG_WRITE) != 0
+        self.run_end = raw + length
+        return TAKEN
+
+    cdef int finish(self, Session session) except -1:
+        """Close the open run: copy it into its shard's batch."""
+        if self.run_shard < 0:
+            return 0
+        self._append_run(
+            session, self.run_shard, self.run_count, self.headers, self.run_start,
+            self.run_end - self.run_start, session.run_flags, 0,
+        )
+        session.open_pending(
+            self.run_shard, self.run_count, <uint32_t>(self.run_end - self.run_start), self.run_writes
+        )
+        if unlikely(self.shards[self.run_shard].bytes_in_flight > SHARD_BYTES_IN_FLIGHT_MAX):
+            self._hold_back(session)
+        self.run_shard = -1
+        self.run_count = 0
+        self.run_end = NULL
+        return 0
+
+    cdef int _append_run(self, Session session, int32_t shard, uint32_t count, const CommandHeader *headers,
+                         const char *raw, size_t bytes, uint8_t flags, uint32_t bulk) except -1:
+        cdef ShardState *state = &self.shards[shard]
+        cdef RequestHeader request
+        cdef RunHeader run
+        cdef size_t size = sizeof(RunHeader) + count * sizeof(CommandHeader) + bytes
+        cdef char *place
+        if state.batch.used == 0:
+            memset(&request, 0, sizeof(request))
+            buffer_append(&state.batch, &request, sizeof(request))
+        memset(&run, 0, sizeof(run))
+        run.client = session.slot
+        run.sequence = session.tail
+        run.bytes = <uint32_t>bytes
+        run.bulk = bulk
+        run.map_version = self.map_version
+        run.client_id = session.id
+        run.commands = <uint16_t>count
+        run.database = <uint8_t>session.database
+        run.resp = <uint8_t>session.resp
+        run.flags = flags | (RUN_INTERNAL if session.pinned >= 0 else 0)
+        place = buffer_reserve(&state.batch, size)
+        memcpy(place, &run, sizeof(RunHeader))
+        memcpy(place + sizeof(RunHeader), headers, count * sizeof(CommandHeader))
+        if bytes:
+            memcpy(place + sizeof(RunHeader) + count * sizeof(CommandHeader), raw, bytes)
+        state.batch.used += size
+        state.runs += 1
+        state.commands += count
+        state.bytes_in_flight += bytes
+        return 0
+
+    cdef int _submit_bulk(self, Session session, int32_t shard, const CommandSpec *spec, const char *raw,
+                          size_t length, const CommandHeader *header) except -1:
+        """One large command: its bytes go by the bulk link, uncopied if they fill the session's buffer."""
+        cdef ShardState *state = &self.shards[shard]
+        cdef char *memory = session.detach_input(raw, length)
+        cdef char *copy
+        cdef Link link = self.bulk_links[shard]
+        if memory == NULL:
+            copy = <char *>malloc(length)
+            if copy == NULL:
+                out_of_memory(length)
+            memcpy(copy, raw, length)
+            raw = copy
+            memory = copy
+        state.bulk_sent += 1
+        link.send_owned(<char *>raw, length, release_memory, memory)
+        self._append_run(session, shard, 1, header, NULL, 0, session.run_flags | RUN_BULK, state.bulk_sent)
+        state.bytes_in_flight += length
+        session.open_pending(shard, 1, <uint32_t>length, (spec.flags & FLAG_WRITE) != 0)
+        return 0
+
+    cdef void _hold_back(self, Session session):
+        session.state |= STATE_SHARD_FULL
+        self.full.append(session)
+
+    cdef int _wake_full(self) except -1:
+        cdef Session session
+        cdef list waiting
+        if not self.full:
+            return 0
+        for i in range(self.shard_count):
+            if self.shards[i].bytes_in_flight > SHARD_BYTES_IN_FLIGHT_MAX // 2:
+                return 0
+        waiting = self.full
+        self.full = []
+        for session in waiting:
+            session.state &= ~STATE_SHARD_FULL
+            session.resume()
+        return 0
+
+    cdef int flush(self) except -1:
+        """Send each shard its batch. Afterwards `receive` is due (see actors.mailbox, rule 4)."""
+        cdef int32_t i
+        cdef ShardState *state
+        cdef RequestHeader *header
+        for i in range(self.shard_count):
+            state = &self.shards[i]
+            if state.batch.used == 0:
+                continue
+            header = <RequestHeader *>state.batch.data
+            header.kind = MESSAGE_RUNS
+            header.epoch = state.epoch
+            header.runs = state.runs
+            (<Link>self.links[i]).send(state.batch.data, state.batch.used)
+            state.messages += 1
+            state.runs = 0
+            state.batch.used = 0
+            if state.batch.size > BATCH_KEEP_BYTES:
+                buffer_free(&state.batch)
+        return 0
+
+    def post(self):
+        """`flush`, for drivers in Python."""
+        self.flush()
+
+    def collect(self):
+        """`receive`, for drivers in Python."""
+        self.receive()
+
+    # -- replies
+
+    cdef int receive(self) except -1:
+        """Take all that the shards have sent; batches that this lets go are sent, too."""
+        cdef int32_t i
+        cdef Message message
+        cdef Link link
+        cdef bint more = True
+        while more:
+            more = False
+            for i in range(self.shard_count):
+                if self.links[i] is None:
+                    continue
+                link = self.bulk_links[i]
+                self._receive_bulk(i, link)
+                link = self.links[i]
+                while link.receive(&message):
+                    try:
+                        self._demux(i, message.data, message.size)
+                    finally:
+                        message_release(&message)
+                if self.shards[i].batch.used:
+                    more = True
+            self._wake_full()
+            if more:
+                self.flush()
+        return 0
+
+    cdef int _demux(self, int32_t shard, const char *data, size_t n) except -1:
+        cdef ShardState *state = &self.shards[shard]
+        cdef const char *end = data + n
+        cdef ReplyHeader header
+        cdef PartHeader part
+        cdef Pending *pending
+        cdef Output *output
+        cdef Session session
+        memcpy(&header, data, sizeof(ReplyHeader))
+        if header.epoch != state.epoch or header.kind != MESSAGE_REPLIES:
+            return 0
+        data += sizeof(ReplyHeader)
+        while data < end:
+            memcpy(&part, data, sizeof(PartHeader))
+            data += sizeof(PartHeader)
+            if unlikely(part.client >= self.slots_size or self.slots[part.client] == NULL):
+                raise AssertionError(f"shard {shard} answers client {part.client}, who is unknown")
+            session = <Session>self.slots[part.client]
+            if unlikely(part.sequence - session.head >= session.tail - session.head):
+                raise AssertionError(f"shard {shard} answers run {part.sequence}, which is not open")
+            pending = &session.ring[part.sequence & (session.ring_size - 1)]
+            if likely(not session.state & STATE_CLOSED):
+                output = session.output_for(part.sequence)
+                buffer_append(&output.tail, data, part.bytes)
+            data += part.bytes
+            if unlikely(part.flags & PART_BULK):
+                self._append_block(session, shard, part.sequence, part.bulk)
+            pending.commands -= part.commands
+            if likely(part.status == PART_DONE):
+                state.bytes_in_flight -= pending.bytes
+                session.complete_pending(part.sequence)
+        return 0
+
+    cdef int _append_block(self, Session session, int32_t shard, uint32_t sequence, uint32_t bulk) except -1:
+        """The large reply `bulk` stands here; it may have come already, or not."""
+        cdef Block *block
+        early = self.early_bulks.pop((shard, bulk), None)
+        if early is not None:
+            block = <Block *><uintptr_t>early
+        else:
+            block = block_new()
+            self.blocks[shard, bulk] = <uintptr_t>block
+        block.slot = session.slot
+        if session.state & STATE_CLOSED:
+            if block.ready:
+                block_free(block)
+            else:
+                block.orphan = True
+        else:
+            output_append_block(session.output_for(sequence), block)
+        return 0
+
+    cdef int _receive_bulk(self, int32_t shard, Link link) except -1:
+        cdef Message message
+        cdef Block *block
+        cdef Session session
+        while link.receive(&message):
+            self.shards[shard].bulk_received += 1
+            key = shard, self.shards[shard].bulk_received
+            waiting = self.blocks.pop(key, None)
+            block = block_new() if waiting is None else <Block *><uintptr_t>waiting
+            block.size = message.size
+            if message.holder == NULL:
+                block.data = <char *>message.data
+                message_move_zmq(&message, block.context)
+                block.release = release_zmq_block
+            else:
+                block.data = <char *>malloc(message.size if message.size else 1)
+                if block.data == NULL:
+                    out_of_memory(message.size)
+                memcpy(block.data, message.data, message.size)
+                block.release = release_malloc_block
+                message_release(&message)
+            block.ready = True
+            if waiting is None:
+                self.early_bulks[key] = <uintptr_t>block
+            elif block.orphan:
+                block_free(block)
+            else:
+                session = <Session>self.slots[block.slot]
+                session.mark_dirty()
+        return 0
+
+    def statistics(self):
+        """Messages and commands sent to each shard, bytes in flight."""
+        return [
+            {
+                "messages": self.shards[i].messages,
+                "commands": self.shards[i].commands,
+                "bytes_in_flight": self.shards[i].bytes_in_flight,
+            }
+            for i in range(self.shard_count)
+        ]

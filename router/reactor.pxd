@@ -1,0 +1,26 @@
+"""The native connection driver: an epoll set of its own, nested in the event loop by one file descriptor."""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from router.dispatch cimport WorkerDispatcher
+from sessions.session cimport Session
+
+cdef class Reactor:
+    cdef readonly WorkerDispatcher dispatcher
+    cdef int epoll_fd
+    cdef dict listeners         # fd -> listening socket
+    cdef object on_accept       # (socket, peer) -> (client id, address, local address), or None to refuse
+    cdef char *buffer           # for reads; shared by all connections
+    cdef public uint64_t input_bytes
+    cdef public uint64_t output_bytes
+    cdef public uint64_t reads
+    cdef public uint64_t writes
+    cdef public int64_t spin_ns # keep polling so long after the last event (opt-in)
+    cdef int _pump(self) except -1
+    cdef int _accept(self, int fd) except -1
+    cdef int _readable(self, Session session) except -1
+    cdef int _flush_session(self, Session session) except -1
+    cdef int _flush_dirty(self) except -1
+    cdef int _end_of_input(self, Session session) except -1
+    cdef int _arm(self, Session session) except -1
+    cdef void _close(self, Session session)

@@ -1,0 +1,309 @@
+"""Plain TCP and unix connections of one worker; see reactor.pxd.
+
+One tick: read what is readable, send each shard its batch, take what the shards have answered,
+write it out. uvloop calls `tick` when the nested epoll set, or a shard's link, has something.
+"""
+
+import socket as _socket
+
+from cpython.ref cimport PyObject
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+
+from protocol.buffer cimport buffer_free, buffer_reserve
+from protocol.native cimport CLOCK_MONOTONIC, clock_ns, likely, unlikely
+from sessions.output cimport Output, output_pop_block
+from sessions.session cimport (
+    STATE_CLOSED, STATE_CLOSING, STATE_HELD, STATE_SHARD_FULL, STATE_THROTTLED, Session,
+)
+
+cdef extern from "sys/socket.h" nogil:
+    ssize_t c_send "send"(int, const void *, size_t, int)
+    ssize_t c_recv "recv"(int, void *, size_t, int)
+    int MSG_NOSIGNAL
+    int MSG_DONTWAIT
+
+cdef extern from "unistd.h" nogil:
+    int c_close "close"(int)
+
+cdef extern from "sys/epoll.h" nogil:
+    ctypedef union epoll_data_t:
+        void *ptr
+        int fd
+        uint64_t u64
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    int epoll_create1(int)
+    int epoll_ctl(int, int, int, epoll_event *)
+    int epoll_wait(int, epoll_event *, int, int)
+    int EPOLLIN
+    int EPOLLOUT
+    int EPOLLHUP
+    int EPOLLERR
+    int EPOLLEXCLUSIVE
+    int EPOLL_CTL_ADD
+    int EPOLL_CTL_MOD
+    int EPOLL_CTL_DEL
+    int EPOLL_CLOEXEC
+
+cdef enum:
+    READ_BYTES = 65536
+    EVENTS_MAX = 512
+    ACCEPTS_MAX = 64                    # per tick and listener, so that clients are served meanwhile
+    HELD_INPUT_BYTES_MAX = 1 << 20      # of a session that may not go on: beyond, its socket is disarmed
+    OUTPUT_KEEP_BYTES = 65536           # a larger empty output buffer is given back
+    LARGE_READ_BYTES_MAX = 1 << 20      # read at once of a large value
+
+
+cdef class Reactor:
+    """`on_accept(connection, peer)` is asked about each new connection."""
+
+    def __init__(self, WorkerDispatcher dispatcher, on_accept):
+        self.dispatcher = dispatcher
+        self.on_accept = on_accept
+        self.listeners = {}
+        self.buffer = <char *>malloc(READ_BYTES)
+        self.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
+        if self.epoll_fd < 0 or self.buffer == NULL:
+            raise OSError(errno, "epoll_create1")
+
+    def __dealloc__(self):
+        free(self.buffer)
+        if self.epoll_fd >= 0:
+            c_close(self.epoll_fd)
+
+    def fileno(self):
+        return self.epoll_fd
+
+    def listen(self, listener):
+        """Accept from this non-blocking listening socket, which other workers may share."""
+        cdef epoll_event event
+        event.events = EPOLLIN | EPOLLEXCLUSIVE
+        event.data.u64 = (<uint64_t>listener.fileno() << 1) | 1     # odd: no Session pointer is
+        if epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, listener.fileno(), &event) < 0:
+            raise OSError(errno, "epoll_ctl")
+        self.listeners[listener.fileno()] = listener
+
+    def stop_listening(self):
+        for fd in self.listeners:
+            epoll_ctl(self.epoll_fd, EPOLL_CTL_DEL, fd, NULL)
+        self.listeners.clear()
+
+    def tick(self):
+        """Do all that can be done now, without waiting."""
+        cdef int64_t last
+        cdef int events
+        self._pump()
+        self.dispatcher.flush()
+        self.dispatcher.receive()
+        self._flush_dirty()
+        if unlikely(self.spin_ns > 0):
+            last = clock_ns(CLOCK_MONOTONIC)
+            while clock_ns(CLOCK_MONOTONIC) - last < self.spin_ns:
+                events = self._pump()
+                self.dispatcher.flush()
+                self.dispatcher.receive()
+                if events or self.dispatcher.dirty:
+                    last = clock_ns(CLOCK_MONOTONIC)
+                self._flush_dirty()
+
+    def answers(self):
+        """A shard's link has something: the tick without reading from clients."""
+        self.dispatcher.receive()
+        self._flush_dirty()
+
+    cdef int _pump(self) except -1:
+        cdef epoll_event events[EVENTS_MAX]
+        cdef int i, n = epoll_wait(self.epoll_fd, events, EVENTS_MAX, 0)
+        cdef Session session
+        for i in range(n):
+            if unlikely(events[i].data.u64 & 1):
+                self._accept(<int>(events[i].data.u64 >> 1))
+                continue
+            session = <Session>events[i].data.ptr
+            if session.state & STATE_CLOSED:
+                continue
+            if unlikely(session.input_ended and events[i].events & (EPOLLHUP | EPOLLERR)):
+                self._close(session)
+                continue
+            if unlikely(events[i].events & EPOLLOUT):
+                session.mark_dirty()
+            if likely(events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)):
+                self._readable(session)
+        return n if n > 0 else 0
+
+    cdef int _accept(self, int fd) except -1:
+        cdef epoll_event event
+        cdef Session session
+        cdef int i
+        listener = self.listeners.get(fd)
+        if listener is None:
+            return 0
+        for i in range(ACCEPTS_MAX):
+            try:
+                connection, peer = listener.accept()
+            except OSError:
+                return 0        # nothing left, or the peer has gone, or no file descriptor is free
+            connection.setblocking(False)
+            accepted = self.on_accept(connection, peer)
+            if accepted is None:
+                connection.close()
+                continue
+            if connection.family != _socket.AF_UNIX:
+                connection.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+            client_id, address, local_address = accepted
+            session = self.dispatcher.open_session(client_id)
+            session.address = address
+            session.local_address = local_address
+            session.driver = self
+            session.fd = connection.detach()
+            session.interest = EPOLLIN
+            event.events = EPOLLIN
+            event.data.ptr = <void *>session
+            if epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, session.fd, &event) < 0:
+                self._close(session)
+        return 0
+
+    cdef int _readable(self, Session session) except -1:
+        cdef char *target = self.buffer
+        cdef size_t size = READ_BYTES
+        cdef ssize_t n
+        cdef bint direct = session.input.used and session.wanted > READ_BYTES and session.state == 0
+        if unlikely(direct):
+            # The rest of a large value goes straight behind what is there of it.
+            size = session.wanted if session.wanted < LARGE_READ_BYTES_MAX else LARGE_READ_BYTES_MAX
+            target = buffer_reserve(&session.input, size)
+        n = c_recv(session.fd, target, size, 0)
+        if unlikely(n <= 0):
+            if n == 0:
+                self._end_of_input(session)
+            elif errno != EAGAIN and errno != EINTR:
+                self._close(session)
+            return 0
+        self.reads += 1
+        self.input_bytes += n
+        if session.state & STATE_CLOSING:
+            return 0            # read and forgotten, so that our last reply is not lost to a reset
+        if unlikely(direct):
+            session.input.used += n
+            session.feed(NULL, 0)
+        else:
+            session.feed(target, n)
+        if unlikely(session.state):
+            self._arm(session)
+        return 0
+
+    cdef int _end_of_input(self, Session session) except -1:
+        """The client will send no more; it still gets the replies to what it has sent."""
+        session.input_ended = True
+        if session.finished() and not session.state & STATE_HELD:
+            self._close(session)
+        else:
+            self._flush_session(session)
+        return 0
+
+    cdef int _arm(self, Session session) except -1:
+        """Tell epoll what this session waits for."""
+        cdef epoll_event event
+        cdef uint32_t interest = 0
+        if session.state & STATE_CLOSED:
+            return 0
+        if not session.input_ended and not (
+            session.state & (STATE_HELD | STATE_THROTTLED | STATE_SHARD_FULL)
+            and session.input.used - session.input_start > HELD_INPUT_BYTES_MAX
+        ):
+            interest = EPOLLIN
+        if session.output.tail.used or (session.output.first != NULL and session.output.first.ready):
+            interest |= EPOLLOUT
+        if interest != session.interest:
+            session.interest = interest
+            event.events = interest
+            event.data.ptr = <void *>session
+            epoll_ctl(self.epoll_fd, EPOLL_CTL_MOD, session.fd, &event)
+        return 0
+
+    cdef int _flush_session(self, Session session) except -1:
+        cdef Output *output = &session.output
+        cdef ssize_t n
+        cdef char *data
+        cdef size_t size
+        while True:
+            if unlikely(output.first != NULL):
+                if not output.first.ready:
+                    break
+                data = output.first.data
+                size = output.first.size
+            else:
+                data = output.tail.data
+                size = output.tail.used
+                if size == 0:
+                    break
+            n = c_send(session.fd, data + output.sent, size - output.sent, MSG_NOSIGNAL | MSG_DONTWAIT)
+            if unlikely(n < 0):
+                if errno == EINTR:
+                    continue
+                if errno != EAGAIN:
+                    self._close(session)
+                    return 0
+                break
+            self.writes += 1
+            self.output_bytes += n
+            output.sent += n
+            if unlikely(output.sent < size):
+                break
+            if unlikely(output.first != NULL):
+                output_pop_block(output)
+                continue
+            output.sent = 0
+            output.tail.used = 0
+            if unlikely(output.tail.size > OUTPUT_KEEP_BYTES):
+                buffer_free(&output.tail)
+            break
+        if unlikely(
+            session.input_ended
+            and not session.state & (STATE_HELD | STATE_THROTTLED | STATE_SHARD_FULL)
+        ):
+            session.state |= STATE_CLOSING
+        if unlikely(session.state & STATE_CLOSING and session.finished()):
+            self._close(session)
+        elif unlikely(
+            session.state or session.interest != <uint32_t>EPOLLIN or output.tail.used or output.first != NULL
+        ):
+            self._arm(session)
+        return 0
+
+    cdef int _flush_dirty(self) except -1:
+        cdef list dirty
+        cdef Session session
+        while self.dispatcher.dirty:
+            dirty = self.dispatcher.dirty
+            self.dispatcher.dirty = []
+            for session in dirty:
+                session.is_dirty = False
+                if session.state & STATE_CLOSED:
+                    continue
+                if likely(session.fd >= 0):
+                    self._flush_session(session)
+                else:
+                    session.driver.flush_session(session)
+        # Sessions that went on (a throttle or barrier ended) have filled batches.
+        self.dispatcher.flush()
+        return 0
+
+    def flush_sessions(self):
+        """Write out what control paths have queued; batches go, too."""
+        self.dispatcher.flush()
+        self.dispatcher.receive()
+        self._flush_dirty()
+
+    cdef void _close(self, Session session):
+        if session.fd >= 0:
+            c_close(session.fd)
+            session.fd = -1
+        session.closed_by_driver()
+
+    def close_session(self, Session session):
+        """Close a connection at once (Session.abort)."""
+        self._close(session)

@@ -1,0 +1,119 @@
+"""The native half of a session: input to commands, replies in the client's order.
+
+Life of a command: `feed` -> scan -> table lookup -> arity -> (run here | submit to the Dispatcher).
+Every stretch of commands that is answered elsewhere takes a place in the session's ring; replies
+leave in ring order, whatever order they come back in.
+
+Contract for a Dispatcher
+1. `submit` is called once per command whose place is a shard, while its raw bytes are valid; it either
+   takes the command (TAKEN) or asks the session to stop in front of it (HOLD), after which somebody
+   calls `session.resume()`.
+2. `finish` is called before the raw bytes go away, and before anything else is answered.
+3. Each `session.open_pending` is matched by replies until `session.complete_pending`.
+"""
+
+from cpython.ref cimport PyObject
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from protocol.buffer cimport Buffer
+from protocol.resp cimport Limits, Progress, Scan
+from protocol.table cimport CommandSpec, NativeTable
+from sessions.output cimport Output
+
+cdef enum Submitted:
+    TAKEN = 0
+    HOLD = 1
+
+cdef enum SessionState:         # bits; any of them stops the parser
+    STATE_HELD = 1              # a barrier command runs, or waits for the ring to be empty
+    STATE_THROTTLED = 2         # too many bytes in flight
+    STATE_CLOSING = 4           # closes when all is answered and sent
+    STATE_CLOSED = 8            # the connection has gone
+    STATE_SHARD_FULL = 16       # too many bytes in flight to the shard of its last command
+
+cdef struct Pending:            # one place in a session's ring
+    Output output               # replies that came before their turn
+    uint32_t commands           # still to be answered
+    uint32_t bytes              # in flight, for backpressure
+    int32_t shard               # -1: answered in this process
+    uint8_t done
+    uint8_t writes              # a command of it has the WRITE flag
+
+cdef class Dispatcher:
+    cdef readonly NativeTable table
+    cdef Scan scan
+    cdef Limits limits
+    cdef public size_t query_buffer_max     # client-query-buffer-limit, bytes
+    cdef readonly list sessions             # by slot; None where free
+    cdef list free_slots
+    cdef PyObject **slots                   # the same, borrowed
+    cdef uint32_t slots_size
+    cdef list dirty                         # sessions with output to send or to be closed
+    cdef public object host                 # the slow paths, see Session
+    cdef uint64_t *calls                    # [commands] of commands that ran here
+    cdef uint64_t *microseconds
+    cdef uint64_t *rejected
+    cdef uint64_t *failed
+    cdef readonly dict errors               # error code -> count
+    cdef readonly uint64_t commands_processed
+    cdef int32_t ping_id
+    cdef int submit(self, Session session, const CommandSpec *spec, const char *raw, size_t length) except -1
+    cdef int finish(self, Session session) except -1
+    cdef void count_error(self, const char *message, size_t n)
+    cdef void remove(self, Session session)
+
+cdef class Session:
+    cdef readonly Dispatcher dispatcher
+    cdef readonly uint32_t slot             # index in dispatcher.sessions
+    cdef public uint64_t id
+    cdef public int database
+    cdef public int resp
+    cdef public bytes name
+    cdef public bytes library_name
+    cdef public bytes library_version
+    cdef public bytes user
+    cdef public str address
+    cdef public str local_address
+    cdef public object driver               # closes the connection; may be None
+    cdef public int64_t created_ms
+    cdef public uint8_t run_flags           # envelope.RunFlag of the commands parsed now
+    cdef public int32_t pinned              # internal sessions: the shard that gets everything; else -1
+    cdef uint32_t state
+    cdef bint is_dirty
+    cdef bint waits_for_barrier             # a barrier command is next in the input
+    # input
+    cdef Buffer input
+    cdef size_t input_start
+    cdef Progress progress
+    cdef bint input_ended                   # the client has closed its sending side
+    cdef bint input_replaced                # detach_input was called
+    cdef size_t wanted                      # bytes that the next command lacks at least; 0 unknown
+    # output
+    cdef Output output
+    cdef Pending *ring                      # owned, ring_size (a power of two) places
+    cdef uint32_t ring_size
+    cdef uint32_t head                      # sequence of the oldest unanswered place
+    cdef uint32_t tail                      # sequence of the next place
+    cdef uint64_t bytes_in_flight
+    # the native driver's own
+    cdef int fd
+    cdef uint32_t interest                  # epoll events armed
+
+    cdef int feed(self, const char *data, size_t n) except -1
+    cdef int _consume(self, const char *data, size_t n, size_t *consumed) except -1
+    cdef int _drain_input(self) except -1
+    cdef void _compact(self) noexcept
+    cdef char *detach_input(self, const char *raw, size_t length) noexcept
+    cdef int _reject(self, const CommandSpec *spec, const char *raw) except -1
+    cdef int _barrier(self, const CommandSpec *spec, const char *raw) except -1
+    cdef int _run_here(self, const CommandSpec *spec, const char *raw) except -1
+    cdef int _refuse(self, int32_t id, bytes message) except -1
+    cdef int _reject_unknown(self, const char *raw, int32_t id) except -1
+    cdef list _arguments(self, const char *raw)
+    cdef void reply_here(self, const char *data, size_t n) noexcept
+    cdef Pending *open_pending(self, int32_t shard, uint32_t commands, uint32_t bytes, bint writes) noexcept
+    cdef Output *output_for(self, uint32_t sequence) noexcept
+    cdef int complete_pending(self, uint32_t sequence) except -1
+    cdef void mark_dirty(self) noexcept
+    cdef int _ring_empty(self) except -1
+    cdef bint finished(self) noexcept

@@ -1,0 +1,575 @@
+"""One client connection, sans-IO: bytes in, commands out, replies in order. See session.pxd."""
+
+import time
+
+from protocol.commands import F, Place
+from protocol.errors import CommandError
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport PyObject
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memset
+
+from protocol.buffer cimport Buffer, buffer_append, buffer_free
+from protocol.native cimport CLOCK_MONOTONIC, clock_ns, likely, out_of_memory, unlikely
+from protocol.reply cimport Reply
+from protocol.resp cimport SCAN_COMMAND, SCAN_MORE, ScanResult, scan, scan_free, scan_init
+from protocol.table cimport UNKNOWN_COMMAND, UNKNOWN_SUBCOMMAND, CommandSpec, NativeTable
+from sessions.output cimport Block, Output, output_bytes, output_empty, output_free, output_pop_block, output_splice
+
+cdef enum:
+    RING_SIZE_FIRST = 8
+    INPUT_KEEP_BYTES = 16384        # a larger empty input buffer is given back
+    SESSION_BYTES_IN_FLIGHT_MAX = 1 << 20
+    SHOWN_NAME_BYTES_MAX = 128      # of an unknown command's name and arguments in the error
+
+cdef uint8_t PLACE_SESSION = Place.SESSION.value
+cdef uint8_t PLACE_SHARD = Place.SHARD.value
+cdef uint32_t FLAG_INTERNAL = F.INTERNAL
+
+
+cdef class Dispatcher:
+    """Where the sessions of one process send their commands; subclasses say how.
+
+    `host` has the slow paths: `run_barrier(session, command, args)` starts a command that needs
+    more than this process and one shard (it owes `session.complete_barrier(reply)`, never before
+    it returns), and `closed(session)` hears that a session has gone.
+    """
+
+    def __cinit__(self, NativeTable table, *args, **kwargs):
+        cdef Py_ssize_t n = table.count
+        self.table = table
+        scan_init(&self.scan)
+        self.limits.bulk_bytes_max = 512 << 20
+        self.limits.inline_bytes_max = 64 << 10
+        self.limits.unauthenticated = 0
+        self.query_buffer_max = 1 << 30
+        self.sessions = []
+        self.free_slots = []
+        self.dirty = []
+        self.errors = {}
+        self.calls = <uint64_t *>calloc(n, sizeof(uint64_t))
+        self.microseconds = <uint64_t *>calloc(n, sizeof(uint64_t))
+        self.rejected = <uint64_t *>calloc(n, sizeof(uint64_t))
+        self.failed = <uint64_t *>calloc(n, sizeof(uint64_t))
+        if not (self.calls and self.microseconds and self.rejected and self.failed):
+            raise MemoryError
+        self.ping_id = table.table["PING"].id if "PING" in table.table else -1
+
+    def __dealloc__(self):
+        scan_free(&self.scan)
+        free(self.slots)
+        free(self.calls)
+        free(self.microseconds)
+        free(self.rejected)
+        free(self.failed)
+
+    cdef int submit(self, Session session, const CommandSpec *spec, const char *raw, size_t length) except -1:
+        raise NotImplementedError
+
+    cdef int finish(self, Session session) except -1:
+        return 0
+
+    def open_session(self, uint64_t client_id):
+        """A new session in a free slot; `close()` gives the slot back when all is answered."""
+        cdef Session session = Session.__new__(Session)
+        cdef PyObject **slots
+        if self.free_slots:
+            session.slot = self.free_slots.pop()
+            self.sessions[session.slot] = session
+        else:
+            session.slot = len(self.sessions)
+            self.sessions.append(session)
+            if session.slot >= self.slots_size:
+                self.slots_size = self.slots_size * 2 if self.slots_size else 64
+                slots = <PyObject **>realloc(self.slots, self.slots_size * sizeof(PyObject *))
+                if slots == NULL:
+                    out_of_memory(self.slots_size * sizeof(PyObject *))
+                self.slots = slots
+        self.slots[session.slot] = <PyObject *>session
+        session.dispatcher = self
+        session.id = client_id
+        session.created_ms = time.time_ns() // 1_000_000
+        return session
+
+    cdef void remove(self, Session session):
+        self.slots[session.slot] = NULL
+        self.sessions[session.slot] = None
+        self.free_slots.append(session.slot)
+
+    cdef void count_error(self, const char *message, size_t n):
+        """Count an error reply by its code, the first word. Redis: errorstats."""
+        cdef size_t end = 0
+        while end < n and message[end] != c" ":
+            end += 1
+        code = PyBytes_FromStringAndSize(message, end)
+        self.errors[code] = self.errors.get(code, 0) + 1
+
+    def set_limits(self, int64_t bulk_bytes_max, size_t query_buffer_max):
+        """Apply proto-max-bulk-len and client-query-buffer-limit."""
+        self.limits.bulk_bytes_max = bulk_bytes_max
+        self.query_buffer_max = query_buffer_max
+
+    def reset_statistics(self):
+        cdef size_t size = self.table.count * sizeof(uint64_t)
+        memset(self.calls, 0, size)
+        memset(self.microseconds, 0, size)
+        memset(self.rejected, 0, size)
+        memset(self.failed, 0, size)
+        self.errors.clear()
+        self.commands_processed = 0
+
+    def command_statistics(self):
+        """{name: [calls, microseconds, rejected, failed]} of commands that ran here."""
+        return {
+            command.name: [
+                self.calls[command.id], self.microseconds[command.id],
+                self.rejected[command.id], self.failed[command.id],
+            ]
+            for command in self.table.table
+            if self.calls[command.id] or self.rejected[command.id] or self.failed[command.id]
+        }
+
+
+cdef void buffer_detached_rest(Buffer *buffer, size_t end) noexcept nogil:
+    # Replace the buffer by a fresh one with the bytes from `end` on; the old memory is the caller's.
+    cdef Buffer fresh
+    memset(&fresh, 0, sizeof(Buffer))
+    buffer_append(&fresh, buffer.data + end, buffer.used - end)
+    buffer[0] = fresh
+
+
+@cython.final
+@cython.no_gc_clear
+cdef class Session:
+    """Made by Dispatcher.open_session. The Python attributes are those of session.pyi."""
+
+    def __cinit__(self):
+        self.resp = 2
+        self.name = b""
+        self.library_name = b""
+        self.library_version = b""
+        self.user = b"default"
+        self.address = ""
+        self.local_address = ""
+        self.fd = -1
+        self.pinned = -1
+
+    def __dealloc__(self):
+        cdef uint32_t i
+        buffer_free(&self.input)
+        output_free(&self.output)
+        for i in range(self.ring_size):
+            output_free(&self.ring[i].output)
+        free(self.ring)
+
+    # -- what handlers see
+
+    @property
+    def table(self):
+        return self.dispatcher.table.table
+
+    @property
+    def now_us(self):
+        return time.time_ns() // 1000
+
+    @property
+    def databases(self):
+        return self.dispatcher.host.databases
+
+    @property
+    def settings(self):
+        return self.dispatcher.host.settings
+
+    @property
+    def closed(self):
+        return bool(self.state & STATE_CLOSED)
+
+    @property
+    def input_bytes(self):
+        return self.input.used - self.input_start
+
+    @property
+    def output_bytes(self):
+        return output_bytes(&self.output)
+
+    @property
+    def unanswered(self):
+        """How many places of the ring are open."""
+        return self.tail - self.head
+
+    def close_after_reply(self):
+        self.state |= STATE_CLOSING
+        self.mark_dirty()
+
+    def reset(self):
+        """RESET: back to the state after connecting."""
+        self.resp = 2
+        self.database = 0
+        self.name = b""
+        self.user = b"default"
+        self.run_flags = 0
+
+    # -- input
+
+    cdef int feed(self, const char *data, size_t n) except -1:
+        """Bytes have arrived. `data` is not kept."""
+        cdef size_t consumed = 0
+        if likely(self.input.used == 0 and self.state == 0):
+            self._consume(data, n, &consumed)
+            if consumed < n and not self.state & (STATE_CLOSING | STATE_CLOSED):
+                buffer_append(&self.input, data + consumed, n - consumed)
+        elif not self.state & (STATE_CLOSING | STATE_CLOSED):
+            buffer_append(&self.input, data, n)
+            if self.state == 0:
+                self._drain_input()
+        if unlikely(self.input.used - self.input_start > self.dispatcher.query_buffer_max):
+            # As redis-server: no reply, the connection is closed.
+            self.abort()
+        return 0
+
+    def push(self, bytes data):
+        """`feed` for drivers in Python."""
+        self.feed(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+    cdef int _drain_input(self) except -1:
+        cdef size_t consumed
+        while self.state == 0 and self.input.used > self.input_start:
+            consumed = 0
+            self.input_replaced = False
+            self._consume(
+                self.input.data + self.input_start, self.input.used - self.input_start, &consumed
+            )
+            if not self.input_replaced:
+                self.input_start += consumed
+                break
+        if self.input_start == self.input.used:
+            self.input.used = 0
+            self.input_start = 0
+            if self.input.size > INPUT_KEEP_BYTES:
+                buffer_free(&self.input)
+        elif self.input_start > self.input.used // 2:
+            self._compact()
+        return 0
+
+    cdef void _compact(self) noexcept:
+        cdef Buffer fresh
+        memset(&fresh, 0, sizeof(Buffer))
+        buffer_append(&fresh, self.input.data + self.input_start, self.input.used - self.input_start)
+        buffer_free(&self.input)
+        self.input = fresh
+        self.input_start = 0
+
+    cdef char *detach_input(self, const char *raw, size_t length) noexcept:
+        """Give away the buffer that holds the command `raw`, without copying the command.
+
+        Returns the memory to free, or NULL when the command is not in the session's own buffer.
+        What stands behind the command moves to a new buffer.
+        """
+        cdef char *data = self.input.data
+        cdef size_t end
+        if data == NULL or raw < data or raw >= data + self.input.used:
+            return NULL
+        end = raw - data + length
+        buffer_detached_rest(&self.input, end)
+        self.input_start = 0
+        self.input_replaced = True
+        return data
+
+    cdef int _consume(self, const char *data, size_t n, size_t *consumed) except -1:
+        """Parse and hand over commands until the input, or the session's leave to go on, ends."""
+        cdef Dispatcher dispatcher = self.dispatcher
+        cdef size_t position = 0
+        cdef size_t length
+        cdef const char *raw
+        cdef ScanResult result
+        cdef const CommandSpec *spec
+        cdef int32_t id
+        self.wanted = 0
+        while position < n and self.state == 0:
+            result = scan(&dispatcher.scan, &self.progress, &dispatcher.limits, data + position, n - position)
+            if unlikely(result != SCAN_COMMAND):
+                if result == SCAN_MORE:
+                    self.wanted = dispatcher.scan.wanted
+                else:
+                    dispatcher.finish(self)
+                    self._protocol_error()
+                    position = n
+                break
+            if unlikely(dispatcher.scan.is_inline):
+                raw = dispatcher.scan.inline_.data
+                length = dispatcher.scan.inline_.used
+            else:
+                raw = data + position
+                length = dispatcher.scan.length
+            if unlikely(dispatcher.scan.argc == 0):
+                position += dispatcher.scan.length
+                continue
+            id = dispatcher.table.lookup(raw, dispatcher.scan.spans, dispatcher.scan.argc)
+            if unlikely(id < 0):
+                dispatcher.finish(self)
+                self._reject_unknown(raw, id)
+                position += dispatcher.scan.length
+                continue
+            spec = &dispatcher.table.specs[id]
+            if unlikely(
+                (spec.arity > 0 and <uint32_t>spec.arity != dispatcher.scan.argc)
+                or (spec.arity < 0 and dispatcher.scan.argc < <uint32_t>-spec.arity)
+                or (spec.flags & FLAG_INTERNAL and self.pinned < 0)
+            ):
+                dispatcher.finish(self)
+                self._reject(spec, raw)
+            elif likely(spec.place == PLACE_SHARD):
+                if unlikely(dispatcher.submit(self, spec, raw, length) == HOLD):
+                    if self._barrier(spec, raw) == HOLD:
+                        break
+                elif unlikely(self.input_replaced):
+                    break
+                elif unlikely(dispatcher.scan.is_inline):
+                    dispatcher.finish(self)
+            elif id == dispatcher.ping_id and dispatcher.scan.argc == 1:
+                dispatcher.finish(self)
+                dispatcher.calls[id] += 1
+                dispatcher.commands_processed += 1
+                self.reply_here(b"+PONG\r\n", 7)
+            elif spec.place == PLACE_SESSION:
+                dispatcher.finish(self)
+                self._run_here(spec, raw)
+            elif self._barrier(spec, raw) == HOLD:
+                break
+            position += dispatcher.scan.length
+        dispatcher.finish(self)
+        consumed[0] = position
+        return 0
+
+    cdef list _arguments(self, const char *raw):
+        cdef uint32_t i
+        return [
+            PyBytes_FromStringAndSize(
+                raw + self.dispatcher.scan.spans[i].offset, self.dispatcher.scan.spans[i].length
+            )
+            for i in range(self.dispatcher.scan.argc)
+        ]
+
+    cdef int _barrier(self, const CommandSpec *spec, const char *raw) except -1:
+        """A command that needs everything before it answered, and holds everything behind it.
+
+        HOLD: the ring is not empty yet; the command stays in the input.
+        """
+        cdef list arguments
+        self.dispatcher.finish(self)
+        if self.head != self.tail:
+            self.waits_for_barrier = True
+            self.state |= STATE_HELD
+            return HOLD
+        arguments = self._arguments(raw)
+        self.state |= STATE_HELD
+        self.dispatcher.host.run_barrier(self, self.dispatcher.table.table.by_id[spec.id], arguments)
+        return TAKEN
+
+    def complete_barrier(self, bytes reply):
+        """The reply of the command that run_barrier was given; the session goes on."""
+        if self.state & STATE_CLOSED:
+            self.dispatcher.remove(self)
+            return
+        self.reply_here(PyBytes_AS_STRING(reply), PyBytes_GET_SIZE(reply))
+        self.state &= ~STATE_HELD
+        self.resume()
+
+    def resume(self):
+        """Parse on after a hold or a throttle has ended."""
+        if self.state == 0 and self.input.used:
+            self._drain_input()
+            self.mark_dirty()       # the driver may want to read again
+
+    cdef int _ring_empty(self) except -1:
+        """Everything sent elsewhere has been answered."""
+        if self.state & STATE_CLOSED:
+            if not self.state & STATE_HELD or self.waits_for_barrier:
+                self.dispatcher.remove(self)
+        elif self.waits_for_barrier:
+            self.waits_for_barrier = False
+            self.state &= ~STATE_HELD
+            self.resume()
+        return 0
+
+    # -- commands that run here
+
+    cdef int _run_here(self, const CommandSpec *spec, const char *raw) except -1:
+        cdef Dispatcher dispatcher = self.dispatcher
+        cdef Reply reply = Reply(self.resp)
+        cdef int64_t started = clock_ns(CLOCK_MONOTONIC)
+        command = dispatcher.table.table.by_id[spec.id]
+        try:
+            command.handler(self, self._arguments(raw), reply)
+        except CommandError as error:
+            dispatcher.failed[spec.id] += 1
+            message = error.message
+            dispatcher.count_error(PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
+            reply.error(message)
+        dispatcher.calls[spec.id] += 1
+        dispatcher.commands_processed += 1
+        dispatcher.microseconds[spec.id] += (clock_ns(CLOCK_MONOTONIC) - started) // 1000
+        data = reply.take()
+        self.reply_here(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        return 0
+
+    cdef int _refuse(self, int32_t id, bytes message) except -1:
+        """Answer with an error before the command has run."""
+        cdef bytes data = b"-" + message.replace(b"\r", b" ").replace(b"\n", b" ") + b"\r\n"
+        if id >= 0:
+            self.dispatcher.rejected[id] += 1
+        self.dispatcher.count_error(PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
+        self.reply_here(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        return 0
+
+    cdef int _reject(self, const CommandSpec *spec, const char *raw) except -1:
+        command = self.dispatcher.table.table.by_id[spec.id]
+        if F.INTERNAL in command.flags and self.pinned < 0:
+            return self._reject_unknown(raw, UNKNOWN_COMMAND)
+        name = command.name.lower().encode()
+        return self._refuse(spec.id, b"ERR wrong number of arguments for '%b' command" % name)
+
+    cdef int _reject_unknown(self, const char *raw, int32_t id) except -1:
+        cdef list arguments = self._arguments(raw)
+        cdef bytes name = arguments[0]
+        if id == UNKNOWN_SUBCOMMAND:
+            return self._refuse(
+                -1,
+                b"ERR unknown subcommand '%b'. Try %b HELP."
+                % (arguments[1][:SHOWN_NAME_BYTES_MAX], name.upper()),
+            )
+        shown = b""
+        for argument in arguments[1:]:
+            if len(shown) >= SHOWN_NAME_BYTES_MAX:
+                break
+            shown += b"'%b' " % argument[: SHOWN_NAME_BYTES_MAX - len(shown)]
+        return self._refuse(
+            -1,
+            b"ERR unknown command '%b', with args beginning with: %b"
+            % (name[:SHOWN_NAME_BYTES_MAX], shown),
+        )
+
+    def _protocol_error(self):
+        message = b"ERR " + PyBytes_FromStringAndSize(
+            self.dispatcher.scan.error, self.dispatcher.scan.error_length
+        )
+        self._refuse(-1, message)
+        self.close_after_reply()
+
+    # -- output
+
+    cdef void mark_dirty(self) noexcept:
+        if not self.is_dirty:
+            self.is_dirty = True
+            self.dispatcher.dirty.append(self)
+
+    cdef void reply_here(self, const char *data, size_t n) noexcept:
+        """Queue a reply that was made in this process, behind all that is still open."""
+        cdef Pending *last
+        if self.head == self.tail:
+            buffer_append(&self.output.tail, data, n)
+            self.mark_dirty()
+            return
+        last = &self.ring[(self.tail - 1) & (self.ring_size - 1)]
+        if last.shard >= 0 or not last.done:
+            last = self.open_pending(-1, 0, 0, False)
+            last.done = True
+        buffer_append(&last.output.tail, data, n)
+
+    cdef Pending *open_pending(self, int32_t shard, uint32_t commands, uint32_t bytes, bint writes) noexcept:
+        """Take the next place of the ring; its sequence is the `tail` before the call."""
+        cdef uint32_t i, size
+        cdef Pending *ring
+        cdef Pending *pending
+        if unlikely(self.tail - self.head == self.ring_size):
+            size = self.ring_size * 2 if self.ring_size else RING_SIZE_FIRST
+            ring = <Pending *>calloc(size, sizeof(Pending))
+            if ring == NULL:
+                out_of_memory(size * sizeof(Pending))
+            for i in range(self.tail - self.head):
+                ring[(self.head + i) & (size - 1)] = self.ring[(self.head + i) & (self.ring_size - 1)]
+            free(self.ring)
+            self.ring = ring
+            self.ring_size = size
+        pending = &self.ring[self.tail & (self.ring_size - 1)]
+        memset(pending, 0, sizeof(Pending))
+        pending.shard = shard
+        pending.commands = commands
+        pending.bytes = bytes
+        pending.writes = writes
+        self.tail += 1
+        self.bytes_in_flight += bytes
+        if unlikely(self.bytes_in_flight > SESSION_BYTES_IN_FLIGHT_MAX):
+            self.state |= STATE_THROTTLED
+        return pending
+
+    cdef Output *output_for(self, uint32_t sequence) noexcept:
+        """Where replies for this place go now: straight out, or behind its turn."""
+        if likely(sequence == self.head):
+            if not self.is_dirty:
+                self.mark_dirty()
+            return &self.output
+        return &self.ring[sequence & (self.ring_size - 1)].output
+
+    cdef int complete_pending(self, uint32_t sequence) except -1:
+        """All replies of this place are in; let out what has its turn now."""
+        cdef Pending *pending = &self.ring[sequence & (self.ring_size - 1)]
+        pending.done = True
+        self.bytes_in_flight -= pending.bytes
+        pending.bytes = 0
+        if sequence == self.head:
+            self.head += 1
+            while self.head != self.tail:
+                pending = &self.ring[self.head & (self.ring_size - 1)]
+                if pending.output.first != NULL or pending.output.tail.used:
+                    output_splice(&self.output, &pending.output)
+                if not pending.done:
+                    break
+                self.head += 1
+            if not self.is_dirty:
+                self.mark_dirty()
+            if unlikely(self.head == self.tail and (self.waits_for_barrier or self.state & STATE_CLOSED)):
+                self._ring_empty()
+        if unlikely(
+            self.state & STATE_THROTTLED and self.bytes_in_flight <= SESSION_BYTES_IN_FLIGHT_MAX // 2
+        ):
+            self.state &= ~STATE_THROTTLED
+            self.resume()
+        return 0
+
+    cdef bint finished(self) noexcept:
+        """Nothing is left to answer or to send."""
+        return self.head == self.tail and output_empty(&self.output)
+
+    def abort(self):
+        """Close the connection now, with whatever is unsent."""
+        if not self.state & STATE_CLOSED and self.driver is not None:
+            self.driver.close_session(self)
+
+    def closed_by_driver(self):
+        """The connection has gone; the slot stays taken until all that is open is answered."""
+        if self.state & STATE_CLOSED:
+            return
+        self.state |= STATE_CLOSED
+        buffer_free(&self.input)
+        self.input_start = 0
+        output_free(&self.output)
+        self.dispatcher.host.closed(self)
+        if self.head == self.tail and (not self.state & STATE_HELD or self.waits_for_barrier):
+            self.dispatcher.remove(self)
+
+    def take_output(self):
+        """All that can be sent now, as bytes; for drivers in Python."""
+        cdef list parts = []
+        cdef Block *block
+        while self.output.first != NULL and self.output.first.ready:
+            block = self.output.first
+            parts.append(PyBytes_FromStringAndSize(block.data, block.size))
+            output_pop_block(&self.output)
+        if self.output.first == NULL and self.output.tail.used:
+            parts.append(PyBytes_FromStringAndSize(self.output.tail.data, self.output.tail.used))
+            self.output.tail.used = 0
+        return b"".join(parts)

@@ -1,0 +1,108 @@
+"""The shard's executor: batches of runs in, batches of replies out, one command at a time.
+
+Native handlers have the signature `native_handler` and return a NativeStatus. A handler that returns
+DECLINED has touched nothing (neither data nor `out`); the Python handler of the same command then runs.
+They create no Python object and call nothing that can raise.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from actors.mailbox cimport Link, Message
+from protocol.buffer cimport Buffer
+from protocol.envelope cimport CommandHeader, RunHeader
+from protocol.reply cimport Reply
+from protocol.table cimport NativeTable
+from shards.keyspace cimport Blob, Key, Keyspace, Store
+
+cdef struct Arg:
+    const char *data
+    size_t length
+
+cdef struct Argv:
+    Key key                 # of the first key, if the command has one
+    Arg *args               # args[0] is the name; valid until the next command
+    uint32_t argc
+    const char *raw
+    size_t raw_length
+
+cdef enum NativeStatus:
+    NATIVE_DONE = 0
+    NATIVE_DECLINED = 1
+    NATIVE_BLOB = 2         # done; `shard.blob` (a reference of ours) follows as a bulk string's payload
+
+cdef enum Feature:          # bits of Shard.features; all off: one predictable branch
+    FEATURE_NONE = 0
+
+cdef struct Shard:          # what native handlers see
+    Store *store
+    uint32_t features
+    uint32_t database       # logical, of the current run
+    uint8_t resp
+    uint8_t flags           # envelope.RunFlag
+    int64_t bulk_bytes_max  # proto-max-bulk-len
+    Blob *blob              # out: NATIVE_BLOB
+    Message *adopt          # the message that holds the command's bytes if it may be kept, else NULL
+
+ctypedef int (*native_handler)(Shard *shard, const Argv *argv, Buffer *out) noexcept
+
+# Record a change: the native lane's side of Context.changed.
+cdef void shard_changed(Shard *shard, const Key *key, const char *event, uint64_t count) noexcept nogil
+
+# A command's key at another argument than the first: slot and hash computed here.
+cdef void key_at(Shard *shard, const Arg *arg, Key *key) noexcept nogil
+
+cdef class NativeLane:
+    """Native handlers by command name; a family's kernel offers `register(lane)`."""
+    cdef dict handlers
+    cdef void add(self, str name, native_handler handler)
+
+cdef class Executor:
+    cdef Shard shard
+    cdef readonly NativeTable table
+    cdef readonly Keyspace keyspace
+    cdef readonly object context
+    cdef readonly uint32_t epoch
+    cdef native_handler *natives        # by command id; NULL: Python only
+    cdef public bint native_lane
+    cdef Arg *args
+    cdef uint32_t args_size
+    cdef Reply reply
+    cdef list links
+    cdef list bulk_links
+    cdef list bulk_received             # number of the last bulk message, by link
+    cdef list bulk_sent
+    cdef dict parked                    # (link, client) -> deque of (run bytes)
+    cdef dict arrived                   # (link, bulk number) -> BulkMessage
+    cdef Buffer out                     # the reply message under construction
+    cdef uint32_t parts
+    cdef size_t part_at                 # offset of the open part's header in `out`
+    cdef RunHeader run                  # of the open part
+    cdef uint16_t part_commands
+    cdef bint part_open
+    cdef uint32_t out_link              # the link `out` is for
+    # time
+    cdef object clock                   # None: the machine's; else now_ms() of a virtual clock
+    cdef double ticks_per_ms
+    cdef int64_t base_ms
+    cdef uint64_t base_ticks
+    cdef uint64_t next_ms_ticks
+    # statistics by command id
+    cdef uint64_t *calls
+    cdef uint64_t *command_ticks
+    cdef uint64_t *failed
+    cdef readonly dict errors
+    cdef readonly uint64_t commands_processed
+
+    cdef int execute_message(self, uint32_t link, const char *data, size_t n) except -1
+    cdef int _execute_runs(self, uint32_t link, const char *data, const char *end) except -1
+    cdef int _special_run(self, uint32_t link, const char *data, size_t n) except -1
+    cdef int _execute(self, const CommandHeader *header, const Key *key, const char *raw) except -1
+    cdef int _execute_python(self, const CommandHeader *header, const Argv *argv) except -1
+    cdef void _parse(self, const char *raw, const CommandHeader *header, Argv *argv) noexcept
+    cdef void _open_part(self, const RunHeader *run) noexcept
+    cdef void _close_part(self, uint8_t status, uint32_t bulk) noexcept
+    cdef int _bulk_reply(self, size_t start) except -1
+    cdef int _blob_reply(self) except -1
+    cdef int _send(self) except -1
+    cdef void _tick(self, uint64_t now) noexcept
+    cdef int _start_batch(self) except -1

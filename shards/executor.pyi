@@ -1,0 +1,34 @@
+from collections.abc import Callable
+from typing import Any
+
+from actors.mailbox import Link
+from protocol.table import NativeTable
+from shards.context import Context
+from shards.keyspace import Keyspace
+
+class NativeLane:
+    def __init__(self) -> None: ...
+
+class Executor:
+    native_lane: bool
+    epoch: int
+    errors: dict[bytes, int]
+    commands_processed: int
+    unfinished: int
+
+    def __init__(
+        self,
+        table: NativeTable,
+        keyspace: Keyspace,
+        context: Context,
+        lane: NativeLane,
+        epoch: int = 1,
+        clock: Callable[[], int] | None = None,
+    ) -> None: ...
+    def set_limits(self, bulk_bytes_max: int) -> None: ...
+    def add_links(self, link: Link, bulk_link: Link) -> int: ...
+    def remove_links(self, link: int) -> tuple[Link, Link]: ...
+    def refresh_time(self) -> int: ...
+    def service(self) -> int: ...
+    def reset_statistics(self) -> None: ...
+    def command_statistics(self) -> dict[str, list[Any]]: ...

@@ -1,0 +1,579 @@
+"""Runs the commands of a shard, two passes over each window; see executor.pxd and protocol/envelope.pxd.
+
+    for each window of up to 16 commands, across runs:
+        pass 1  hash the first key, prefetch its bucket; then prefetch the entry it names
+        pass 2  read the clock, native handler or Python handler, count
+    one reply message per link and batch
+
+A run whose bytes come by the bulk link is parked until they are there, and so are later runs of the same
+client; the shard goes on with everybody else meanwhile.
+"""
+
+import time
+from collections import deque
+
+from protocol.errors import CommandError
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy, memset
+
+from actors.mailbox cimport Link, Message, message_release
+from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
+from protocol.envelope cimport (
+    MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_PARKED, RUN_BULK, CommandHeader, PartHeader,
+    ReplyHeader, RequestHeader, RunHeader,
+)
+from protocol.native cimport CLOCK_REALTIME, clock_ns, likely, out_of_memory, ticks, unlikely
+from protocol.reply cimport Reply
+from protocol.slots cimport key_slot
+from protocol.table cimport NativeTable
+from shards.keyspace cimport (
+    Blob, Key, Keyspace, blob_release, store_hash, store_prefetch_bucket, store_prefetch_entry,
+)
+
+cdef enum:
+    WINDOW = 16
+    BULK_BYTES_MIN = 65536              # a larger reply travels on the bulk link
+    OUT_BYTES_MAX = 256 << 10           # a reply message is sent at this size at the latest
+    OUT_KEEP_BYTES = 1 << 20
+    MESSAGES_MAX = 64                   # taken from one link before the next one has its turn
+
+cdef struct Step:
+    const char *raw
+    CommandHeader header
+    Key key
+    const char *run                     # its run's header
+    bint first
+    bint last
+
+
+cdef void shard_changed(Shard *shard, const Key *key, const char *event, uint64_t count) noexcept nogil:
+    shard.store.changes += count
+
+
+cdef void key_at(Shard *shard, const Arg *arg, Key *key) noexcept nogil:
+    key.data = arg.data
+    key.length = arg.length
+    key.slot = key_slot(arg.data, arg.length)
+    key.hash = store_hash(shard.store, arg.data, arg.length)
+    key.database = shard.store.physical[shard.database]
+
+
+cdef void release_blob(void *data, void *hint) noexcept nogil:
+    blob_release(<Blob *>hint)
+
+
+cdef void release_memory(void *data, void *hint) noexcept nogil:
+    free(hint)
+
+
+cdef class NativeLane:
+    def __init__(self):
+        self.handlers = {}
+
+    cdef void add(self, str name, native_handler handler):
+        self.handlers[name] = <size_t><void *>handler
+
+
+cdef class BulkMessage:
+    """A large command that came by the bulk link; released with this object unless adopted."""
+
+    cdef Message message
+
+    def __dealloc__(self):
+        if self.message.data != NULL:
+            message_release(&self.message)
+
+
+@cython.final
+cdef class Executor:
+    """The executor of one shard incarnation.
+
+    `context` is what Python handlers get; `clock`, for tests, is a callable that gives Unix time in
+    milliseconds.
+    """
+
+    def __cinit__(self, NativeTable table, Keyspace keyspace, object context, NativeLane lane,
+                  uint32_t epoch=1, clock=None):
+        cdef size_t n = table.count
+        self.table = table
+        self.keyspace = keyspace
+        self.context = context
+        self.epoch = epoch
+        self.clock = clock
+        self.native_lane = True
+        self.shard.store = keyspace.store
+        self.shard.bulk_bytes_max = 512 << 20
+        self.reply = Reply(2)
+        self.links = []
+        self.bulk_links = []
+        self.bulk_received = []
+        self.bulk_sent = []
+        self.parked = {}
+        self.arrived = {}
+        self.errors = {}
+        self.natives = <native_handler *>calloc(n, sizeof(native_handler))
+        self.calls = <uint64_t *>calloc(n, sizeof(uint64_t))
+        self.command_ticks = <uint64_t *>calloc(n, sizeof(uint64_t))
+        self.failed = <uint64_t *>calloc(n, sizeof(uint64_t))
+        self.args_size = 64
+        self.args = <Arg *>malloc(self.args_size * sizeof(Arg))
+        if not (self.natives and self.calls and self.command_ticks and self.failed and self.args):
+            raise MemoryError
+        for name, address in lane.handlers.items():
+            self.natives[table.table[name].id] = <native_handler><void *><size_t>address
+        self._calibrate()
+
+    def __dealloc__(self):
+        free(self.natives)
+        free(self.calls)
+        free(self.command_ticks)
+        free(self.failed)
+        free(self.args)
+        buffer_free(&self.out)
+
+    def _calibrate(self):
+        """How fast the tick counter runs: measured over 2 ms, refined by every batch."""
+        cdef int64_t started = clock_ns(CLOCK_REALTIME)
+        cdef uint64_t first = ticks()
+        while clock_ns(CLOCK_REALTIME) - started < 2_000_000:
+            pass
+        self.ticks_per_ms = (ticks() - first) * 1e6 / (clock_ns(CLOCK_REALTIME) - started)
+
+    def set_limits(self, int64_t bulk_bytes_max):
+        """Apply proto-max-bulk-len."""
+        self.shard.bulk_bytes_max = bulk_bytes_max
+
+    def add_links(self, Link link, Link bulk_link):
+        """A worker's two links; returns their number."""
+        self.links.append(link)
+        self.bulk_links.append(bulk_link)
+        self.bulk_received.append(0)
+        self.bulk_sent.append(0)
+        return len(self.links) - 1
+
+    def remove_links(self, uint32_t link):
+        """The worker has gone; what it still waited for is forgotten. Returns the links, for closing."""
+        links = self.links[link], self.bulk_links[link]
+        self.links[link] = None
+        self.bulk_links[link] = None
+        for key in [key for key in self.parked if key[0] == link]:
+            del self.parked[key]
+        for key in [key for key in self.arrived if key[0] == link]:
+            del self.arrived[key]
+        return links
+
+    # -- time
+
+    cdef int _start_batch(self) except -1:
+        cdef int64_t now
+        if self.clock is not None:
+            self.keyspace.store.now_ms = self.clock()
+            self.next_ms_ticks = <uint64_t>-1
+            return 0
+        now = clock_ns(CLOCK_REALTIME)
+        self.base_ticks = ticks()
+        self.base_ms = now // 1_000_000
+        self.keyspace.store.now_ms = self.base_ms
+        # The millisecond ends this many ticks from now.
+        self.next_ms_ticks = self.base_ticks + <uint64_t>(
+            (1_000_000 - now % 1_000_000) * 1e-6 * self.ticks_per_ms
+        )
+        return 0
+
+    cdef void _tick(self, uint64_t now) noexcept:
+        # Rarely taken: a millisecond has passed since the last look.
+        cdef int64_t ns = clock_ns(CLOCK_REALTIME)
+        self.keyspace.store.now_ms = ns // 1_000_000
+        self.next_ms_ticks = now + <uint64_t>((1_000_000 - ns % 1_000_000) * 1e-6 * self.ticks_per_ms)
+
+    def refresh_time(self):
+        """Set the keyspace's clock, for work outside commands (active expiry)."""
+        self._start_batch()
+        return self.keyspace.store.now_ms
+
+    # -- batches
+
+    def service(self):
+        """Execute all that has come, and answer. Returns how many messages there were."""
+        cdef uint32_t i
+        cdef int taken, total = 0
+        cdef Message message
+        cdef Link link
+        cdef bint more = True
+        while more:
+            more = False
+            for i in range(len(self.links)):
+                if self.links[i] is None:
+                    continue
+                self._receive_bulk(i)
+                link = self.links[i]
+                taken = 0
+                while taken < MESSAGES_MAX and link.receive(&message):
+                    if taken == 0:
+                        self._start_batch()
+                        self.out_link = i
+                    try:
+                        self.execute_message(i, message.data, message.size)
+                    finally:
+                        message_release(&message)
+                    taken += 1
+                if taken:
+                    self._send()
+                    more = True
+                    total += taken
+        return total
+
+    cdef int execute_message(self, uint32_t link, const char *data, size_t n) except -1:
+        cdef RequestHeader header
+        memcpy(&header, data, sizeof(RequestHeader))
+        if header.kind != MESSAGE_RUNS or header.epoch != self.epoch:
+            return 0        # meant for an earlier incarnation
+        return self._execute_runs(link, data + sizeof(RequestHeader), data + n)
+
+    cdef int _execute_runs(self, uint32_t link, const char *data, const char *end) except -1:
+        cdef Step steps[WINDOW]
+        cdef Step *step
+        cdef RunHeader run
+        cdef const char *cursor = data      # of the next run
+        cdef const char *headers = NULL     # of the gathered run: its next command header
+        cdef const char *raw = NULL         # and that command's bytes
+        cdef const char *run_at = NULL
+        cdef uint32_t left = 0              # commands of it not yet gathered
+        cdef uint32_t count
+        cdef uint32_t i
+        cdef uint32_t physical = 0
+        cdef size_t size
+        cdef bint first = False
+        cdef Key *key
+        while left or cursor < end:
+            count = 0
+            while count < WINDOW:
+                if left == 0:
+                    if cursor >= end:
+                        break
+                    memcpy(&run, cursor, sizeof(RunHeader))
+                    size = sizeof(RunHeader) + run.commands * sizeof(CommandHeader) + run.bytes
+                    if unlikely(run.flags & RUN_BULK) or unlikely(
+                        len(self.parked) > 0 and (link, run.client) in self.parked
+                    ):
+                        if count:
+                            break           # what is gathered comes first
+                        self._special_run(link, cursor, size)
+                        cursor += size
+                        continue
+                    run_at = cursor
+                    headers = cursor + sizeof(RunHeader)
+                    raw = headers + run.commands * sizeof(CommandHeader)
+                    left = run.commands
+                    physical = self.shard.store.physical[run.database]
+                    first = True
+                    cursor += size
+                step = &steps[count]
+                memcpy(&step.header, headers, sizeof(CommandHeader))
+                step.raw = raw
+                step.run = run_at
+                step.first = first
+                step.last = left == 1
+                key = &step.key
+                key.slot = step.header.slot
+                key.database = physical
+                key.data = raw + step.header.key_offset
+                key.length = step.header.key_length
+                if likely(step.header.key_offset != 0):
+                    key.hash = store_hash(self.shard.store, key.data, key.length)
+                    store_prefetch_bucket(self.shard.store, key)
+                first = False
+                headers += sizeof(CommandHeader)
+                raw += step.header.length
+                left -= 1
+                count += 1
+            for i in range(count):
+                if likely(steps[i].header.key_offset != 0):
+                    store_prefetch_entry(self.shard.store, &steps[i].key)
+            for i in range(count):
+                step = &steps[i]
+                if step.first:
+                    self._open_part(<const RunHeader *>step.run)
+                self._execute(&step.header, &step.key, step.raw)
+                if step.last:
+                    self._close_part(PART_DONE, 0)
+        return 0
+
+    cdef void _open_part(self, const RunHeader *run) noexcept:
+        cdef ReplyHeader header
+        if self.out.used == 0:
+            memset(&header, 0, sizeof(header))
+            buffer_append(&self.out, &header, sizeof(header))
+            self.parts = 0
+        if run != &self.run:
+            memcpy(&self.run, run, sizeof(RunHeader))
+        self.shard.database = self.run.database
+        self.shard.resp = self.run.resp
+        self.shard.flags = self.run.flags
+        self.part_at = self.out.used
+        buffer_reserve(&self.out, sizeof(PartHeader))
+        self.out.used += sizeof(PartHeader)
+        self.part_commands = 0
+        self.part_open = True
+
+    cdef void _close_part(self, uint8_t status, uint32_t bulk) noexcept:
+        cdef PartHeader part
+        part.client = self.run.client
+        part.sequence = self.run.sequence
+        part.bytes = <uint32_t>(self.out.used - self.part_at - sizeof(PartHeader))
+        part.bulk = bulk
+        part.commands = self.part_commands
+        part.status = status
+        part.flags = PART_BULK if bulk else 0
+        memcpy(self.out.data + self.part_at, &part, sizeof(PartHeader))
+        self.parts += 1
+        self.part_open = False
+        if unlikely(self.out.used > OUT_BYTES_MAX):
+            self._send()
+
+    cdef int _send(self) except -1:
+        """Send the replies made so far. A part that is open stays for the next message."""
+        cdef ReplyHeader header
+        cdef Link link
+        if self.out.used == 0 or self.part_open:
+            return 0
+        memset(&header, 0, sizeof(header))
+        header.kind = MESSAGE_REPLIES
+        header.epoch = self.epoch
+        header.parts = self.parts
+        memcpy(self.out.data, &header, sizeof(header))
+        if self.links[self.out_link] is not None:
+            link = self.links[self.out_link]
+            link.send(self.out.data, self.out.used)
+        self.out.used = 0
+        self.parts = 0
+        if self.out.size > OUT_KEEP_BYTES:
+            buffer_free(&self.out)
+        return 0
+
+    # -- large commands and replies
+
+    def _receive_bulk(self, uint32_t link):
+        cdef BulkMessage bulk
+        cdef Link bulk_link = self.bulk_links[link]
+        while True:
+            bulk = BulkMessage.__new__(BulkMessage)
+            if not bulk_link.receive(&bulk.message):
+                bulk.message.data = NULL
+                return
+            self.bulk_received[link] += 1
+            self.arrived[link, self.bulk_received[link]] = bulk
+            self._unpark(link)
+
+    def _unpark(self, uint32_t link):
+        """Run what waited for a bulk message that is here now."""
+        cdef bytes held
+        for key in [key for key in self.parked if key[0] == link]:
+            waiting = self.parked[key]
+            while waiting:
+                held = waiting[0]
+                if not self._ready(link, PyBytes_AS_STRING(held)):
+                    break
+                waiting.popleft()
+                if not waiting:
+                    del self.parked[key]
+                self._start_batch()
+                self.out_link = link
+                self._run_parked(link, held)
+                self._send()
+
+    cdef bint _ready(self, uint32_t link, const char *data):
+        cdef RunHeader run
+        memcpy(&run, data, sizeof(RunHeader))
+        return not run.flags & RUN_BULK or (link, run.bulk) in self.arrived
+
+    def _run_parked(self, uint32_t link, bytes held):
+        cdef RunHeader run
+        cdef CommandHeader header
+        cdef Key key
+        cdef BulkMessage bulk
+        cdef const char *data = PyBytes_AS_STRING(held)
+        cdef const char *raw
+        cdef uint32_t i
+        memcpy(&run, data, sizeof(RunHeader))
+        bulk = self.arrived.pop((link, run.bulk)) if run.flags & RUN_BULK else None
+        raw = data + sizeof(RunHeader) + run.commands * sizeof(CommandHeader)
+        if bulk is not None:
+            raw = bulk.message.data
+            if bulk.message.holder == NULL:
+                self.shard.adopt = &bulk.message
+        self._open_part(&run)
+        for i in range(run.commands):
+            memcpy(&header, data + sizeof(RunHeader) + i * sizeof(CommandHeader), sizeof(CommandHeader))
+            key.data = raw + header.key_offset
+            key.length = header.key_length
+            key.slot = header.slot
+            key.database = self.shard.store.physical[run.database]
+            key.hash = store_hash(self.shard.store, key.data, key.length)
+            self._execute(&header, &key, raw)
+            raw += header.length
+        self.shard.adopt = NULL
+        self._close_part(PART_DONE, 0)
+
+    cdef int _special_run(self, uint32_t link, const char *data, size_t n) except -1:
+        """A run with bulk bytes, or one behind such a run of the same client."""
+        cdef RunHeader run
+        memcpy(&run, data, sizeof(RunHeader))
+        held = PyBytes_FromStringAndSize(data, n)
+        waiting = self.parked.get((link, run.client))
+        if waiting is not None:
+            waiting.append(held)
+        elif self._ready(link, data):
+            self._run_parked(link, held)
+        else:
+            self.parked[link, run.client] = deque([held])
+        return 0
+
+    cdef int _bulk_reply(self, size_t start) except -1:
+        """The last command's reply (from `start` on) is large: send it by the bulk link."""
+        cdef size_t n = self.out.used - start
+        cdef char *copy = <char *>malloc(n)
+        cdef Link link = self.bulk_links[self.out_link]
+        if copy == NULL:
+            out_of_memory(n)
+        memcpy(copy, self.out.data + start, n)
+        self.out.used = start
+        self.bulk_sent[self.out_link] += 1
+        self._close_part(PART_PARKED, self.bulk_sent[self.out_link])
+        link.send_owned(copy, n, release_memory, copy)
+        self._open_part(&self.run)
+        return 0
+
+    cdef int _blob_reply(self) except -1:
+        """A stored blob is the payload of the reply: it goes out uncopied."""
+        cdef Blob *blob = self.shard.blob
+        cdef Link link = self.bulk_links[self.out_link]
+        self.shard.blob = NULL
+        self.bulk_sent[self.out_link] += 1
+        self._close_part(PART_PARKED, self.bulk_sent[self.out_link])
+        link.send_owned(<char *>blob.data, blob.length, release_blob, blob)
+        self._open_part(&self.run)
+        buffer_append(&self.out, b"\r\n", 2)
+        return 0
+
+    # -- commands
+
+    cdef void _parse(self, const char *raw, const CommandHeader *header, Argv *argv) noexcept:
+        """Split raw RESP, which the worker's scanner has validated, into arguments."""
+        cdef const char *p = raw + 1
+        cdef const char *end = raw + header.length
+        cdef uint32_t argc = 0, i
+        cdef size_t length
+        while p[0] != c"\r":
+            argc = argc * 10 + <uint32_t>(p[0] - c"0")
+            p += 1
+        p += 2
+        if unlikely(argc > self.args_size):
+            self.args_size = argc
+            self.args = <Arg *>realloc(self.args, argc * sizeof(Arg))
+            if self.args == NULL:
+                out_of_memory(argc * sizeof(Arg))
+        for i in range(argc):
+            p += 1
+            length = <size_t>(p[0] - c"0")
+            p += 1
+            while p[0] != c"\r":
+                length = length * 10 + <size_t>(p[0] - c"0")
+                p += 1
+            p += 2
+            self.args[i].data = p
+            self.args[i].length = length
+            p += length + 2
+            if unlikely(p > end):
+                # Never by a worker of ours: an envelope is broken, and nothing in it can be trusted.
+                out_of_memory(0)
+        argv.args = self.args
+        argv.argc = argc
+        argv.raw = raw
+        argv.raw_length = header.length
+
+    cdef int _execute(self, const CommandHeader *header, const Key *key, const char *raw) except -1:
+        cdef Argv argv
+        cdef native_handler handler = self.natives[header.id] if self.native_lane else NULL
+        cdef size_t start = self.out.used
+        cdef uint64_t started = ticks()
+        cdef int status = NATIVE_DECLINED
+        if unlikely(started >= self.next_ms_ticks):
+            self._tick(started)
+        self._parse(raw, header, &argv)
+        argv.key = key[0]
+        if likely(handler != NULL):
+            status = handler(&self.shard, &argv, &self.out)
+        if unlikely(status != NATIVE_DONE):
+            if status == NATIVE_DECLINED:
+                self._execute_python(header, &argv)
+        self.part_commands += 1
+        if unlikely(self.out.used > start and self.out.data[start] == c"-"):
+            self._count_error(header.id, start)
+        if unlikely(status == NATIVE_BLOB):
+            self._blob_reply()
+        elif unlikely(self.out.used - start > BULK_BYTES_MIN):
+            self._bulk_reply(start)
+        self.calls[header.id] += 1
+        self.commands_processed += 1
+        self.command_ticks[header.id] += ticks() - started
+        return 0
+
+    cdef int _execute_python(self, const CommandHeader *header, const Argv *argv) except -1:
+        cdef uint32_t i
+        cdef size_t start = self.out.used
+        cdef list arguments = [
+            PyBytes_FromStringAndSize(argv.args[i].data, argv.args[i].length) for i in range(argv.argc)
+        ]
+        command = self.table.table.by_id[header.id]
+        context = self.context
+        context.now_ms = self.keyspace.store.now_ms
+        context.database = self.run.database
+        self.reply.out = &self.out
+        self.reply.resp = self.run.resp
+        try:
+            command.handler(context, arguments, self.reply)
+        except CommandError as error:
+            self.out.used = start
+            self.reply.error(error.message)
+        finally:
+            self.reply.out = &self.reply.own
+        return 0
+
+    def _count_error(self, uint16_t id, size_t start):
+        cdef size_t end = start + 1
+        while end < self.out.used and self.out.data[end] != c" " and self.out.data[end] != c"\r":
+            end += 1
+        code = PyBytes_FromStringAndSize(self.out.data + start + 1, end - start - 1)
+        self.errors[code] = self.errors.get(code, 0) + 1
+        self.failed[id] += 1
+
+    def reset_statistics(self):
+        cdef size_t size = self.table.count * sizeof(uint64_t)
+        memset(self.calls, 0, size)
+        memset(self.command_ticks, 0, size)
+        memset(self.failed, 0, size)
+        self.errors.clear()
+        self.commands_processed = 0
+
+    def command_statistics(self):
+        """{name: [calls, microseconds, rejected, failed]} of commands that ran here."""
+        return {
+            command.name: [
+                self.calls[command.id],
+                int(self.command_ticks[command.id] * 1000 / self.ticks_per_ms),
+                0,
+                self.failed[command.id],
+            ]
+            for command in self.table.table
+            if self.calls[command.id]
+        }
+
+    @property
+    def unfinished(self):
+        """Runs that wait for bulk messages."""
+        return sum(len(waiting) for waiting in self.parked.values())
