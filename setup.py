@@ -15,14 +15,29 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 ROOT = Path(__file__).parent
-PACKAGES = ("protocol", "actors", "sessions", "shards", "router", "persistence", "replication",
-            "cluster", "lua")
+PACKAGES = (
+    "protocol",
+    "actors",
+    "sessions",
+    "shards",
+    "router",
+    "persistence",
+    "replication",
+    "cluster",
+    "lua",
+)
 MODE = os.environ.get("SHARDIS_BUILD", "release")
 FLAGS = {
     "release": ["-O3", "-g0"],
     "debug": ["-O1", "-g", "-UNDEBUG", "-DSHARDIS_DEBUG=1"],
-    "asan": ["-O1", "-g", "-UNDEBUG", "-DSHARDIS_DEBUG=1", "-fno-omit-frame-pointer",
-             "-fsanitize=address,undefined"],
+    "asan": [
+        "-O1",
+        "-g",
+        "-UNDEBUG",
+        "-DSHARDIS_DEBUG=1",
+        "-fno-omit-frame-pointer",
+        "-fsanitize=address,undefined",
+    ],
     "trace": ["-O0", "-g", "-DSHARDIS_DEBUG=1", "-DCYTHON_TRACE=1"],
 }[MODE]
 LINK = ["-fsanitize=address,undefined"] if MODE == "asan" else []
