@@ -1,4 +1,92 @@
+# Needs python3 (3.11 or later, with headers), a C compiler and make; the rest installs itself into
+# .venv. `make VENV=` uses the interpreter as it is instead. Options go into ARGS and TESTS:
+#   make serve ARGS="--port 7000 --shards 4"      make test TESTS=tests/unit
+
 PYTHON ?= python3
-build:
-	$(PYTHON) setup.py build_ext --inplace -j2
-.PHONY: build
+VENV ?= .venv
+ARGS ?=
+TESTS ?= tests
+CONFIG ?= configs/shardis.conf
+SHARDIS_BUILD ?= release
+JOBS ?= 2
+
+PACKAGES := $(wildcard protocol actors sessions shards router persistence replication cluster lua)
+KERNELS := $(shell find $(PACKAGES) -name '*.pyx' -o -name '*.pxd')
+BUILT := .stamps/built-$(SHARDIS_BUILD)
+PY = $(shell cat .stamps/python)
+INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check $(shell cat .stamps/pip-options)
+
+.PHONY: help build serve test check bench asan soak clean
+
+help:
+	@echo "make build | serve | test | check | bench | asan | soak | clean"
+
+build: $(BUILT)
+
+serve: $(BUILT)
+	@exec $(PY) -m router.main $(wildcard $(CONFIG)) $(ARGS)
+
+test: $(BUILT) .stamps/test
+	@$(PY) -m pytest $(TESTS) $(ARGS)
+
+soak: $(BUILT) .stamps/test
+	@$(PY) -m pytest -m slow $(TESTS) $(ARGS)
+
+check: $(BUILT) .stamps/test .stamps/check
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@modules=$$($(PY) scripts/stubs.py); test -z "$$modules" || \
+	    $(PY) -m mypy.stubtest --concise --allowlist scripts/stubtest-allowlist.txt \
+	    --ignore-unused-allowlist --ignore-missing-stub --ignore-positional-only \
+	    --ignore-disjoint-bases $$modules
+	@$(PY) -m pytest -q tests/meta/test_layers.py tests/meta/test_tree.py
+
+bench: $(BUILT)
+	@$(PY) -m bench.macro $(ARGS)
+
+# The sanitizers need their own objects, so they get their own copy of the tree.
+asan: $(BUILT) .stamps/test
+	@mkdir -p build/asan && rm -rf build/asan/tests
+	@git ls-files -z --cached --others --exclude-standard --deduplicate \
+	    | while IFS= read -r -d '' file; do test ! -e "$$file" || printf '%s\0' "$$file"; done \
+	    | xargs -0 cp --preserve=timestamps --update --parents --target-directory=build/asan
+	@python=$$(command -v $(PY)); case $$python in /*) ;; *) python=$(CURDIR)/$$python ;; esac; \
+	cd build/asan && SHARDIS_BUILD=asan SHARDIS_JOBS=$(JOBS) $$python setup.py -q build_ext --inplace && \
+	LD_PRELOAD=$$(cc -print-file-name=libasan.so):$$(cc -print-file-name=libubsan.so) \
+	PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
+	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	$$python -m pytest -p no:cacheprovider $(wildcard tests/unit tests/property) $(ARGS)
+
+clean:
+	rm -rf build dist .stamps .venv .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	find $(PACKAGES) -name '*.so' -delete
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	for kernel in $(filter %.pyx,$(KERNELS)); do rm -f "$${kernel%.pyx}.c"; done
+
+SHELL := /bin/bash
+
+# Which interpreter, and how pip may install with it (PEP 668 guards a system's own one).
+.stamps/python:
+	@mkdir -p .stamps
+	@if test -n "$(VENV)" && $(PYTHON) -m venv $(VENV) 2>/dev/null && $(VENV)/bin/python -m pip --version >/dev/null 2>&1; \
+	then echo $(VENV)/bin/python > $@; : > .stamps/pip-options; \
+	else test -z "$(VENV)" || { rm -rf $(VENV); echo "no venv module: using $(PYTHON) as it is"; }; \
+	    echo $(PYTHON) > $@; echo --break-system-packages > .stamps/pip-options; fi
+
+.stamps/run: .stamps/python pyproject.toml
+	@$(INSTALL) $$($(PY) scripts/dependencies.py build)
+	@touch $@
+
+.stamps/test: .stamps/run
+	@$(INSTALL) $$($(PY) scripts/dependencies.py test)
+	@touch $@
+
+.stamps/check: .stamps/run
+	@$(INSTALL) $$($(PY) scripts/dependencies.py check)
+	@touch $@
+
+$(BUILT): .stamps/run setup.py $(KERNELS)
+	@rm -f .stamps/built-*
+	@SHARDIS_BUILD=$(SHARDIS_BUILD) SHARDIS_JOBS=$(JOBS) $(PY) setup.py -q build_ext --inplace
+	@touch $@

@@ -5,6 +5,7 @@ SHARDIS_BUILD selects the mode:
   debug    bounds checks, assertions and live-node counters
   asan     debug under AddressSanitizer and UBSan; run with LD_PRELOAD=libasan
   trace    debug with line tracing, for coverage
+A tree remembers its mode in build/mode: after a switch everything is built anew.
 """
 
 import os
@@ -14,18 +15,34 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 ROOT = Path(__file__).parent
-PACKAGES = ("protocol", "actors", "sessions", "shards", "router", "persistence", "replication",
-            "cluster", "lua")
+PACKAGES = (
+    "protocol",
+    "actors",
+    "sessions",
+    "shards",
+    "router",
+    "persistence",
+    "replication",
+    "cluster",
+    "lua",
+)
 MODE = os.environ.get("SHARDIS_BUILD", "release")
 FLAGS = {
-    "release": ["-O3"],
+    "release": ["-O3", "-g0"],
     "debug": ["-O1", "-g", "-UNDEBUG", "-DSHARDIS_DEBUG=1"],
-    "asan": ["-O1", "-g", "-UNDEBUG", "-DSHARDIS_DEBUG=1", "-fno-omit-frame-pointer",
-             "-fsanitize=address,undefined"],
+    "asan": [
+        "-O1",
+        "-g",
+        "-UNDEBUG",
+        "-DSHARDIS_DEBUG=1",
+        "-fno-omit-frame-pointer",
+        "-fsanitize=address,undefined",
+    ],
     "trace": ["-O0", "-g", "-DSHARDIS_DEBUG=1", "-DCYTHON_TRACE=1"],
 }[MODE]
 LINK = ["-fsanitize=address,undefined"] if MODE == "asan" else []
 CHECKED = MODE != "release"
+JOBS = int(os.environ.get("SHARDIS_JOBS", "0")) or len(os.sched_getaffinity(0))
 
 
 def kernels() -> list[Extension]:
@@ -43,10 +60,24 @@ def kernels() -> list[Extension]:
     ]
 
 
+def mode_has_changed() -> bool:
+    """Whether the last build in this tree was of another mode; notes this one's."""
+    note = ROOT / "build" / "mode"
+    before = note.read_text() if note.exists() else "release"
+    note.parent.mkdir(exist_ok=True)
+    note.write_text(MODE)
+    return before != MODE
+
+
+ANEW = mode_has_changed()
 setup(
+    license="BSD-3-Clause",
+    options={"build_ext": {"parallel": JOBS, "force": ANEW}},
     ext_modules=cythonize(
         kernels(),
         include_path=[str(ROOT)],
+        nthreads=JOBS,
+        force=True if ANEW else None,
         compiler_directives={
             "language_level": 3,
             "boundscheck": CHECKED,
@@ -55,6 +86,7 @@ setup(
             "initializedcheck": CHECKED,
             "linetrace": MODE == "trace",
             "embedsignature": True,
+            "auto_pickle": False,
         },
-    )
+    ),
 )

@@ -1,0 +1,146 @@
+"""`python -m bench.macro`: measure, print the table, keep the raw samples in bench/results/.
+
+python -m bench.macro                        throughput, all standard rows
+python -m bench.macro --quick                three rounds of short runs
+python -m bench.macro --scenario keys10m     the same over ten million loaded keys
+python -m bench.macro --scenario memory      bytes per key
+python -m bench.macro --scenario startup     time to PONG, idle CPU, PSS
+python -m bench.macro --opt-in shardis-1+1@pinned
+python -m bench.macro --row "spin=--some-option 1"
+python -m bench.macro report FILE            the table of an earlier result
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import signal
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from bench.macro import machine, report, scenarios
+from bench.macro.servers import OPT_IN, STANDARD, ServerFailed, Variant, with_options
+from bench.macro.targets import BASELINE
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+SCENARIOS = ("throughput", "keys10m", "memory", "startup")
+
+
+def arguments(args: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.macro", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--scenario", choices=SCENARIOS, default="throughput")
+    parser.add_argument("--rounds", type=int, help="default 7, with --quick 3")
+    parser.add_argument("--seconds", type=float, help="length of a run; default 1.5, quick 0.4")
+    parser.add_argument("--quick", action="store_true", help="for day-to-day work")
+    parser.add_argument("--depths", default="1,16,50", help="pipeline depths")
+    parser.add_argument("--rows", help="only these rows, by name (standard or opt-in)")
+    parser.add_argument(
+        "--opt-in",
+        default="",
+        help="also these rows: " + ", ".join(variant.name for variant in OPT_IN),
+    )
+    parser.add_argument(
+        "--row",
+        action="append",
+        default=[],
+        metavar="NAME=OPTIONS",
+        help="also a row with own server options",
+    )
+    parser.add_argument("--seed", type=int, help="of the order within rounds")
+    parser.add_argument("--keys", type=int, help="keys to draw from; default 100000")
+    parser.add_argument("--memory-keys", type=int, default=2_000_000)
+    parser.add_argument("--starts", type=int, default=5)
+    parser.add_argument("--idle-seconds", type=float, default=10.0)
+    parser.add_argument("--no-save", action="store_true", help="print only, keep no result file")
+    return parser.parse_args(args)
+
+
+def select(chosen: argparse.Namespace) -> list[Variant]:
+    """The rows to measure, redis-server first. Exits on an unknown name."""
+    known = {variant.name: variant for variant in (*STANDARD, *OPT_IN)}
+    names = [variant.name for variant in STANDARD]
+    if shutil.which("nutcracker") is None and not Path("/usr/sbin/nutcracker").exists():
+        names.remove("twemproxy")
+        scenarios.say("nutcracker is not installed: no twemproxy row")
+    if chosen.rows:
+        names = [BASELINE, *(name for name in chosen.rows.split(",") if name != BASELINE)]
+    names += [name for name in chosen.opt_in.split(",") if name and name not in names]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise SystemExit(f"unknown rows: {', '.join(unknown)}; there are {', '.join(known)}")
+    return [known[name] for name in names] + [with_options(text) for text in chosen.row]
+
+
+def measure(chosen: argparse.Namespace) -> dict[str, Any]:
+    variants = select(chosen)
+    loaded = 10_000_000 if chosen.scenario == "keys10m" else 0
+    keys = chosen.keys or loaded or 100_000
+    options = scenarios.Options(
+        rounds=chosen.rounds or (3 if chosen.quick else 7),
+        seconds=chosen.seconds or (0.4 if chosen.quick else 1.5),
+        depths=tuple(int(depth) for depth in chosen.depths.split(",")),
+        seed=chosen.seed if chosen.seed is not None else time.time_ns() % 1_000_000,
+        keys=keys,
+        preload=keys if loaded else 0,
+        memory_keys=chosen.memory_keys,
+        starts=chosen.starts,
+        idle_seconds=chosen.idle_seconds,
+    )
+    facts = machine.describe()
+    scenarios.say(f"seed {options.seed}; rows: {', '.join(variant.name for variant in variants)}")
+    result: dict[str, Any] = {
+        "scenario": chosen.scenario,
+        "machine": facts,
+        "options": asdict(options),
+        "rows": [variant.name for variant in variants],
+        "about": {variant.name: variant.about for variant in variants},
+    }
+    if chosen.scenario in ("memory", "startup"):
+        scenario = scenarios.memory if chosen.scenario == "memory" else scenarios.startup
+        measured = scenario(variants, options)
+        return {**result, "measured": measured["rows"], "failed": measured["failed"]}
+    return {**result, **scenarios.throughput(variants, options)}
+
+
+def save(result: dict[str, Any]) -> Path:
+    facts = result["machine"]
+    moment = re.sub(r"[^0-9T]", "", facts["time"][:19])
+    name = f"{moment}-{result['scenario']}-{facts['commit']}{'-dirty' * facts['dirty']}.json"
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / name
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    return path
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + signum)  # so that every `finally` stops its servers
+
+
+def main(args: list[str] | None = None) -> int:
+    arguments_given = sys.argv[1:] if args is None else args
+    if arguments_given[:1] == ["report"]:
+        for path in arguments_given[1:]:
+            sys.stdout.write(report.render(json.loads(Path(path).read_text())))
+        return 0
+    chosen = arguments(arguments_given)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        result = measure(chosen)
+    except ServerFailed as failure:
+        scenarios.say(str(failure))
+        return 1
+    sys.stdout.write(report.render(result))
+    if not chosen.no_save:
+        scenarios.say(f"raw samples: {save(result)}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,28 @@
+"""What the server has to reach, as ratios to redis-server in the same round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BASELINE = "redis-server"
+PROXY = "twemproxy"
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A figure that must be reached, and the one that is aimed at."""
+
+    must: float
+    target: float
+
+    def verdict(self, value: float) -> str:
+        if value >= self.target:
+            return "target"
+        return "must" if value >= self.must else "missed"
+
+
+# Row -> pipeline depth -> goal for the geometric mean of SET, GET and INCR.
+THROUGHPUT: dict[str, dict[int, Goal]] = {
+    "shardis-1+1": {1: Goal(0.85, 1.0), 16: Goal(1.3, 1.6), 50: Goal(1.5, 2.1)},
+    "shardis-1+2": {1: Goal(0.80, 0.9), 16: Goal(1.0, 1.3), 50: Goal(1.2, 1.8)},
+}
