@@ -1,0 +1,383 @@
+"""Send the same bytes to our server and to the oracle, and compare the raw replies.
+
+A case is a list of steps made from a seed alone. A step sends a pipeline over one of two
+connections, cut into writes as its `cuts` seed says, and reads all its replies before the next
+step, so that what each server answers is determined by the case. On a difference the case is
+shrunk, and printed so that it can be pasted into test_reproductions.py.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from tests.differential.families.connection import CONNECTION
+from tests.differential.families.generic import GENERIC, scan_options
+from tests.differential.families.server import DIRECTIVES, SERVER
+from tests.differential.families.strings import STRINGS
+from tests.differential.grammar import Command, Draw, Family, finish
+from tests.differential.normalise import Exchange, equal
+from tests.differential.shrink import shrink
+from tests.support.resp_client import MalformedReplyError, Node, RespClient, encode, parse
+from tests.support.servers import Server
+
+FAMILIES = [STRINGS, GENERIC, CONNECTION, SERVER]
+CONNECTIONS = 2
+CASE_COMMANDS = 250  # commands of one case: enough to meet each other, few enough to shrink
+REPLY_SECONDS = 8.0
+# Replies awaited while a case is shrunk: what hangs would make each trial that slow.
+SHRINK_REPLY_SECONDS = 1.0
+SHRINK_SECONDS = 40.0
+# A pipeline that may end the connection is sent at once and fits into one read of the server:
+# bytes left unread would turn its last replies into a reset.
+ONE_READ = 8_000
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A pipeline over one connection.
+
+    `cuts` seeds where the bytes are cut into writes (0: one write). After the replies the machine
+    waits `pause_ms`, for expiries. A step that iterates is a whole SCAN with these options.
+    """
+
+    connection: int
+    commands: tuple[Command, ...]
+    cuts: int = 0
+    pause_ms: int = 0
+    iterate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The first command that was answered differently."""
+
+    step: int
+    command: Command
+    ours: bytes
+    oracle: bytes
+
+    def __str__(self) -> str:
+        return (
+            f"{shown_args(self.command)}\n"
+            f"  oracle: {shown(self.oracle)}\n"
+            f"  ours:   {shown(self.ours)}"
+        )
+
+
+def shown(data: bytes, most: int = 400) -> str:
+    if len(data) <= most:
+        return repr(data)
+    return f"{data[:most]!r}... ({len(data)} bytes)"
+
+
+def shown_args(command: Command) -> str:
+    return " ".join(shown(arg, 60) for arg in command.args)
+
+
+# --- Generating ---------------------------------------------------------------------------------
+
+
+def steps(seed: str, commands: int = CASE_COMMANDS) -> list[Step]:
+    """The case of a seed."""
+    draw = Draw(seed)
+    case: list[Step] = []
+    made = 0
+    while made < commands:
+        for step in _draw_steps(draw):
+            case.append(step)
+            made += len(step.commands)
+    return case
+
+
+def _draw_steps(draw: Draw) -> Iterator[Step]:
+    connection = int(draw.chance(0.2))
+    kind = draw.random()
+    if kind < 0.01:
+        yield from _expiring(draw, connection)
+        return
+    if kind < 0.03:
+        scan = Command((b"SCAN", *scan_options(draw)))
+        yield Step(connection, (scan,), iterate=True)
+        return
+    length = draw.choice([1, 1, 1, draw.randint(2, 8), draw.randint(5, 60)])
+    commands: list[Command] = []
+    while len(commands) < length:
+        commands += _draw_idea(draw)
+    ends = any(_may_end(command) for command in commands)
+    if ends and sum(len(command.encoded()) for command in commands) > ONE_READ:
+        commands = [command for command in commands if not _may_end(command)]
+        ends = False
+    cuts = draw.randrange(1, 1 << 30) if draw.chance(0.4) and not ends else 0
+    if commands:
+        yield Step(connection, tuple(commands), cuts)
+
+
+def _draw_idea(draw: Draw) -> list[Command]:
+    family: Family = draw.choices(FAMILIES, [one.weight for one in FAMILIES])[0]
+    return [finish(draw, args) for args in family.draw(draw)]
+
+
+def _may_end(command: Command) -> bool:
+    return command.name == b"QUIT"
+
+
+def _expiring(draw: Draw, connection: int) -> Iterator[Step]:
+    """A key that really expires: nothing else runs until both servers must see it gone.
+
+    It is asked for by EXISTS last, so that it is not left to when active expiry comes round.
+    """
+    key = draw.key()
+    setters = [
+        (b"SET", key, b"v", b"PX", b"15"),
+        (b"PSETEX", key, b"15", b"v"),
+        (b"GETEX", key, b"PX", b"15"),
+        (b"PEXPIRE", key, b"15"),
+    ]
+    yield Step(connection, (Command(draw.choice(setters)),), pause_ms=40)
+    readers = [
+        (b"GET", key),
+        (b"TTL", key),
+        (b"APPEND", key, b"x"),
+        (b"SET", key, b"w", b"XX"),
+        (b"RENAME", key, b"a"),
+        (b"COPY", key, b"b"),
+        (b"DEL", key),
+        (b"INCR", key),
+        (b"TYPE", key),
+        (b"MSETNX", key, b"z"),
+    ]
+    yield Step(connection, (Command(draw.choice(readers)), Command((b"EXISTS", key))))
+
+
+# --- Running ------------------------------------------------------------------------------------
+
+Equal = Callable[[Exchange], bool]
+
+
+class Machine:
+    """Runs cases against a pair of servers."""
+
+    def __init__(
+        self, ours: Server, oracle: Server, *, resp: int, oracle_is_72: bool, exact: bool = False
+    ) -> None:
+        self.ours = ours
+        self.oracle = oracle
+        self.resp = resp
+        self.oracle_is_72 = oracle_is_72
+        self.exact = exact  # no difference is allowed: shows that the machine can find one
+        self.reply_seconds = REPLY_SECONDS
+        self._connections: dict[int, tuple[RespClient, RespClient]] = {}
+
+    def run(self, case: Sequence[Step]) -> Difference | None:
+        """The first difference of a case, from empty servers; None when there is none."""
+        self._reset()
+        try:
+            for index, step in enumerate(case):
+                difference = self._iterate(index, step) if step.iterate else self._run(index, step)
+                if difference is not None:
+                    return difference
+                if step.pause_ms:
+                    time.sleep(step.pause_ms / 1000)
+        finally:
+            self.close()
+        return None
+
+    def close(self) -> None:
+        for connection in list(self._connections):
+            self._drop(connection)
+
+    def _drop(self, connection: int) -> None:
+        for client in self._connections.pop(connection):
+            client.close()
+
+    def _pair(self, connection: int) -> tuple[RespClient, RespClient]:
+        if connection not in self._connections:
+            ours = self.ours.client(resp=self.resp)
+            self._connections[connection] = (ours, self.oracle.client(resp=self.resp))
+        return self._connections[connection]
+
+    def _reset(self) -> None:
+        commands = [[b"FLUSHALL"], [b"DEBUG", b"SET-ACTIVE-EXPIRE", b"1"]]
+        commands += [[b"CONFIG", b"SET", name, values[0]] for name, values in DIRECTIVES.items()]
+        data = b"".join(encode(*command) for command in commands)
+        for server in (self.ours, self.oracle):
+            with server.client() as client:
+                client.send(data)
+                for command, reply in zip(
+                    commands, client.read_replies(len(commands)), strict=True
+                ):
+                    assert reply == b"+OK\r\n", f"{server.name}: {command}: {reply!r}"
+
+    def _run(self, index: int, step: Step) -> Difference | None:
+        ours, oracle = self._pair(step.connection)
+        data = b"".join(command.encoded() for command in step.commands)
+        cuts = cut_points(len(data), step.cuts)
+        oracle.send(data, cuts)
+        ours.send(data, cuts)
+        count = len(step.commands)
+        expected, expected_end = self._read(oracle, count)
+        got, got_end = self._read(ours, count)
+        for at, command in enumerate(step.commands):
+            theirs = expected[at] if at < len(expected) else expected_end
+            mine = got[at] if at < len(got) else got_end
+            if mine != theirs and not self._equal(Exchange(command.args, mine, theirs)):
+                return Difference(index, command, mine, theirs)
+            if at >= len(expected):
+                break
+        if ours.closed != oracle.closed:
+            state = [b"(closes)" if one.closed else b"(stays open)" for one in (ours, oracle)]
+            return Difference(index, step.commands[-1], *state)
+        if oracle.closed:
+            self._drop(step.connection)
+        return None
+
+    def _read(self, client: RespClient, count: int) -> tuple[list[bytes], bytes]:
+        """Replies, and what there is instead of the first missing one."""
+        try:
+            replies = client.read_available(count, self.reply_seconds)
+        except MalformedReplyError as error:
+            client.closed = True
+            return [], b"(malformed) " + str(error).encode()
+        if len(replies) == count:
+            return replies, b""
+        if client.closed:
+            return replies, b"(closed) " + client.splitter.rest
+        # It can't be used again: a late reply would be taken for that of another command.
+        client.closed = True
+        return replies, b"(no reply in time) " + client.splitter.rest
+
+    def _equal(self, exchange: Exchange) -> bool:
+        return not self.exact and equal(exchange, oracle_is_72=self.oracle_is_72)
+
+    def _iterate(self, index: int, step: Step) -> Difference | None:
+        """Compare the keys that a full iteration finds; both ends must come to cursor 0."""
+        ours, oracle = self._pair(step.connection)
+        command = step.commands[0]
+        found = [_full_scan(client, command.args[1:]) for client in (ours, oracle)]
+        if found[0] != found[1]:
+            return Difference(index, command, *found)
+        return None
+
+
+def _full_scan(client: RespClient, options: Sequence[bytes]) -> bytes:
+    cursor = b"0"
+    seen: set[Node] = set()
+    for _ in range(100_000):
+        raw = client.call(b"SCAN", cursor, *options)
+        node = parse(raw)
+        if node.kind != "*":
+            return raw
+        cursor = node.value[0].value
+        seen.update(node.value[1].value)
+        if cursor == b"0":
+            return Node("*", sorted(seen)).dump()
+    return b"(the iteration does not end)"
+
+
+def cut_points(length: int, seed: int) -> list[int]:
+    """Where bytes are cut into writes: a few places, or sometimes between any two bytes."""
+    if not seed or length < 2:
+        return []
+    draw = random.Random(seed)
+    if length < 200 and draw.random() < 0.2:
+        return list(range(1, length))
+    count = min(length - 1, draw.randint(1, 8))
+    return sorted(draw.sample(range(1, length), count))
+
+
+# --- Shrinking and printing ----------------------------------------------------------------------
+
+
+def minimise(machine: Machine, case: Sequence[Step], found: Difference) -> list[Step]:
+    """The smallest case that still shows a difference of the same command."""
+    machine.reply_seconds = SHRINK_REPLY_SECONDS
+
+    def fails(trial: Sequence[Step]) -> bool:
+        try:
+            difference = machine.run(trial)
+        except OSError:
+            return False  # a server that can't be reached is another failure
+        return difference is not None and difference.command.name == found.command.name
+
+    units = [
+        (at, command) for at, step in enumerate(case[: found.step + 1]) for command in step.commands
+    ]
+
+    def regroup(kept: Sequence[tuple[int, Command]]) -> list[Step]:
+        groups: dict[int, list[Command]] = {}
+        for at, command in kept:
+            groups.setdefault(at, []).append(command)
+        return [replace(case[at], commands=tuple(group)) for at, group in groups.items()]
+
+    try:
+        if not fails(regroup(units)):
+            return list(case[: found.step + 1])  # not the same again: show it all
+        small = regroup(shrink(units, lambda kept: fails(regroup(kept)), seconds=SHRINK_SECONDS))
+        for simpler in (_uncut, _unpaused, _one_connection):
+            trial = [simpler(step) for step in small]
+            if trial != small and fails(trial):
+                small = trial
+        return _shorter_arguments(small, fails)
+    finally:
+        machine.reply_seconds = REPLY_SECONDS
+
+
+def _uncut(step: Step) -> Step:
+    return replace(step, cuts=0)
+
+
+def _unpaused(step: Step) -> Step:
+    return replace(step, pause_ms=0)
+
+
+def _one_connection(step: Step) -> Step:
+    return replace(step, connection=0)
+
+
+def _shorter_arguments(case: list[Step], fails: Callable[[Sequence[Step]], bool]) -> list[Step]:
+    deadline = time.monotonic() + SHRINK_SECONDS / 4
+    for at, step in enumerate(case):
+        for which, command in enumerate(step.commands):
+            for position in range(1, len(command.args)):
+                if len(command.args[position]) <= 8 or time.monotonic() > deadline:
+                    continue
+                args = list(command.args)
+                args[position] = b"v"
+                changed = list(case[at].commands)
+                changed[which] = replace(command, args=tuple(args))
+                trial = [*case[:at], replace(case[at], commands=tuple(changed)), *case[at + 1 :]]
+                if fails(trial):
+                    case = trial
+    return case
+
+
+def reproduction(seed: str, resp: int, case: Sequence[Step], difference: Difference) -> str:
+    """A test to paste into test_reproductions.py."""
+    lines = [
+        f"seed {seed!r}: {difference}",
+        "",
+        "def test_name_what_is_wrong(replay: Replay) -> None:",
+        f'    """Found by seed {seed!r}."""',
+        "    replay(",
+        f"        {resp},",
+    ]
+    for step in case:
+        options = "".join(
+            f", {name}={value!r}"
+            for name, value in (
+                ("cuts", step.cuts),
+                ("pause_ms", step.pause_ms),
+                ("iterate", step.iterate),
+            )
+            if value
+        )
+        commands = "".join(
+            f"Command({command.args!r}{', inline=True' if command.inline else ''}), "
+            for command in step.commands
+        )
+        lines.append(f"        Step({step.connection}, ({commands}){options}),")
+    lines.append("    )")
+    return "\n".join(lines)

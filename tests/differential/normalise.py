@@ -1,0 +1,269 @@
+"""Every difference that replies of ours may have from the oracle's, each with its reason.
+
+This is the one file in which a difference is allowed. A normaliser is looked at only when the
+raw replies differ. It is given the exchange and returns both replies reduced to what must be
+equal, or None when it doesn't concern this exchange. What it returns is compared again, by the
+remaining normalisers too.
+
+`since_72` marks what Redis 7.2 changed: it is off when SHARDIS_ORACLE names a 7.2 server.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.support.resp_client import MalformedReplyError, Node, parse
+
+Pair = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One command, and what both servers answered."""
+
+    args: tuple[bytes, ...]
+    ours: bytes
+    oracle: bytes
+
+    @property
+    def name(self) -> bytes:
+        return self.args[0].upper()
+
+    @property
+    def subcommand(self) -> bytes:
+        return self.args[1].upper() if len(self.args) > 1 else b""
+
+
+@dataclass(frozen=True, slots=True)
+class Normaliser:
+    name: str
+    reason: str
+    apply: Callable[[Exchange], Pair | None]
+    since_72: bool
+
+
+NORMALISERS: list[Normaliser] = []
+
+
+def normaliser(
+    reason: str, *, since_72: bool = False
+) -> Callable[[Callable[[Exchange], Pair | None]], Callable[[Exchange], Pair | None]]:
+    """Declare the decorated function as the normaliser of its name."""
+
+    def declare(function: Callable[[Exchange], Pair | None]) -> Callable[[Exchange], Pair | None]:
+        NORMALISERS.append(Normaliser(function.__name__, reason, function, since_72))
+        return function
+
+    return declare
+
+
+def equal(exchange: Exchange, *, oracle_is_72: bool) -> bool:
+    """Whether the replies are the same, apart from allowed differences."""
+    ours, oracle = exchange.ours, exchange.oracle
+    for one in NORMALISERS:
+        if ours == oracle:
+            return True
+        if one.since_72 and oracle_is_72:
+            continue
+        try:
+            result = one.apply(Exchange(exchange.args, ours, oracle))
+        except (MalformedReplyError, ValueError, IndexError):
+            continue  # not of the shape it is about, which is a difference
+        if result is not None:
+            ours, oracle = result
+    return ours == oracle
+
+
+def both(exchange: Exchange, reduce: Callable[[bytes], bytes]) -> Pair:
+    return reduce(exchange.ours), reduce(exchange.oracle)
+
+
+def is_integer(raw: bytes) -> bool:
+    return raw[:1] == b":"
+
+
+# --- Chance -------------------------------------------------------------------------------------
+
+
+@normaliser("which key is drawn is up to chance; that there is none is compared")
+def random_key(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"RANDOMKEY":
+        return None
+    return both(exchange, lambda raw: b"key" if raw[:1] == b"$" and raw[:3] != b"$-1" else raw)
+
+
+@normaliser("the order of keys is that of the hash tables")
+def keys_order(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"KEYS":
+        return None
+    return both(exchange, sorted_array)
+
+
+def sorted_array(raw: bytes) -> bytes:
+    node = parse(raw)
+    if node.kind not in "*~":
+        return raw
+    return Node(node.kind, sorted(node.value)).dump()
+
+
+@normaliser("cursors and what one call finds depend on the tables; full iterations are compared")
+def scan_step(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"SCAN":
+        return None
+    return both(exchange, scan_shape)
+
+
+def scan_shape(raw: bytes) -> bytes:
+    node = parse(raw)
+    if node.kind != "*" or len(node.value) != 2:
+        return raw
+    cursor, found = node.value
+    well_formed = (
+        cursor.kind == "$"
+        and cursor.value.isdigit()
+        and int(cursor.value) < 2**64
+        and found.kind == "*"
+        and all(child.kind == "$" for child in found.value)
+    )
+    return b"a step of a scan" if well_formed else raw
+
+
+# --- Time ---------------------------------------------------------------------------------------
+
+CLOCK_TOLERANCE_MS = {b"TTL": 2, b"EXPIRETIME": 2, b"PTTL": 2000, b"PEXPIRETIME": 2000}
+
+
+@normaliser("the servers run the same command at slightly different times")
+def relative_time(exchange: Exchange) -> Pair | None:
+    tolerance = CLOCK_TOLERANCE_MS.get(exchange.name)
+    if tolerance is None or not (is_integer(exchange.ours) and is_integer(exchange.oracle)):
+        return None
+    ours, oracle = int(exchange.ours[1:]), int(exchange.oracle[1:])
+    # -1 and -2 (no expiry, no key) are answers of their own.
+    if min(ours, oracle) < 0 or abs(ours - oracle) > tolerance:
+        return None
+    return b"near", b"near"
+
+
+@normaliser("the wall clock")
+def time_of_day(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"TIME":
+        return None
+    return both(exchange, lambda raw: re.sub(rb"\d{6,}|\$\d+\r\n\d+", b"N", raw))
+
+
+@normaliser("idle time counts from when the server ran the last command on the key")
+def idle_time(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"OBJECT" or exchange.subcommand != b"IDLETIME":
+        return None
+    return both(exchange, lambda raw: b"seconds" if is_integer(raw) and int(raw[1:]) < 60 else raw)
+
+
+# --- Identity and inner figures ------------------------------------------------------------------
+
+
+@normaliser("client ids are given in the order in which a server sees connections")
+def client_id(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"CLIENT" or exchange.subcommand != b"ID":
+        return None
+    return both(exchange, lambda raw: b"id" if is_integer(raw) and int(raw[1:]) > 0 else raw)
+
+
+@normaliser("HELLO names the version of the server and the id of the client")
+def hello_facts(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"HELLO":
+        return None
+
+    def reduce(raw: bytes) -> bytes:
+        node = parse(raw)
+        if node.kind not in "*%":
+            return raw
+        shown = list(node.value)
+        for at in range(0, len(shown) - 1, 2):
+            if shown[at].value in (b"version", b"id"):
+                shown[at + 1] = Node(shown[at + 1].kind, b"0")
+        return Node(node.kind, shown).dump()
+
+    return both(exchange, reduce)
+
+
+@normaliser("how much memory an entry takes is a matter of the implementation")
+def memory_usage(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"MEMORY" or exchange.subcommand != b"USAGE":
+        return None
+    return both(exchange, lambda raw: b"bytes" if is_integer(raw) and int(raw[1:]) > 0 else raw)
+
+
+@normaliser("DEBUG OBJECT shows an address, the LRU clock and the size of a dump")
+def debug_object(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"DEBUG" or exchange.subcommand != b"OBJECT":
+        return None
+    pattern = rb"(at:)\w+|(serializedlength:)\d+|(lru:)\d+|(lru_seconds_idle:)\d+"
+    return both(exchange, lambda raw: re.sub(pattern, _keep_label, raw))
+
+
+def _keep_label(match: re.Match[bytes]) -> bytes:
+    label: bytes = next(filter(None, match.groups()))
+    return label + b"N"
+
+
+# Sections that every server of this compatibility shows; ours has some more, others it lacks yet.
+INFO_SECTIONS = {b"Server", b"Clients", b"Memory", b"Stats", b"Replication", b"CPU", b"Keyspace"}
+
+
+@normaliser("INFO is about the server itself; its type, its sections and the key counts are equal")
+def info_text(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"INFO":
+        return None
+
+    def reduce(raw: bytes) -> bytes:
+        node = parse(raw)
+        if node.kind not in "$=" or node.value is None:
+            return raw
+        lines: list[bytes] = node.value.split(b"\r\n")
+        sections = [line[2:] for line in lines if line.startswith(b"# ")]
+        shown = sorted(INFO_SECTIONS.intersection(sections))
+        # avg_ttl is sampled.
+        counts = [
+            re.sub(rb",avg_ttl=.*", b"", line) for line in lines if re.match(rb"db\d+:keys=", line)
+        ]
+        return b"\n".join([node.kind.encode(), *shown, *counts])
+
+    return both(exchange, reduce)
+
+
+@normaliser("CONFIG GET answers in the order of a hash table")
+def config_order(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"CONFIG" or exchange.subcommand != b"GET":
+        return None
+
+    def reduce(raw: bytes) -> bytes:
+        node = parse(raw)
+        if node.kind not in "*%":
+            return raw
+        pairs = sorted(zip(node.value[::2], node.value[1::2], strict=True))
+        return Node(node.kind, [word for pair in pairs for word in pair]).dump()
+
+    return both(exchange, reduce)
+
+
+@normaliser("the number of commands grows from version to version, and ours has fewer still")
+def command_count(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"COMMAND" or exchange.subcommand != b"COUNT":
+        return None
+    return both(exchange, lambda raw: b"count" if is_integer(raw) and int(raw[1:]) > 0 else raw)
+
+
+# --- What Redis 7.2 changed ------------------------------------------------------------------------
+
+
+@normaliser("CLIENT SETINFO is new in 7.2", since_72=True)
+def client_setinfo_is_new(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"CLIENT" or exchange.subcommand != b"SETINFO":
+        return None
+    if not exchange.oracle.startswith(b"-ERR unknown subcommand 'SETINFO'"):
+        return None
+    well_formed = exchange.ours == b"+OK\r\n" or exchange.ours.startswith(b"-ERR ")
+    return (b"new", b"new") if well_formed else None

@@ -1,0 +1,105 @@
+"""The differential machine itself: it can fail, and what it reports is short and repeatable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.differential.grammar import Command
+from tests.differential.machine import Machine, Step, cut_points, minimise, reproduction, steps
+from tests.differential.normalise import NORMALISERS, Exchange, equal
+from tests.differential.shrink import shrink
+from tests.support.resp_client import ReplySplitter, parse
+from tests.support.servers import Configuration
+
+REPLIES = [
+    b"+OK\r\n",
+    b"-ERR no\r\n",
+    b":-12\r\n",
+    b"$-1\r\n",
+    b"$0\r\n\r\n",
+    b"$7\r\na\r\nb\r\nc\r\n",
+    b"*-1\r\n",
+    b"*0\r\n",
+    b"*2\r\n*2\r\n:1\r\n$1\r\nx\r\n%1\r\n+k\r\n*0\r\n",
+    b"_\r\n",
+    b"#t\r\n",
+    b",1.5\r\n",
+    b"(123\r\n",
+    b"=5\r\ntxt:a\r\n",
+    b"~1\r\n:1\r\n",
+    b">2\r\n+a\r\n+b\r\n",
+    b"|1\r\n+ttl\r\n:1\r\n*1\r\n:2\r\n",
+]
+
+
+def test_replies_are_cut_out_of_a_stream_at_any_split() -> None:
+    stream = b"".join(REPLIES)
+    for size in (1, 2, 3, 7, len(stream)):
+        splitter = ReplySplitter()
+        for at in range(0, len(stream), size):
+            splitter.feed(stream[at : at + size])
+        assert [splitter.take() for _ in REPLIES] == REPLIES
+        assert splitter.take() is None
+        assert splitter.rest == b""
+
+
+def test_a_parsed_reply_dumps_to_the_same_bytes() -> None:
+    for raw in REPLIES[:-1]:
+        assert parse(raw).dump() == raw
+
+
+def test_shrinking_leaves_only_what_is_needed() -> None:
+    trials = 0
+
+    def fails(items: list[int]) -> bool:
+        nonlocal trials
+        trials += 1
+        return {17, 230, 231} <= set(items)
+
+    assert shrink(range(250), fails) == [17, 230, 231]
+    assert trials < 200
+
+
+def test_a_seed_always_makes_the_same_case() -> None:
+    assert steps("word") == steps("word")
+    assert steps("word") != steps("other")
+    assert cut_points(100, 5) == cut_points(100, 5)
+
+
+def test_a_difference_is_found_and_shrunk_to_the_command_that_shows_it(
+    machine_for: Callable[..., Machine],
+) -> None:
+    """Nothing is allowed here, so TIME differs, at the latest."""
+    machine = machine_for(Configuration(shards=2), 2, exact=True)
+    case = [
+        Step(0, tuple(Command((b"SET", b"k%d" % i, b"v")) for i in range(20)), cuts=7),
+        Step(1, (Command((b"GET", b"k1")), Command((b"TIME",)), Command((b"GET", b"k2")))),
+        Step(0, (Command((b"GET", b"k3")),)),
+    ]
+    found = machine.run(case)
+    assert found is not None
+    assert found.command.name == b"TIME"
+    small = minimise(machine, case, found)
+    assert [step.commands for step in small] == [(Command((b"TIME",)),)]
+    text = reproduction("s", 2, small, found)
+    assert "Step(0, (Command((b'TIME',)), ))," in text
+
+
+def test_normalisers_allow_only_what_they_are_for() -> None:
+    def same(args: tuple[bytes, ...], ours: bytes, oracle: bytes) -> bool:
+        return equal(Exchange(args, ours, oracle), oracle_is_72=False)
+
+    assert same((b"ttl", b"k"), b":99\r\n", b":100\r\n")
+    assert not same((b"TTL", b"k"), b":-1\r\n", b":1\r\n")
+    assert not same((b"TTL", b"k"), b":90\r\n", b":100\r\n")
+    assert same((b"RANDOMKEY",), b"$1\r\na\r\n", b"$1\r\nb\r\n")
+    assert not same((b"RANDOMKEY",), b"$-1\r\n", b"$1\r\nb\r\n")
+    assert same((b"KEYS", b"*"), b"*2\r\n$1\r\na\r\n$1\r\nb\r\n", b"*2\r\n$1\r\nb\r\n$1\r\na\r\n")
+    assert not same((b"KEYS", b"*"), b"*1\r\n$1\r\na\r\n", b"*1\r\n$1\r\nb\r\n")
+    assert not same((b"GET", b"k"), b"$1\r\na\r\n", b"$1\r\nb\r\n")
+    assert not same((b"TIME",), b"-ERR no\r\n", b"*2\r\n$1\r\n1\r\n$1\r\n1\r\n")
+
+
+def test_every_normaliser_has_a_reason() -> None:
+    assert all(one.reason for one in NORMALISERS)
+    assert len({one.name for one in NORMALISERS}) == len(NORMALISERS)

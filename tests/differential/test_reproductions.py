@@ -1,0 +1,50 @@
+"""Sequences that once showed a difference, or that chance would seldom make.
+
+What test_differential.py prints on a failure is pasted here, with a name that says what was wrong.
+"""
+
+from __future__ import annotations
+
+from tests.differential.conftest import Replay
+from tests.differential.grammar import Command
+from tests.differential.machine import Step
+
+
+def command(*args: bytes) -> Command:
+    return Command(args)
+
+
+def test_an_unknown_command_leaves_the_pipeline_in_step(replay: Replay) -> None:
+    step = (command(b"SET", b"a", b"1"), command(b"NOSUCH", b"\r\n"), command(b"GET", b"a"))
+    replay(2, Step(0, step), Step(0, step, cuts=3))
+
+
+def test_a_name_is_forgotten_with_its_connection(replay: Replay) -> None:
+    replay(
+        3,
+        Step(0, (command(b"CLIENT", b"SETNAME", b"me"), command(b"QUIT"))),
+        Step(0, (command(b"CLIENT", b"GETNAME"),)),
+    )
+
+
+def test_keys_of_many_slots_in_one_command_keep_their_order(replay: Replay) -> None:
+    keys = [b"key%d" % number for number in range(200)]
+    pairs = [word for key in keys for word in (key, b"value of " + key)]
+    replay(
+        2,
+        Step(0, (command(b"MSET", *pairs),)),
+        Step(0, (command(b"MGET", *reversed(keys)), command(b"DBSIZE"))),
+        Step(0, (command(b"MSETNX", b"new", b"1", b"key7", b"2"), command(b"EXISTS", b"new"))),
+        Step(0, (command(b"DEL", *keys[:150]), command(b"EXISTS", *keys), command(b"DBSIZE"))),
+        Step(0, (command(b"SCAN", b"COUNT", b"7"),), iterate=True),
+    )
+
+
+def test_a_swapped_database_shows_in_both_connections(replay: Replay) -> None:
+    replay(
+        2,
+        Step(0, (command(b"SET", b"a", b"0"), command(b"SET", b"b", b"0"))),
+        Step(1, (command(b"SELECT", b"1"), command(b"SET", b"a", b"1"))),
+        Step(0, (command(b"SWAPDB", b"0", b"1"), command(b"MGET", b"a", b"b"))),
+        Step(1, (command(b"MGET", b"a", b"b"), command(b"DBSIZE"), command(b"INFO", b"keyspace"))),
+    )

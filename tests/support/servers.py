@@ -1,0 +1,339 @@
+"""Start and stop the servers that tests talk to: the oracle (redis-server) and ours.
+
+Environment:
+  SHARDIS_ORACLE        a redis-server 7.2 binary to compare with; else redis-server from PATH
+  SHARDIS_TEST_COMMAND  a command to run instead of ours, with {port} in it: it checks the tests
+                        themselves against a server known to be right. Tests of what only our
+                        server has are then skipped.
+
+Servers listen on free loopback ports, write their log into a directory of their own, and are in
+a session of their own, so that no process of theirs can be lost from sight. `ServerPool` keeps
+running servers by configuration, because starting one costs far more than emptying it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support import processes
+from tests.support.resp_client import RespClient
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 20.0
+STOP_SECONDS = 15.0
+# Servers kept running by a pool at a time: more would only compete for the processors.
+POOL_SERVERS_MAX = 3
+ROLE = re.compile(r"(shard|worker)[\s:._-]*(\d+)")
+INFO_ROLE = re.compile(r"^(shard|worker)_?(\d+)[:_].*?pid[=:](\d+)", re.MULTILINE)
+
+
+class ServerError(Exception):
+    """A server did not start, or did not end as it should; the text holds the end of its log."""
+
+
+def free_port() -> int:
+    """A loopback port that is free now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def uses_stand_in() -> bool:
+    """True when SHARDIS_TEST_COMMAND replaces our server."""
+    return bool(os.environ.get("SHARDIS_TEST_COMMAND"))
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The options of our server that tests vary."""
+
+    shards: int = 1
+    workers: int = 1
+    native_lane: bool = True
+    extra: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lane = "native" if self.native_lane else "python"
+        return f"s{self.shards}w{self.workers}-{lane}{'-' if self.extra else ''}" + "".join(
+            self.extra
+        )
+
+
+class Server:
+    """One server and all its processes."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.port = free_port()
+        self.directory = Path(tempfile.mkdtemp(prefix=f"{name}-test-"))
+        self.log_path = self.directory / "server.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.seconds_to_pong = 0.0
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def start(self) -> Server:
+        """Start it and wait for the first PONG. Raises ServerError."""
+        started = time.monotonic()
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command(),
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )
+        while time.monotonic() < started + START_SECONDS:
+            if self.process.poll() is not None:
+                code = self.process.returncode
+                raise ServerError(f"{self.name} ended at start, code {code}\n{self.log()}")
+            with contextlib.suppress(OSError), RespClient(self.port, timeout=2.0) as client:
+                if client.call("PING") == b"+PONG\r\n":
+                    self.seconds_to_pong = time.monotonic() - started
+                    return self
+            time.sleep(0.005)
+        self.kill()
+        raise ServerError(f"{self.name}: no PONG within {START_SECONDS} s\n{self.log()}")
+
+    def stop(self) -> None:
+        """End it with SIGTERM. Raises ServerError unless all of it is gone and the code is 0."""
+        running = self._running()
+        pids = self.pids()
+        problem = ""
+        if running.poll() is not None:
+            problem = f"had already ended, code {running.returncode}"
+        else:
+            running.terminate()
+            try:
+                code = running.wait(STOP_SECONDS)
+                if code != 0:
+                    problem = f"exit code {code} after SIGTERM"
+            except subprocess.TimeoutExpired:
+                problem = f"did not end within {STOP_SECONDS} s of SIGTERM"
+        left = processes.wait_gone(sorted({*pids, *self.pids()} - {running.pid}), 2.0)
+        if left and not problem:
+            shown = ", ".join(f"{pid} ({processes.command_line(pid)})" for pid in left)
+            problem = f"left processes behind: {shown}"
+        log = self.log() if problem else ""
+        self.kill()
+        if problem:
+            raise ServerError(f"{self.name}: {problem}\n{log}")
+
+    def kill(self) -> None:
+        """End every process of it at once, and remove its directory."""
+        if self.process is not None:
+            for pid in self.pids():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self.process.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self.process is not None, f"{self.name} was not started"
+        return self.process
+
+    @property
+    def pid(self) -> int:
+        return self._running().pid
+
+    def pids(self) -> list[int]:
+        """Every living process of this server."""
+        return processes.tree(self.pid)
+
+    @property
+    def ended(self) -> bool:
+        return self._running().poll() is not None
+
+    def log(self, lines: int = 40) -> str:
+        """The last lines of what it has logged."""
+        with contextlib.suppress(OSError):
+            text = self.log_path.read_text(errors="replace").splitlines()
+            return "\n".join(text[-lines:])
+        return ""
+
+    def client(self, timeout: float = 10.0, *, resp: int = 2) -> RespClient:
+        """A new connection, switched to RESP3 if wanted."""
+        client = RespClient(self.port, timeout=timeout)
+        if resp == 3:
+            reply = client.call("HELLO", 3)
+            assert reply.startswith(b"%"), reply
+        return client
+
+    def flush(self) -> None:
+        with self.client(timeout=30.0) as client:
+            reply = client.call("FLUSHALL")
+            assert reply == b"+OK\r\n", reply
+
+    def info(self, section: str = "everything") -> str:
+        with self.client() as client:
+            reply = client.call("INFO", section)
+        return reply.partition(b"\r\n")[2].decode(errors="replace")
+
+
+class Oracle(Server):
+    """redis-server without persistence; DEBUG allowed."""
+
+    def __init__(self) -> None:
+        super().__init__("oracle")
+        binary = os.environ.get("SHARDIS_ORACLE") or shutil.which("redis-server")
+        if binary is None:
+            raise ServerError("no redis-server in PATH, and SHARDIS_ORACLE is not set")
+        self.binary = binary
+
+    def command(self) -> list[str]:
+        options = {
+            "--port": str(self.port),
+            "--bind": "127.0.0.1",
+            "--save": "",
+            "--appendonly": "no",
+            "--enable-debug-command": "yes",
+            "--dir": str(self.directory),
+        }
+        return [self.binary, *(word for pair in options.items() for word in pair)]
+
+
+class Shardis(Server):
+    """Our server with some configuration, or the stand-in for it."""
+
+    def __init__(self, configuration: Configuration | None = None) -> None:
+        super().__init__("shardis")
+        self.configuration = configuration or Configuration()
+
+    def command(self) -> list[str]:
+        stand_in = os.environ.get("SHARDIS_TEST_COMMAND")
+        if stand_in:
+            return [
+                *shlex.split(stand_in.replace("{port}", str(self.port))),
+                *("--enable-debug-command", "yes"),
+                *self.configuration.extra,
+            ]
+        options = {
+            "--port": str(self.port),
+            "--bind": "127.0.0.1",
+            "--shards": str(self.configuration.shards),
+            "--io-workers": str(self.configuration.workers),
+            "--native-lane": "yes" if self.configuration.native_lane else "no",
+            "--enable-debug-command": "yes",
+        }
+        return [
+            *(sys.executable, "-m", "router.main"),
+            *(word for pair in options.items() for word in pair),
+            *self.configuration.extra,
+        ]
+
+    def shard_pids(self) -> dict[int, int]:
+        """Shard index -> pid. The stand-in is its own only shard."""
+        return {0: self.pid} if uses_stand_in() else self._roles("shard")
+
+    def worker_pids(self) -> dict[int, int]:
+        """I/O worker index -> pid."""
+        return {} if uses_stand_in() else self._roles("worker")
+
+    def _roles(self, role: str) -> dict[int, int]:
+        """By INFO if it names pids, else by process titles, else by who holds the listener."""
+        living = set(self.pids()) - {self.pid}
+        found: dict[int, int] = {}
+        with contextlib.suppress(OSError):
+            for kind, index, pid in INFO_ROLE.findall(self.info()):
+                if kind == role and int(pid) in living:
+                    found[int(index)] = int(pid)
+        if found:
+            return found
+        for pid in living:
+            one = processes.process(pid)
+            titles = (one.name if one else "", processes.command_line(pid))
+            for match in filter(None, map(ROLE.search, titles)):
+                if match[1] == role:
+                    found[int(match[2])] = pid
+        if found:
+            return found
+        inodes = _listening_inodes(self.port)
+        chosen = [
+            pid for pid in sorted(living) if bool(inodes & _sockets(pid)) == (role == "worker")
+        ]
+        return dict(enumerate(chosen))
+
+
+def _listening_inodes(port: int) -> set[str]:
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                    found.add(fields[9])
+    return found
+
+
+def _sockets(pid: int) -> set[str]:
+    found = set()
+    with contextlib.suppress(OSError):
+        for entry in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                target = os.readlink(f"/proc/{pid}/fd/{entry}")
+                if target.startswith("socket:["):
+                    found.add(target[8:-1])
+    return found
+
+
+class ServerPool:
+    """Running servers of ours by configuration, handed out empty.
+
+    A server that doesn't answer any more, or ended, is replaced; the test that broke it fails by
+    itself. `close` reports every server that did not end cleanly.
+    """
+
+    def __init__(self) -> None:
+        self._servers: OrderedDict[Configuration, Shardis] = OrderedDict()
+        self._problems: list[str] = []
+
+    def get(self, configuration: Configuration | None = None) -> Shardis:
+        key = configuration or Configuration()
+        if uses_stand_in():
+            key = Configuration(extra=key.extra)  # the rest makes no difference to it
+        server = self._servers.pop(key, None)
+        if server is not None:
+            try:
+                server.flush()
+            except (OSError, AssertionError) as error:
+                self._problems.append(f"{key}: no longer usable: {error}\n{server.log()}")
+                server.kill()
+                server = None
+        if server is None:
+            while len(self._servers) >= POOL_SERVERS_MAX:
+                self._stop(self._servers.popitem(last=False)[1])
+            server = Shardis(key)
+            server.start()
+        self._servers[key] = server
+        return server
+
+    def close(self) -> None:
+        """Stop all. Raises ServerError naming every server that had to be replaced or killed."""
+        while self._servers:
+            self._stop(self._servers.popitem()[1])
+        if self._problems:
+            raise ServerError("\n\n".join(self._problems))
+
+    def _stop(self, server: Shardis) -> None:
+        try:
+            server.stop()
+        except ServerError as error:
+            self._problems.append(str(error))
