@@ -5,7 +5,7 @@ the order of one client's commands on one shard (one FIFO link, one batch); boun
 client (session.pyx) and per shard (here); nothing from a dead incarnation of a shard (the epoch).
 """
 
-from protocol.commands import F, Request
+from protocol.commands import F
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
@@ -19,7 +19,7 @@ from protocol.envelope cimport (
     PartHeader, ReplyHeader, RequestHeader, RunHeader,
 )
 from protocol.native cimport likely, out_of_memory, unlikely
-from protocol.slots cimport SLOTS, key_slot
+from protocol.slots cimport key_slot
 from protocol.table cimport KEYS_DECLARED, KEYS_RANGE, CommandSpec, NativeTable
 from sessions.output cimport Block, Output, block_free, block_new, output_append_block
 from sessions.session cimport (
@@ -64,6 +64,7 @@ cdef class WorkerDispatcher(Dispatcher):
         self.links = [None] * shard_count
         self.bulk_links = [None] * shard_count
         self.run_shard = -1
+        self.single = shard_count == 1
         self.full = []
         self.blocks = {}
         self.early_bulks = {}
@@ -168,7 +169,6 @@ cdef class WorkerDispatcher(Dispatcher):
         cdef uint32_t first = 0, index
         cdef int32_t last, shard, found
         cdef uint32_t indexes[KEY_INDEXES_MAX]
-        cdef uint64_t cursor = 0
         cdef int32_t i
         key_offset[0] = 0
         key_length[0] = 0
@@ -184,18 +184,12 @@ cdef class WorkerDispatcher(Dispatcher):
             if found > KEY_INDEXES_MAX:
                 return SEVERAL_SHARDS
             first = indexes[0]
-        elif spec.id == self.scan_id:
-            if session.pinned >= 0:
-                return session.pinned
-            for index in range(self.scan.spans[1].length if self.scan.spans[1].length <= 20 else 0):
-                if not c"0" <= raw[self.scan.spans[1].offset + index] <= c"9":
-                    return ANY_SHARD
-                cursor = cursor * 10 + <uint64_t>(raw[self.scan.spans[1].offset + index] - c"0")
-            return self.owner[cursor & (SLOTS - 1)]
         elif session.pinned >= 0:
             return session.pinned
+        elif self.shard_count > 1 and (spec.route_at or spec.id == self.scan_id):
+            return SEVERAL_SHARDS       # the host decides, by the arguments
         else:
-            return SEVERAL_SHARDS if spec.route_at else ANY_SHARD
+            return ANY_SHARD
         key_offset[0] = <uint32_t>self.scan.spans[first].offset
         key_length[0] = <uint32_t>self.scan.spans[first].length
         slot[0] = <uint16_t>key_slot(raw + key_offset[0], key_length[0])

@@ -27,6 +27,7 @@ cdef enum:
 
 cdef uint8_t PLACE_SESSION = Place.SESSION.value
 cdef uint8_t PLACE_SHARD = Place.SHARD.value
+cdef uint8_t PLACE_FANOUT = Place.FANOUT.value
 cdef uint32_t FLAG_INTERNAL = F.INTERNAL
 
 
@@ -321,7 +322,7 @@ cdef class Session:
             ):
                 dispatcher.finish(self)
                 self._reject(spec, raw)
-            elif likely(spec.place == PLACE_SHARD):
+            elif likely(spec.place == PLACE_SHARD or (spec.place == PLACE_FANOUT and (dispatcher.single or self.pinned >= 0))):
                 if unlikely(dispatcher.submit(self, spec, raw, length) == HOLD):
                     if self._barrier(spec, raw) == HOLD:
                         break

@@ -23,7 +23,7 @@ from libc.string cimport memcpy, memset
 from actors.mailbox cimport Link, Message, message_release
 from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 from protocol.envelope cimport (
-    MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_PARKED, RUN_BULK, CommandHeader, PartHeader,
+    MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_PARKED, RUN_BULK, RUN_INTERNAL, CommandHeader, PartHeader,
     ReplyHeader, RequestHeader, RunHeader,
 )
 from protocol.native cimport CLOCK_REALTIME, clock_ns, likely, out_of_memory, ticks, unlikely
@@ -518,9 +518,11 @@ cdef class Executor:
             self._blob_reply()
         elif unlikely(self.out.used - start > BULK_BYTES_MIN):
             self._bulk_reply(start)
-        self.calls[header.id] += 1
-        self.commands_processed += 1
-        self.command_ticks[header.id] += ticks() - started
+        if likely(not self.run.flags & RUN_INTERNAL):
+            # A worker's own command is part of one that is counted where it was split.
+            self.calls[header.id] += 1
+            self.commands_processed += 1
+            self.command_ticks[header.id] += ticks() - started
         return 0
 
     cdef int _execute_python(self, const CommandHeader *header, const Argv *argv) except -1:

@@ -1,0 +1,184 @@
+"""The shard process: mailbox, executor and cron on one uvloop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import resource
+import time
+from typing import Any
+
+import uvloop
+import zmq
+
+from actors.boot import Boot, link_path
+from actors.control import ControlLink
+from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
+from protocol.table import NativeTable
+from shards.commands import string_native
+from shards.context import Context, Settings
+from shards.executor import Executor, NativeLane
+from shards.keyspace import Keyspace
+
+SLOW_CYCLE_SHARE = 0.25
+"""Of each cron period that active expiry may use at most, as redis-server's slow cycle."""
+GARBAGE_INTERVAL_SECONDS = 5.0
+"""How often Python's cycle collector runs; never inside a batch."""
+
+
+class ShardProcess:
+    """One shard incarnation."""
+
+    def __init__(self, boot: Boot, table: NativeTable) -> None:
+        config = boot.config
+        self.boot = boot
+        self.settings = Settings(config)
+        self.keyspace = Keyspace(
+            int(config["databases"]), boot.hash_seed, int.from_bytes(os.urandom(8), "little")
+        )
+        context = Context(self.keyspace, self.settings, int(config["databases"]))
+        lane = NativeLane()
+        string_native.register(lane)
+        self.executor = Executor(table, self.keyspace, context, lane, boot.epoch)
+        self.executor.native_lane = bool(config["native-lane"])
+        self.zmq = zmq.Context(1)
+        self.links: dict[int, tuple[int, int]] = {}  # worker -> (its epoch, link number)
+        self.expire_cycle_us = 0
+        self.collected_at = time.monotonic()
+        self.loop = uvloop.new_event_loop()
+        self.control: ControlLink | None = None
+
+    def run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_until_complete(self._start())
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        self.loop.run_forever()
+
+    async def _start(self) -> None:
+        self._apply(self.boot.config)
+        for worker, epoch in self.boot.topology.workers:
+            self._link(worker, epoch)
+        self.control = await ControlLink.connect(
+            self.boot.control, self._on_control, lambda: os._exit(1)
+        )
+        self._cron()
+        self.control.notify({"op": "ready"})
+
+    # Links
+
+    def _link(self, worker: int, epoch: int) -> None:
+        """Be reachable for this incarnation of a worker, and no longer for earlier ones."""
+        known = self.links.get(worker)
+        if known is not None:
+            if known[0] == epoch:
+                return
+            for link in self.executor.remove_links(known[1]):
+                self.loop.remove_reader(link.fileno())
+                link.close()
+        path = link_path(
+            self.boot.directory, self.boot.index, self.boot.epoch, worker, epoch
+        )
+        kind = ZmqLink if DIRECT else PyzmqLink
+        link = kind(self.zmq, path, True)
+        bulk = kind(self.zmq, path + ".bulk", True)
+        self.links[worker] = epoch, self.executor.add_links(link, bulk)
+        for end in (link, bulk):
+            self.loop.add_reader(end.fileno(), self.executor.service)
+
+    # Control
+
+    def _on_control(self, message: dict[str, Any]) -> Any:
+        match message["op"]:
+            case "topology":
+                for worker, epoch in message["workers"]:
+                    self._link(worker, epoch)
+            case "config":
+                self._apply(message["changes"])
+            case "stats":
+                return self.statistics()
+            case "resetstat":
+                self.executor.reset_statistics()
+                self.keyspace.reset_statistics()
+                self.expire_cycle_us = 0
+            case "shutdown":
+                self.executor.service()
+                self.loop.call_soon(self._exit)
+            case operation:
+                raise ValueError(f"unknown control operation {operation!r}")
+        return None
+
+    def _exit(self) -> None:
+        os._exit(0)
+
+    def _apply(self, changes: dict[str, Any]) -> None:
+        self.settings.update(changes)
+        if "native-lane" in changes:
+            self.executor.native_lane = bool(changes["native-lane"])
+        self.executor.set_limits(self.settings.proto_max_bulk_len)
+        self.keyspace.lfu = b"lfu" in self.settings.maxmemory_policy
+        self.keyspace.lfu_log_factor = self.settings.lfu_log_factor
+        self.keyspace.lfu_decay_minutes = self.settings.lfu_decay_time
+
+    def statistics(self) -> dict[str, Any]:
+        """The answer to {"op": "stats"}: router.stats.ShardStats."""
+        keyspace = self.keyspace
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        self.executor.refresh_time()
+        return {
+            "pid": os.getpid(),
+            "rss": _rss_bytes(),
+            "cpu_user": usage.ru_utime,
+            "cpu_system": usage.ru_stime,
+            "processed": self.executor.commands_processed,
+            "commands": self.executor.command_statistics(),
+            "errors": {
+                code.decode(errors="replace"): n for code, n in self.executor.errors.items()
+            },
+            "used_memory": keyspace.used_memory,
+            "databases": {
+                number: [
+                    keyspace.size(number),
+                    keyspace.expiring_size(number),
+                    keyspace.average_ttl_ms(number),
+                ]
+                for number in range(self.executor.context.databases)
+                if keyspace.size(number)
+            },
+            "hits": keyspace.hits,
+            "misses": keyspace.misses,
+            "expired": keyspace.expired,
+            "expired_time_cap_reached": keyspace.expired_time_cap_reached,
+            "expire_cycle_us": self.expire_cycle_us,
+            "changes": keyspace.changes,
+        }
+
+    # Cron
+
+    def _cron(self) -> None:
+        period = 1 / max(1, self.settings.hz)
+        started = time.monotonic()
+        if self.settings.active_expire:
+            self.executor.refresh_time()
+            self.keyspace.active_expire(
+                int(period * SLOW_CYCLE_SHARE * 1e6), self.settings.active_expire_effort
+            )
+        self.boot.page.set_shard(self.boot.index, "used_memory", self.keyspace.used_memory)
+        ended = time.monotonic()
+        self.expire_cycle_us += int((ended - started) * 1e6)
+        if ended - self.collected_at > GARBAGE_INTERVAL_SECONDS:
+            self.collected_at = ended
+            gc.collect()
+        self.loop.call_later(period, self._cron)
+
+
+def _rss_bytes() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def shard_main(boot: Boot, table: NativeTable) -> None:
+    """The life of a shard process; ends by os._exit."""
+    ShardProcess(boot, table).run()
