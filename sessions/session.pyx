@@ -122,10 +122,17 @@ cdef class Dispatcher:
         self.errors.clear()
         self.commands_processed = 0
 
+    def count_call(self, int32_t id, uint64_t microseconds, bint failed):
+        """Count a command that the host has run; the error codes were counted where they arose."""
+        self.calls[id] += 1
+        self.microseconds[id] += microseconds
+        self.failed[id] += failed
+        self.commands_processed += 1
+
     def command_statistics(self):
         """{name: [calls, microseconds, rejected, failed]} of commands that ran here."""
         return {
-            command.name: [
+            command.name.lower(): [
                 self.calls[command.id], self.microseconds[command.id],
                 self.rejected[command.id], self.failed[command.id],
             ]
@@ -195,6 +202,11 @@ cdef class Session:
     @property
     def output_bytes(self):
         return output_bytes(&self.output)
+
+    @property
+    def waits(self):
+        """Whether a large reply has still to arrive, or to be sent."""
+        return self.output.first != NULL
 
     @property
     def unanswered(self):

@@ -565,7 +565,7 @@ cdef class Executor:
     def command_statistics(self):
         """{name: [calls, microseconds, rejected, failed]} of commands that ran here."""
         return {
-            command.name: [
+            command.name.lower(): [
                 self.calls[command.id],
                 int(self.command_ticks[command.id] * 1000 / self.ticks_per_ms),
                 0,

@@ -16,7 +16,7 @@ from actors.boot import Boot, link_path
 from actors.control import ControlLink
 from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
 from protocol.table import NativeTable
-from shards.commands import string_native
+from shards.commands import generic_native, string_native
 from shards.context import Context, Settings
 from shards.executor import Executor, NativeLane
 from shards.keyspace import Keyspace
@@ -40,6 +40,7 @@ class ShardProcess:
         context = Context(self.keyspace, self.settings, int(config["databases"]))
         lane = NativeLane()
         string_native.register(lane)
+        generic_native.register(lane)
         self.executor = Executor(table, self.keyspace, context, lane, boot.epoch)
         self.executor.native_lane = bool(config["native-lane"])
         self.zmq = zmq.Context(1)

@@ -1,0 +1,416 @@
+"""The string family's hot commands in the native lane.
+
+They do what their Python handlers in string.py do, for the calls that succeed; whatever would be an error
+of the client's making is DECLINED before anything is touched, so that every error text stands in one
+place. The only exception is WRONGTYPE, which needs the key opened.
+"""
+
+from protocol.errors import WRONG_TYPE
+
+from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+from actors.mailbox cimport message_move_zmq, zmq_message_close
+from protocol.buffer cimport Buffer, buffer_append
+from protocol.envelope cimport RUN_NO_TOUCH
+from protocol.native cimport likely, out_of_memory, unlikely
+from protocol.numbers cimport parse_int64
+from protocol.reply cimport reply_bulk, reply_error, reply_header, reply_integer, reply_null
+from shards.executor cimport (
+    NATIVE_BLOB, NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed,
+)
+from shards.keyspace cimport (
+    EXPIRE_KEEP, EXPIRE_NONE, INLINE_BYTES_MAX, TYPE_STRING, Blob, Entry, Key, entry_blob,
+    entry_integer, entry_string, entry_type, store_append, store_delete, store_read, store_set_blob,
+    store_set_integer, store_set_range, store_set_string, store_write,
+)
+
+cdef extern from *:
+    uint64_t __sync_fetch_and_add(uint64_t *, uint64_t) noexcept nogil
+
+cdef enum:
+    BLOB_REPLY_BYTES_MIN = 65536    # a stored value from here on is sent without a copy
+
+cdef bytes _wrong_type = WRONG_TYPE
+cdef const char *wrong_type = _wrong_type
+cdef size_t wrong_type_length = len(_wrong_type)
+
+cdef enum SetFlag:
+    SET_NX = 1
+    SET_XX = 2
+
+
+cdef inline bint touches(const Shard *shard) noexcept nogil:
+    return not shard.flags & RUN_NO_TOUCH
+
+
+cdef inline int reply_ok(Buffer *out) noexcept nogil:
+    buffer_append(out, b"+OK\r\n", 5)
+    return NATIVE_DONE
+
+
+cdef inline int reply_wrong_type(Buffer *out) noexcept nogil:
+    reply_error(out, wrong_type, wrong_type_length)
+    return NATIVE_DONE
+
+
+cdef int reply_string(Shard *shard, const Entry *entry, Buffer *out) noexcept nogil:
+    """A string entry as a bulk string; a large one by reference."""
+    cdef char scratch[24]
+    cdef size_t n
+    cdef const char *data
+    cdef Blob *blob = entry_blob(entry)
+    if unlikely(blob != NULL and blob.length > BLOB_REPLY_BYTES_MIN):
+        __sync_fetch_and_add(&blob.references, 1)
+        shard.blob = blob
+        reply_header(out, c"$", <int64_t>blob.length)
+        return NATIVE_BLOB
+    data = entry_string(entry, scratch, &n)
+    reply_bulk(out, data, n)
+    return NATIVE_DONE
+
+
+cdef inline char folded(char c) noexcept nogil:
+    return c | 0x20 if c"A" <= c <= c"Z" else c
+
+
+cdef bint is_word(const Arg *arg, const char *word, size_t n) noexcept nogil:
+    """Whether an argument is this lower-case word, in any case."""
+    cdef size_t i
+    if arg.length != n:
+        return False
+    for i in range(n):
+        if folded(arg.data[i]) != word[i]:
+            return False
+    return True
+
+
+cdef bint expiry_from(const Shard *shard, const Arg *arg, int64_t unit, bint absolute, int64_t *when) noexcept nogil:
+    """An expiry argument as a time in ms; False where Redis would refuse it."""
+    cdef int64_t value
+    if not parse_int64(arg.data, arg.length, &value) or value <= 0 or value > INT64_MAX // unit:
+        return False
+    value *= unit
+    if not absolute:
+        if value > INT64_MAX - shard.store.now_ms:
+            return False
+        value += shard.store.now_ms
+    when[0] = value
+    return True
+
+
+cdef void release_adopted(Blob *blob) noexcept nogil:
+    zmq_message_close(blob.context)
+    free(blob)
+
+
+cdef void set_value(Shard *shard, const Key *key, const Arg *value, int64_t expire_ms) noexcept:
+    """Store a value; a large one that came in a message of its own is kept where it is."""
+    cdef Blob *blob
+    if unlikely(shard.adopt != NULL and value.length > INLINE_BYTES_MAX):
+        blob = <Blob *>malloc(sizeof(Blob))
+        if blob == NULL:
+            out_of_memory(sizeof(Blob))
+        memset(blob, 0, sizeof(Blob))
+        blob.references = 1
+        blob.data = value.data
+        blob.length = value.length
+        blob.release = release_adopted
+        message_move_zmq(shard.adopt, blob.context)
+        shard.adopt = NULL
+        store_set_blob(shard.store, key, blob, expire_ms)
+    else:
+        store_set_string(shard.store, key, value.data, value.length, expire_ms, False)
+
+
+cdef int get(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef Entry *entry = store_read(shard.store, &argv.key, touches(shard))
+    if entry == NULL:
+        reply_null(out, shard.resp)
+        return NATIVE_DONE
+    if unlikely(entry_type(entry) != TYPE_STRING):
+        return reply_wrong_type(out)
+    return reply_string(shard, entry, out)
+
+
+cdef int set_(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef int64_t expire_ms = EXPIRE_NONE
+    cdef int flags = 0
+    cdef uint32_t i = 3
+    cdef bint has_expiry = False
+    cdef const Arg *option
+    while unlikely(i < argv.argc):
+        option = &argv.args[i]
+        i += 1
+        if is_word(option, b"nx", 2) and not flags & SET_XX:
+            flags |= SET_NX
+        elif is_word(option, b"xx", 2) and not flags & SET_NX:
+            flags |= SET_XX
+        elif is_word(option, b"keepttl", 7) and not has_expiry:
+            has_expiry = True
+            expire_ms = EXPIRE_KEEP
+        elif i < argv.argc and not has_expiry:
+            if is_word(option, b"ex", 2):
+                has_expiry = expiry_from(shard, &argv.args[i], 1000, False, &expire_ms)
+            elif is_word(option, b"px", 2):
+                has_expiry = expiry_from(shard, &argv.args[i], 1, False, &expire_ms)
+            elif is_word(option, b"exat", 4):
+                has_expiry = expiry_from(shard, &argv.args[i], 1000, True, &expire_ms)
+            elif is_word(option, b"pxat", 4):
+                has_expiry = expiry_from(shard, &argv.args[i], 1, True, &expire_ms)
+            if not has_expiry:
+                return NATIVE_DECLINED
+            i += 1
+        else:
+            return NATIVE_DECLINED
+    if unlikely(flags):
+        if (store_write(shard.store, &argv.key) != NULL) != (flags == SET_XX):
+            reply_null(out, shard.resp)
+            return NATIVE_DONE
+    set_value(shard, &argv.key, &argv.args[2], expire_ms)
+    shard_changed(shard, &argv.key, b"set", 1)
+    if unlikely(has_expiry and expire_ms != EXPIRE_KEEP):
+        shard_changed(shard, &argv.key, b"expire", 0)
+    return reply_ok(out)
+
+
+cdef int setex_in(Shard *shard, const Argv *argv, Buffer *out, int64_t unit) noexcept:
+    cdef int64_t expire_ms
+    if not expiry_from(shard, &argv.args[2], unit, False, &expire_ms):
+        return NATIVE_DECLINED
+    set_value(shard, &argv.key, &argv.args[3], expire_ms)
+    shard_changed(shard, &argv.key, b"set", 1)
+    shard_changed(shard, &argv.key, b"expire", 0)
+    return reply_ok(out)
+
+
+cdef int setex(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return setex_in(shard, argv, out, 1000)
+
+
+cdef int psetex(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return setex_in(shard, argv, out, 1)
+
+
+cdef int setnx(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    if store_write(shard.store, &argv.key) != NULL:
+        reply_integer(out, 0)
+        return NATIVE_DONE
+    set_value(shard, &argv.key, &argv.args[2], EXPIRE_NONE)
+    shard_changed(shard, &argv.key, b"set", 1)
+    reply_integer(out, 1)
+    return NATIVE_DONE
+
+
+cdef int getset(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef Entry *entry = store_read(shard.store, &argv.key, touches(shard))
+    cdef int status = NATIVE_DONE
+    if entry == NULL:
+        reply_null(out, shard.resp)
+    elif entry_type(entry) != TYPE_STRING:
+        return reply_wrong_type(out)
+    else:
+        status = reply_string(shard, entry, out)
+    set_value(shard, &argv.key, &argv.args[2], EXPIRE_NONE)
+    shard_changed(shard, &argv.key, b"set", 1)
+    return status
+
+
+cdef int getdel(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef Entry *entry = store_read(shard.store, &argv.key, touches(shard))
+    cdef int status
+    if entry == NULL:
+        reply_null(out, shard.resp)
+        return NATIVE_DONE
+    if entry_type(entry) != TYPE_STRING:
+        return reply_wrong_type(out)
+    status = reply_string(shard, entry, out)
+    store_delete(shard.store, &argv.key)
+    shard_changed(shard, &argv.key, b"del", 1)
+    return status
+
+
+cdef int add(Shard *shard, const Argv *argv, Buffer *out, int64_t increment) noexcept:
+    cdef Entry *entry = store_write(shard.store, &argv.key)
+    cdef int64_t value = 0
+    if entry != NULL:
+        if unlikely(entry_type(entry) != TYPE_STRING):
+            return reply_wrong_type(out)
+        if unlikely(not entry_integer(entry, &value)):
+            return NATIVE_DECLINED
+        if unlikely(
+            (increment < 0 and value < 0 and increment < INT64_MIN - value)
+            or (increment > 0 and value > 0 and increment > INT64_MAX - value)
+        ):
+            return NATIVE_DECLINED
+    value += increment
+    store_set_integer(shard.store, &argv.key, value, EXPIRE_KEEP)
+    shard_changed(shard, &argv.key, b"incrby", 1)
+    reply_integer(out, value)
+    return NATIVE_DONE
+
+
+cdef int incr(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return add(shard, argv, out, 1)
+
+
+cdef int decr(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return add(shard, argv, out, -1)
+
+
+cdef int incrby(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef int64_t increment
+    if not parse_int64(argv.args[2].data, argv.args[2].length, &increment):
+        return NATIVE_DECLINED
+    return add(shard, argv, out, increment)
+
+
+cdef int decrby(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef int64_t decrement
+    if not parse_int64(argv.args[2].data, argv.args[2].length, &decrement) or decrement == INT64_MIN:
+        return NATIVE_DECLINED
+    return add(shard, argv, out, -decrement)
+
+
+cdef size_t string_length(const Entry *entry) noexcept nogil:
+    cdef char scratch[24]
+    cdef size_t n
+    entry_string(entry, scratch, &n)
+    return n
+
+
+cdef int append(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef Entry *entry = store_write(shard.store, &argv.key)
+    cdef const Arg *value = &argv.args[2]
+    cdef size_t n
+    if entry == NULL:
+        set_value(shard, &argv.key, value, EXPIRE_NONE)
+        n = value.length
+    elif entry_type(entry) != TYPE_STRING:
+        return reply_wrong_type(out)
+    elif string_length(entry) + value.length > <size_t>shard.bulk_bytes_max:
+        return NATIVE_DECLINED
+    else:
+        n = store_append(shard.store, &argv.key, value.data, value.length)
+    shard_changed(shard, &argv.key, b"append", 1)
+    reply_integer(out, <int64_t>n)
+    return NATIVE_DONE
+
+
+cdef int strlen_(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef Entry *entry = store_read(shard.store, &argv.key, touches(shard))
+    if entry == NULL:
+        reply_integer(out, 0)
+    elif entry_type(entry) != TYPE_STRING:
+        return reply_wrong_type(out)
+    else:
+        reply_integer(out, <int64_t>string_length(entry))
+    return NATIVE_DONE
+
+
+cdef int getrange(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef int64_t start, end, length
+    cdef Entry *entry
+    cdef char scratch[24]
+    cdef size_t n
+    cdef const char *data
+    if not parse_int64(argv.args[2].data, argv.args[2].length, &start):
+        return NATIVE_DECLINED
+    if not parse_int64(argv.args[3].data, argv.args[3].length, &end):
+        return NATIVE_DECLINED
+    entry = store_read(shard.store, &argv.key, touches(shard))
+    if entry == NULL:
+        reply_bulk(out, b"", 0)
+        return NATIVE_DONE
+    if entry_type(entry) != TYPE_STRING:
+        return reply_wrong_type(out)
+    data = entry_string(entry, scratch, &n)
+    length = <int64_t>n
+    if start < 0 and end < 0 and start > end:
+        reply_bulk(out, b"", 0)
+        return NATIVE_DONE
+    if start < 0:
+        start = start + length if start >= -length else 0
+    if end < 0:
+        end = end + length if end >= -length else 0
+    if end >= length:
+        end = length - 1
+    if start > end or length == 0:
+        reply_bulk(out, b"", 0)
+    else:
+        reply_bulk(out, data + start, <size_t>(end - start + 1))
+    return NATIVE_DONE
+
+
+cdef int setrange(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef int64_t offset
+    cdef Entry *entry
+    cdef const Arg *value = &argv.args[3]
+    cdef size_t n
+    if not parse_int64(argv.args[2].data, argv.args[2].length, &offset) or offset < 0:
+        return NATIVE_DECLINED
+    if value.length == 0 or offset > shard.bulk_bytes_max - <int64_t>value.length:
+        return NATIVE_DECLINED
+    entry = store_write(shard.store, &argv.key)
+    if entry != NULL and entry_type(entry) != TYPE_STRING:
+        return reply_wrong_type(out)
+    n = store_set_range(shard.store, &argv.key, <size_t>offset, value.data, value.length)
+    shard_changed(shard, &argv.key, b"setrange", 1)
+    reply_integer(out, <int64_t>n)
+    return NATIVE_DONE
+
+
+cdef int mget(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef uint32_t i
+    cdef Key key
+    cdef Entry *entry
+    cdef char scratch[24]
+    cdef size_t n
+    cdef const char *data
+    reply_header(out, c"*", argv.argc - 1)
+    for i in range(1, argv.argc):
+        key_at(shard, &argv.args[i], &key)
+        entry = store_read(shard.store, &key, touches(shard))
+        if entry == NULL or entry_type(entry) != TYPE_STRING:
+            reply_null(out, shard.resp)
+        else:
+            data = entry_string(entry, scratch, &n)
+            reply_bulk(out, data, n)
+    return NATIVE_DONE
+
+
+cdef int mset(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef uint32_t i
+    cdef Key key
+    if argv.argc % 2 == 0:
+        return NATIVE_DECLINED
+    for i in range(1, argv.argc, 2):
+        key_at(shard, &argv.args[i], &key)
+        store_set_string(
+            shard.store, &key, argv.args[i + 1].data, argv.args[i + 1].length, EXPIRE_NONE, False
+        )
+        shard_changed(shard, &key, b"set", 1)
+    return reply_ok(out)
+
+
+def register(NativeLane lane):
+    """Add this family's native handlers to a shard's lane."""
+    lane.add("GET", get)
+    lane.add("SET", set_)
+    lane.add("SETEX", setex)
+    lane.add("PSETEX", psetex)
+    lane.add("SETNX", setnx)
+    lane.add("GETSET", getset)
+    lane.add("GETDEL", getdel)
+    lane.add("INCR", incr)
+    lane.add("DECR", decr)
+    lane.add("INCRBY", incrby)
+    lane.add("DECRBY", decrby)
+    lane.add("APPEND", append)
+    lane.add("STRLEN", strlen_)
+    lane.add("GETRANGE", getrange)
+    lane.add("SUBSTR", getrange)
+    lane.add("SETRANGE", setrange)
+    lane.add("MGET", mget)
+    lane.add("MSET", mset)
