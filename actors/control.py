@@ -65,7 +65,9 @@ class Frames:
     @staticmethod
     def encode(kind: int, number: int, body: Any) -> bytes:
         """One frame. Raises FrameError when the message is too long."""
-        payload: bytes = msgpack.packb((kind, number, body), use_bin_type=True)
+        payload: bytes = msgpack.packb(
+            (kind, number, body), use_bin_type=True, unicode_errors="surrogateescape"
+        )
         if len(payload) > FRAME_BYTES_MAX:
             raise FrameError(f"a control message of {len(payload)} bytes")
         return _LENGTH.pack(len(payload)) + payload
@@ -91,7 +93,9 @@ class Frames:
 
 def _decode(payload: bytes) -> tuple[int, int, Any]:
     try:
-        message = msgpack.unpackb(payload, raw=False, strict_map_key=False, use_list=True)
+        message = msgpack.unpackb(
+            payload, raw=False, strict_map_key=False, unicode_errors="surrogateescape"
+        )
     except Exception as error:
         raise FrameError("a control frame is not msgpack") from error
     match message:
@@ -280,6 +284,10 @@ class BlockingControlLink:
             for kind, number, body in self._frames.feed(data):
                 self._receive(kind, number, body)
         return False
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait until something has arrived, or for so long."""
+        self._wait(select.POLLIN, seconds)
 
     def notify(self, message: Message) -> None:
         """Send what needs no answer; waits while the socket is full."""

@@ -1,0 +1,116 @@
+"""CONFIG: reading and changing the configuration of the running server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from protocol.commands import F, Place, Request, Response, command
+from protocol.errors import SYNTAX, CommandError
+from router.config import SetError
+
+if TYPE_CHECKING:
+    from protocol.reply import Reply
+    from router.admin import Admin, Caller
+
+ADMIN = F.ADMIN | F.NOSCRIPT | F.LOADING | F.STALE
+ALL_NODES: dict[str, Any] = {"request": Request.ALL_NODES, "response": Response.ALL_SUCCEEDED}
+SERVER: dict[str, Any] = {"group": "server", "place": Place.ADMIN}
+NO_FILE = b"ERR The server is running without a config file"
+NO_REWRITE = b"ERR Rewriting config file: not supported yet"
+
+HELP = (
+    b"CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    b"GET <pattern>",
+    b"    Show the directives whose names match <pattern>, with their values.",
+    b"SET <directive> <value>",
+    b"    Give <directive> another value; several pairs are set together or not at all.",
+    b"RESETSTAT",
+    b"    Begin to count the figures of INFO anew.",
+    b"REWRITE",
+    b"    Write the values in force to the configuration file.",
+    b"HELP",
+    b"    Show this text.",
+)
+
+
+@command("CONFIG", arity=-2, since="2.0.0", complexity="as its subcommands", **SERVER)
+async def config(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
+    """Read and change the configuration; see its subcommands."""
+    raise CommandError(b"ERR unknown subcommand '%s'. Try CONFIG HELP." % args[1][:128])
+
+
+@command(
+    "CONFIG|GET",
+    arity=-3,
+    flags=ADMIN,
+    since="2.0.0",
+    complexity="O(N) for N directives",
+    **SERVER,
+)
+async def config_get(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
+    """Show the values in force of all directives that match the patterns."""
+    found = admin.config.matching(args[2:])
+    reply.map(len(found))
+    for name, value in found.items():
+        reply.bulk(name)
+        reply.bulk(value)
+
+
+@command(
+    "CONFIG|SET",
+    arity=-4,
+    flags=ADMIN,
+    since="2.0.0",
+    complexity="O(N) for N directives",
+    **ALL_NODES,
+    **SERVER,
+)
+async def config_set(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
+    """Change directives while the server runs, all of them or none."""
+    if len(args) % 2:
+        raise CommandError(SYNTAX)
+    try:
+        await admin.change(list(zip(args[2::2], args[3::2], strict=True)))
+    except SetError as error:
+        raise CommandError(str(error).encode("utf-8", "surrogateescape")) from None
+    reply.ok()
+
+
+@command(
+    "CONFIG|RESETSTAT",
+    arity=2,
+    flags=ADMIN,
+    since="2.0.0",
+    complexity="O(1)",
+    **ALL_NODES,
+    **SERVER,
+)
+async def config_resetstat(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
+    """Begin to count calls, errors and hits anew."""
+    admin.reset_stats()
+    await admin.broadcast({"op": "resetstat"})
+    reply.ok()
+
+
+@command(
+    "CONFIG|REWRITE",
+    arity=2,
+    flags=ADMIN,
+    since="2.8.0",
+    complexity="O(1)",
+    **ALL_NODES,
+    **SERVER,
+)
+async def config_rewrite(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
+    """Write the values in force to the configuration file."""
+    raise CommandError(NO_REWRITE if admin.config.file else NO_FILE)
+
+
+@command(
+    "CONFIG|HELP", arity=2, flags=F.LOADING | F.STALE, since="5.0.0", complexity="O(1)", **SERVER
+)
+async def config_help(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
+    """List the subcommands of CONFIG."""
+    reply.array(len(HELP))
+    for line in HELP:
+        reply.status(line)

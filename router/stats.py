@@ -1,0 +1,116 @@
+"""What workers and shards answer to {"op": "stats"}, and how it is added up.
+
+    shard  -> ShardStats      worker -> WorkerStats
+
+Figures count from the start of the process or the last {"op": "resetstat"}, whichever came
+later, except those that are levels (keys, connections, memory). A figure that a process cannot
+give may be left out: it counts as 0.
+
+Who counts what, so that nothing is counted twice:
+- A command counts once, in the process that executed it (shard, worker for SESSION commands,
+  router for ADMIN commands); a command split over shards counts where it was split.
+- `rejected` counts where a command was refused before it ran (arity, state, ACL).
+- `errors` counts by the first word of the error, in the process that wrote the error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypedDict
+
+CommandFigures = list[int]
+"""[calls, microseconds, rejected calls, failed calls], by full name in lower case ("config|get")."""
+
+
+class ProcessStats(TypedDict, total=False):
+    """What both kinds of processes answer; `actors.figures.process_figures` gives the first."""
+
+    pid: int
+    rss: int
+    cpu_user: float
+    cpu_system: float
+    processed: int  # commands
+    commands: dict[str, CommandFigures]
+    errors: dict[str, int]
+
+
+class ShardStats(ProcessStats, total=False):
+    """The figures of one shard."""
+
+    used_memory: int
+    databases: dict[int, list[int]]  # number: [keys, keys with a TTL, average TTL in ms]
+    hits: int
+    misses: int
+    expired: int
+    expired_time_cap_reached: int
+    expire_cycle_us: int
+    changes: int  # writes since the start: nothing is saved yet
+    blocked_clients: int
+
+
+class WorkerStats(ProcessStats, total=False):
+    """The figures of one worker."""
+
+    connections: int  # now
+    total_connections: int
+    rejected_connections: int
+    input_bytes: int
+    output_bytes: int
+    reads: int  # system calls that brought bytes
+    writes: int
+    query_buffer_bytes_max: int  # the largest of a client's buffers in the last seconds
+    output_buffer_bytes_max: int
+
+
+def total(answers: Iterable[Any], figure: str) -> int:
+    """The sum of one figure; a process without an answer counts as 0."""
+    return sum(int(answer.get(figure, 0)) for answer in answers if answer)
+
+
+def largest(answers: Iterable[Any], figure: str) -> int:
+    """The largest of one figure."""
+    return max((int(answer.get(figure, 0)) for answer in answers if answer), default=0)
+
+
+def merged_commands(answers: Iterable[Any]) -> dict[str, CommandFigures]:
+    """Command figures added up over processes, in the order of the names."""
+    merged: dict[str, CommandFigures] = {}
+    for answer in answers:
+        for name, figures in (answer or {}).get("commands", {}).items():
+            known = merged.setdefault(name, [0, 0, 0, 0])
+            for index, figure in enumerate(figures[:4]):
+                known[index] += figure
+    return dict(sorted(merged.items()))
+
+
+def merged_errors(answers: Iterable[Any]) -> dict[str, int]:
+    """Error counts added up over processes, in the order of the codes."""
+    merged: dict[str, int] = {}
+    for answer in answers:
+        for code, count in (answer or {}).get("errors", {}).items():
+            merged[code] = merged.get(code, 0) + count
+    return dict(sorted(merged.items()))
+
+
+def merged_databases(answers: Iterable[Any]) -> dict[int, tuple[int, int, int]]:
+    """Keys, keys with a TTL and the average TTL of each database that is not empty.
+
+    Averages are weighted by the keys they are about.
+    """
+    keys: dict[int, int] = {}
+    expires: dict[int, int] = {}
+    weighted: dict[int, int] = {}
+    for answer in answers:
+        for database, (count, expiring, average_ms) in (answer or {}).get("databases", {}).items():
+            keys[database] = keys.get(database, 0) + count
+            expires[database] = expires.get(database, 0) + expiring
+            weighted[database] = weighted.get(database, 0) + expiring * average_ms
+    return {
+        database: (
+            keys[database],
+            expires[database],
+            weighted[database] // expires[database] if expires[database] else 0,
+        )
+        for database in sorted(keys)
+        if keys[database]
+    }

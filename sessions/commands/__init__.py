@@ -1,0 +1,7 @@
+"""The commands that need nothing but the connection; handlers are `(session, args, reply)`."""
+
+from types import ModuleType
+
+from sessions.commands import connection, introspection
+
+MODULES: tuple[ModuleType, ...] = (connection, introspection)
