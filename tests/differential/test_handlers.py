@@ -440,6 +440,9 @@ def normal(args: list[bytes], ours: bytes, theirs: bytes) -> bool:
         )
     if name == b"RANDOMKEY":
         return ours[:1] == theirs[:1] == b"$" and (b"$-1\r\n" in (ours, theirs)) is False
+    if name == b"DBSIZE":
+        # It counts expired keys that nobody looked at: KEYS removes them here, but not in Redis.
+        return abs(int(ours[1:]) - int(theirs[1:])) <= len(KEYS)
     if name == b"KEYS":
         return elements(ours) == elements(theirs)
     if name == b"SCAN":
@@ -487,6 +490,7 @@ def compare(oracle: Oracle, seed: int, count: int, resp: int) -> None:
     model = Model(resp)
     model.context.settings.proto_max_bulk_len = BULK_BYTES_MAX
     oracle.run([[b"HELLO", b"%d" % resp], [b"FLUSHALL"], [b"SELECT", b"0"]])
+    oracle.run([[b"DEBUG", b"SET-ACTIVE-EXPIRE", b"0"]])
     for _ in range(0, count, BATCH):
         commands = [words.command() for _ in range(BATCH)]
         sent: list[list[bytes]] = []
@@ -504,8 +508,9 @@ def compare(oracle: Oracle, seed: int, count: int, resp: int) -> None:
                 model.put(args[1], b"list")
             elif args[0] == b"SELECT":
                 model.context.database = int(args[1])
-            elif (args[0], args[1:2]) == (b"DEBUG", [b"OBJECT"]) and is_list(model, args):
-                # What a list shows beyond a string is for the list family.
+            elif (args[0], args[1:2]) == (b"DEBUG", [b"OBJECT"]) and not is_string(model, args):
+                # What a list shows beyond a string is for the list family, and Redis shows a key
+                # that has expired but was not looked at since.
                 continue
             else:
                 ours = model.run(*args)
@@ -518,8 +523,11 @@ def compare(oracle: Oracle, seed: int, count: int, resp: int) -> None:
                 )
 
 
-def is_list(model: Model, args: list[bytes]) -> bool:
-    return len(args) == 3 and model.context.type(args[2]) == b"list"
+def is_string(model: Model, args: list[bytes]) -> bool:
+    """Whether a key is a string that has not expired. It removes nothing, unlike ctx.type()."""
+    keyspace = model.context.keyspace
+    value = keyspace.databases[model.context.database].get(args[-1])
+    return value is None or (value.type == b"string" and not keyspace.is_expired(value))
 
 
 @pytest.mark.parametrize("resp", [2, 3])

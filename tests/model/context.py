@@ -56,7 +56,7 @@ def encoding_of(data: bytes, raw: bool) -> bytes:
 
 
 class Keyspace:
-    """A model of shards.keyspace.Keyspace. Every look at an expired key removes it."""
+    """A model of shards.keyspace.Keyspace. A look at an expired key removes it."""
 
     def __init__(self, databases: int = 16, random_seed: int = 0) -> None:
         self.databases: list[dict[bytes, Value]] = [{} for _ in range(databases)]
@@ -65,9 +65,12 @@ class Keyspace:
         self.hits = self.misses = self.expired = self.changes = 0
         self.random = Random(random_seed)
 
+    def is_expired(self, value: Value) -> bool:
+        return EXPIRE_NONE != value.expire_ms < self.now_ms
+
     def find(self, database: int, key: bytes) -> Value | None:
         value = self.databases[database].get(key)
-        if value is not None and EXPIRE_NONE != value.expire_ms < self.now_ms:
+        if value is not None and self.is_expired(value):
             del self.databases[database][key]
             self.expired += 1
             return None
@@ -168,7 +171,8 @@ class Keyspace:
         return None if value is None else value.frequency
 
     def memory_usage(self, database: int, key: bytes) -> int | None:
-        value = self.find(database, key)
+        # An expired key takes memory until it goes; Redis looks without removing it.
+        value = self.databases[database].get(key)
         return None if value is None else 16 + len(key) + len(value.data)
 
     def rename(self, database: int, source: bytes, target: bytes) -> None:
