@@ -1,0 +1,1 @@
+"""Plain-Python models that the kernels and the handlers are checked against."""
