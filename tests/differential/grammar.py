@@ -199,9 +199,14 @@ class Family:
 
 
 def is_racy(args: tuple[bytes, ...]) -> bool:
-    """True for an expiry so near that the two servers could answer differently by time alone."""
+    """True when the two servers could answer differently by time alone, or would sleep.
+
+    That is an expiry so near that it may fall between them.
+    """
     name = args[0].upper()
     upper = [arg.upper() for arg in args]
+    if name == b"DEBUG" and len(args) > 2 and upper[1] == b"SLEEP":
+        return args[2] not in (b"0", b"0.0", b"0.001")
     limits: list[tuple[int, int]] = []  # (index of the time, it is near below this)
     if name in (b"PSETEX", b"PEXPIRE"):
         limits.append((2, 30_000))
@@ -222,5 +227,6 @@ def finish(draw: Draw, args: Args) -> Command:
         if not is_racy(tuple(spoilt)):
             args = spoilt
     args = [draw.cased(args[0]), *args[1:]]
-    inline = draw.chance(0.03) and all(INLINE_SAFE.fullmatch(arg) for arg in args)
+    short = sum(map(len, args)) < 1000  # a long line is a protocol error, or not, by chance
+    inline = short and draw.chance(0.03) and all(map(INLINE_SAFE.fullmatch, args))
     return Command(tuple(args), inline)

@@ -256,7 +256,22 @@ def command_count(exchange: Exchange) -> Pair | None:
     return both(exchange, lambda raw: b"count" if is_integer(raw) and int(raw[1:]) > 0 else raw)
 
 
-# --- What Redis 7.2 changed ------------------------------------------------------------------------
+@normaliser("ours has fewer commands still; single ones are compared by COMMAND INFO name")
+def whole_command_table(exchange: Exchange) -> Pair | None:
+    words = (exchange.name, *(arg.upper() for arg in exchange.args[1:]))
+    if words not in ((b"COMMAND",), (b"COMMAND", b"INFO")):
+        return None
+
+    def reduce(raw: bytes) -> bytes:
+        node = parse(raw)
+        if node.kind != "*" or not node.value:
+            return raw
+        return b"table" if all(len(child.value) == 10 for child in node.value) else raw
+
+    return both(exchange, reduce)
+
+
+# --- What Redis 7.2 changed ----------------------------------------------------------------------
 
 
 @normaliser("CLIENT SETINFO is new in 7.2", since_72=True)
@@ -267,3 +282,37 @@ def client_setinfo_is_new(exchange: Exchange) -> Pair | None:
         return None
     well_formed = exchange.ours == b"+OK\r\n" or exchange.ours.startswith(b"-ERR ")
     return (b"new", b"new") if well_formed else None
+
+
+@normaliser("COMMAND GETKEYS takes a command without arguments since 7.2", since_72=True)
+def getkeys_arity(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"COMMAND" or exchange.subcommand != b"GETKEYS" or len(exchange.args) != 3:
+        return None
+    refused = b"-ERR wrong number of arguments for 'command|getkeys' command\r\n"
+    if exchange.oracle != refused or exchange.ours[:1] != b"-":
+        return None
+    return b"refused", b"refused"
+
+
+TIPS_CHANGED_IN_72 = {b"msetnx", b"randomkey", b"scan"}
+
+
+@normaliser("7.2 gave some commands other tips", since_72=True)
+def command_tips(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"COMMAND" or exchange.subcommand != b"INFO":
+        return None
+
+    def reduce(raw: bytes) -> bytes:
+        node = parse(raw)
+        if node.kind != "*":
+            return raw
+        entries = []
+        for entry in node.value:
+            if entry.value and entry.value[0].value in TIPS_CHANGED_IN_72:
+                parts = list(entry.value)
+                parts[7] = Node(parts[7].kind, [])
+                entry = Node(entry.kind, parts)
+            entries.append(entry)
+        return Node(node.kind, entries).dump()
+
+    return both(exchange, reduce)

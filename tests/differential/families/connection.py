@@ -6,7 +6,7 @@ from tests.differential.families.strings import optional
 from tests.differential.grammar import Args, Draw, Family
 
 CONNECTION = Family("connection", weight=0.8)
-NAMES = [b"name", b"", b"with space", b"new\nline", b"n\xc3\xa4me", b"a" * 30, b"~!", b"\x00"]
+NAMES = [b"name", b"", b"with space", b"new\nline", b"n\xc3\xa4me", b"a" * 30, b"~!", b"\x7f"]
 
 
 @CONNECTION.command(weight=2)

@@ -16,7 +16,7 @@ DIRECTIVES: dict[bytes, list[bytes]] = {
     b"maxmemory-samples": [b"5", b"10", b"0", b"-1"],
     b"latency-monitor-threshold": [b"0", b"100", b"-1"],
     b"lfu-log-factor": [b"10", b"1", b"-1", b"1x"],
-    b"proto-max-bulk-len": [b"536870912", b"512mb", b"1gb", b"1", b"10kbx"],
+    b"proto-max-bulk-len": [b"536870912", b"512mb", b"100mb", b"1", b"10kbx"],
     b"timeout": [b"0", b"100000", b"-1"],
 }
 COMMANDS = [
