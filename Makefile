@@ -16,7 +16,7 @@ BUILT := .stamps/built-$(SHARDIS_BUILD)
 PY = $(shell cat .stamps/python)
 INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check $(shell cat .stamps/pip-options)
 
-.PHONY: help build serve test check bench asan soak clean
+.PHONY: help build serve test check check-style check-types check-stubs check-tree bench asan soak clean
 
 help:
 	@echo "make build | serve | test | check | bench | asan | soak | clean"
@@ -32,14 +32,23 @@ test: $(BUILT) .stamps/test
 soak: $(BUILT) .stamps/test
 	@$(PY) -m pytest -m slow $(TESTS) $(ARGS)
 
-check: $(BUILT) .stamps/test .stamps/check
+# `make -k check` goes on behind the first part that fails.
+check: check-style check-types check-stubs check-tree
+
+check-style: .stamps/check
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+
+check-types: .stamps/check .stamps/test
 	@$(PY) -m mypy
+
+check-stubs: $(BUILT) .stamps/check
 	@modules=$$($(PY) scripts/stubs.py); test -z "$$modules" || \
 	    $(PY) -m mypy.stubtest --concise --allowlist scripts/stubtest-allowlist.txt \
 	    --ignore-unused-allowlist --ignore-missing-stub --ignore-positional-only \
 	    --ignore-disjoint-bases $$modules
+
+check-tree: $(BUILT) .stamps/test
 	@$(PY) -m pytest -q tests/meta/test_layers.py tests/meta/test_tree.py
 
 bench: $(BUILT)
@@ -54,9 +63,9 @@ asan: $(BUILT) .stamps/test
 	@python=$$(command -v $(PY)); case $$python in /*) ;; *) python=$(CURDIR)/$$python ;; esac; \
 	cd build/asan && SHARDIS_BUILD=asan SHARDIS_JOBS=$(JOBS) $$python setup.py -q build_ext --inplace && \
 	LD_PRELOAD=$$(cc -print-file-name=libasan.so):$$(cc -print-file-name=libubsan.so) \
-	PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
+	PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
 	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	$$python -m pytest -p no:cacheprovider $(wildcard tests/unit tests/property) $(ARGS)
+	$$python -m pytest -p no:cacheprovider -p no:faulthandler --capture=sys $(wildcard tests/unit tests/property) $(ARGS)
 
 clean:
 	rm -rf build dist .stamps .venv .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -146,7 +146,7 @@ class Variant:
 
 def _server(info_ports: list[int] | None = None) -> Server:
     port = free_port()
-    return Server(port, info_ports or [port], Path(tempfile.mkdtemp(prefix="shardis-bench-")))
+    return Server(port, info_ports or [port], Path(tempfile.mkdtemp(prefix="bench-")))
 
 
 @contextlib.contextmanager
@@ -201,12 +201,9 @@ def start_twemproxy(backends: int = 2) -> Server:
     return server
 
 
-def start_shardis(
-    workers: int, shards: int, prefix: tuple[str, ...] = (), options: tuple[str, ...] = ()
-) -> Server:
+def start_shardis(workers: int, shards: int, *options: str) -> Server:
     with _stopped_on_failure(_server()) as server:
         server.launch(
-            *prefix,
             *(sys.executable, "-m", "router.main", "--port", str(server.port)),
             *("--bind", "127.0.0.1", "--shards", str(shards), "--io-workers", str(workers)),
             *options,
@@ -215,11 +212,12 @@ def start_shardis(
     return server
 
 
-def shardis(workers: int, shards: int) -> Variant:
+def shardis(workers: int, shards: int, deviation: str = "", *options: str) -> Variant:
+    """A row of ours; one that deviates from the shipped defaults says so in its name."""
     return Variant(
-        f"shardis-{workers}+{shards}",
-        f"{workers} I/O worker, {shards} shard{'s'[: shards != 1]}, shipped defaults",
-        lambda: start_shardis(workers, shards),
+        f"shardis-{workers}+{shards}" + (f"@{deviation}" if deviation else ""),
+        f"I/O workers: {workers}, shards: {shards}, {' '.join(options) or 'shipped defaults'}",
+        lambda: start_shardis(workers, shards, *options),
     )
 
 
@@ -230,16 +228,26 @@ STANDARD = (
     shardis(1, 2),
 )
 
-BATCH = ("chrt", "--batch", "0")
-PINNED = ("taskset", "--cpu-list", "0")
+BATCH = ("--sched-batch", "yes")
+PINNED = ("--worker-cpulist", "0", "--shard-cpulist", "0")
+SPIN = ("--spin-microseconds", "20")
 OPT_IN = (
     Variant("control", "a second redis-server: shows the noise", start_redis),
-    Variant("redis-server@batch", "redis-server under SCHED_BATCH", lambda: start_redis(BATCH)),
-    Variant("redis-server@pinned", "redis-server on CPU 0", lambda: start_redis(PINNED)),
-    Variant("shardis-1+1@batch", "1+1 under SCHED_BATCH", lambda: start_shardis(1, 1, BATCH)),
-    Variant("shardis-1+2@batch", "1+2 under SCHED_BATCH", lambda: start_shardis(1, 2, BATCH)),
-    Variant("shardis-1+1@pinned", "1+1, all threads on CPU 0", lambda: start_shardis(1, 1, PINNED)),
-    Variant("shardis-2+2", "2 I/O workers, 2 shards", lambda: start_shardis(2, 2)),
+    Variant(
+        "redis-server@batch",
+        "redis-server under SCHED_BATCH",
+        lambda: start_redis(("chrt", "--batch", "0")),
+    ),
+    Variant(
+        "redis-server@pinned",
+        "redis-server on CPU 0",
+        lambda: start_redis(("taskset", "--cpu-list", "0")),
+    ),
+    shardis(1, 1, "batch", *BATCH),
+    shardis(1, 2, "batch", *BATCH),
+    shardis(1, 1, "pinned", *PINNED),
+    shardis(1, 1, "spin", *SPIN),
+    shardis(2, 2),
 )
 
 
@@ -248,6 +256,4 @@ def with_options(text: str) -> Variant:
     name, _, options = text.partition("=")
     if not name or not options:
         raise ValueError(f"{text!r} is not NAME=OPTIONS")
-    return Variant(
-        name, f"1+1 with {options}", lambda: start_shardis(1, 1, options=tuple(options.split()))
-    )
+    return Variant(name, f"1+1 with {options}", lambda: start_shardis(1, 1, *options.split()))
