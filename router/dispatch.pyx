@@ -7,7 +7,6 @@ client (session.pyx) and per shard (here); nothing from a dead incarnation of a 
 
 from protocol.commands import F
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -19,6 +18,7 @@ from protocol.envelope cimport (
     PartHeader, ReplyHeader, RequestHeader, RunHeader,
 )
 from protocol.native cimport likely, out_of_memory, unlikely
+from protocol.reply cimport reply_error
 from protocol.slots cimport key_slot
 from protocol.table cimport KEYS_DECLARED, KEYS_RANGE, CommandSpec, NativeTable
 from sessions.output cimport Block, Output, block_free, block_new, output_append_block
@@ -37,7 +37,9 @@ cdef int32_t ANY_SHARD = 0
 cdef int32_t SEVERAL_SHARDS = -1
 cdef uint32_t FLAG_WRITE = F.WRITE
 
-LOADING = b"LOADING Redis is loading the dataset in memory"
+cdef bytes LOADING = b"LOADING Redis is loading the dataset in memory"
+cdef const char *loading = LOADING
+cdef size_t loading_length = len(LOADING)
 
 
 cdef void release_memory(void *data, void *hint) noexcept nogil:
@@ -144,10 +146,8 @@ cdef class WorkerDispatcher(Dispatcher):
                 if not session.state & STATE_CLOSED:
                     output = session.output_for(sequence)
                     for i in range(pending.commands):
-                        self.count_error(LOADING, len(LOADING))
-                        buffer_append(&output.tail, b"-", 1)
-                        buffer_append(&output.tail, <const char *>LOADING, len(LOADING))
-                        buffer_append(&output.tail, b"\r\n", 2)
+                        self.count_error(loading, loading_length)
+                        reply_error(&output.tail, loading, loading_length)
                 session.complete_pending(sequence)
             sequence += 1
         return 0

@@ -106,3 +106,4 @@ cdef class Executor:
     cdef int _send(self) except -1
     cdef void _tick(self, uint64_t now) noexcept
     cdef int _start_batch(self) except -1
+    cdef bint _ready(self, uint32_t link, const char *data)

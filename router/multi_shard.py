@@ -1,0 +1,288 @@
+"""Commands that concern more than one shard: `run_multi_shard`.
+
+The session is held meanwhile, so a client's own order is kept. Until transactions over shards exist,
+such a command is atomic on each shard, not over all: others may see it half done. MSETNX looks at
+every key before it writes the first one, and RENAME writes the target before it deletes the source, so
+that a failure between never loses data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from protocol.commands import Command, Place, Request, Response
+from protocol.errors import NO_SUCH_KEY, CommandError
+from protocol.slots import key_slot
+from router.merge import (
+    concatenated,
+    first_error,
+    interleaved,
+    replies_in,
+    summed,
+)
+
+if TYPE_CHECKING:
+    from router.worker import Worker
+    from sessions.session import Session
+
+SLOTS: Final = 16384
+NULL: Final = {2: b"$-1\r\n", 3: b"_\r\n"}
+OK: Final = b"+OK\r\n"
+
+
+class Shards:
+    """The shards as one session's command sees them."""
+
+    def __init__(self, worker: Worker, session: Session) -> None:
+        self.worker = worker
+        self.database = session.database
+        self.resp = session.resp
+        self.count = len(worker.epochs)
+
+    def of(self, key: bytes) -> int:
+        return self.worker.dispatcher.shard_of(key_slot(key))
+
+    def run(self, shard: int, args: Sequence[bytes]) -> Awaitable[bytes]:
+        """The raw reply of one command on one shard; an error reply is a reply."""
+        return self.worker.call(shard, [args], self.database, self.resp)
+
+    async def on_all(self, args: Sequence[bytes]) -> list[bytes]:
+        return await asyncio.gather(*(self.run(shard, args) for shard in range(self.count)))
+
+
+async def run_multi_shard(
+    worker: Worker, session: Session, command: Command, args: list[bytes]
+) -> bytes:
+    """The reply of a command whose keys lie on several shards, or that has to run on all of them."""
+    shards = Shards(worker, session)
+    special = SPECIAL.get(command.name)
+    if special is not None:
+        return await special(shards, args)
+    if command.place is Place.FANOUT:
+        return merge(command, await shards.on_all(args))
+    if command.request is Request.MULTI_SHARD:
+        return await split(shards, command, args)
+    return await in_first_shard(shards, command, args)
+
+
+def merge(command: Command, replies: Sequence[bytes]) -> bytes:
+    """One reply from those of all shards, by the command's response policy."""
+    error = first_error(replies)
+    if error is not None:
+        return error
+    if command.response is Response.AGG_SUM:
+        return summed(replies)
+    if command.response is Response.DEFAULT:
+        return concatenated(replies)
+    return replies[0]
+
+
+def groups_by_shard(shards: Shards, args: Sequence[bytes], step: int) -> dict[int, list[int]]:
+    """The positions of the keys, in steps from 1 on, by their shard."""
+    groups: dict[int, list[int]] = {}
+    for position in range(1, len(args), step):
+        groups.setdefault(shards.of(args[position]), []).append(position)
+    return groups
+
+
+async def split(shards: Shards, command: Command, args: list[bytes]) -> bytes:
+    """A command that can be cut up by its keys (DEL, MGET, MSET, ...): one part per shard."""
+    step = command.keys[0].step
+    if (len(args) - 1) % step:
+        # The arguments are wrong; any shard finds the words for it.
+        return await shards.run(0, args)
+    groups = groups_by_shard(shards, args, step)
+    replies = await asyncio.gather(
+        *(
+            shards.run(
+                shard,
+                [args[0], *(arg for at in positions for arg in args[at : at + step])],
+            )
+            for shard, positions in groups.items()
+        )
+    )
+    if command.response is Response.DEFAULT:
+        error = first_error(replies)
+        if error is not None:
+            return error
+        order = [position - 1 for positions in groups.values() for position in positions]
+        return interleaved(replies, order)
+    return merge(command, replies)
+
+
+async def in_first_shard(shards: Shards, command: Command, args: list[bytes]) -> bytes:
+    """A command that reads several keys (LCS): it runs in its first key's shard, which is lent the rest."""
+    keys = [
+        args[position]
+        for spec in command.keys
+        for position in range(
+            spec.first,
+            (spec.last_index if spec.last_index >= 0 else len(args) + spec.last_index) + 1,
+            spec.step,
+        )
+    ]
+    home = shards.of(keys[0])
+    foreign = [key for key in dict.fromkeys(keys) if shards.of(key) != home]
+    values = await asyncio.gather(
+        *(shards.run(shards.of(key), [b"GET", key]) for key in foreign)
+    )
+    lent: list[bytes] = []
+    for key, value in zip(foreign, values, strict=True):
+        if value.startswith(b"-"):
+            return value
+        absent = value in NULL.values()
+        lent += [key, b"0", b""] if absent else [key, b"1", payload(value)]
+    return await shards.run(home, [b"SHARDIS.WITH", b"%d" % len(foreign), *lent, *args])
+
+
+def payload(reply: bytes) -> bytes:
+    """The content of one bulk string or integer reply."""
+    head, _, rest = reply.partition(b"\r\n")
+    return rest[:-2] if reply.startswith(b"$") else head[1:]
+
+
+# Commands with rules of their own
+
+
+async def msetnx(shards: Shards, args: list[bytes]) -> bytes:
+    """Look at every key first; then write all."""
+    if len(args) % 2 == 0:
+        return await shards.run(0, args)
+    groups = groups_by_shard(shards, args, 2)
+    found = await asyncio.gather(
+        *(
+            shards.run(shard, [b"EXISTS", *(args[at] for at in positions)])
+            for shard, positions in groups.items()
+        )
+    )
+    error = first_error(found)
+    if error is not None:
+        return error
+    if summed(found) != b":0\r\n":
+        return b":0\r\n"
+    replies = await asyncio.gather(
+        *(
+            shards.run(shard, [b"MSET", *(arg for at in positions for arg in args[at : at + 2])])
+            for shard, positions in groups.items()
+        )
+    )
+    return first_error(replies) or b":1\r\n"
+
+
+async def export(shards: Shards, key: bytes) -> list[bytes] | None:
+    """A key's encoding, expiry and value, for SHARDIS.IMPORT; None: there is no such key."""
+    reply = await shards.run(shards.of(key), [b"SHARDIS.EXPORT", key])
+    if reply.startswith(b"-"):
+        raise CommandError(reply[1:-2])
+    if not reply.startswith(b"*4"):
+        return None
+    _, encoding, expire_ms, value = (payload(item) for item in replies_in(reply[4:]))
+    return [encoding, expire_ms, value]
+
+
+async def rename(shards: Shards, args: list[bytes]) -> bytes:
+    """Write the target, then delete the source."""
+    _, source, target = args
+    exported = await export(shards, source)
+    if exported is None:
+        raise CommandError(NO_SUCH_KEY)
+    reply = await shards.run(shards.of(target), [b"SHARDIS.IMPORT", target, *exported])
+    if reply == OK:
+        await shards.run(shards.of(source), [b"DEL", source])
+    return reply
+
+
+async def renamenx(shards: Shards, args: list[bytes]) -> bytes:
+    """RENAME unless the target exists."""
+    _, source, target = args
+    exported = await export(shards, source)
+    if exported is None:
+        raise CommandError(NO_SUCH_KEY)
+    exists = await shards.run(shards.of(target), [b"EXISTS", target])
+    if exists != b":0\r\n":
+        return exists
+    reply = await shards.run(shards.of(target), [b"SHARDIS.IMPORT", target, *exported])
+    if reply != OK:
+        return reply
+    await shards.run(shards.of(source), [b"DEL", source])
+    return b":1\r\n"
+
+
+async def copy(shards: Shards, args: list[bytes]) -> bytes:
+    """COPY between shards; the options are checked by the source's shard."""
+    from shards.commands.generic import copy_options
+
+    options = copy_options(args, shards.worker.databases, shards.database)
+    source, target = args[1], args[2]
+    exported = await export(shards, source)
+    if exported is None:
+        return b":0\r\n"
+    there = Shards.__new__(Shards)
+    there.worker, there.resp, there.count = shards.worker, shards.resp, shards.count
+    there.database = options.database
+    if not options.replace:
+        exists = await there.run(shards.of(target), [b"EXISTS", target])
+        if exists != b":0\r\n":
+            return b":0\r\n" if exists == b":1\r\n" else exists
+    reply = await there.run(shards.of(target), [b"SHARDIS.IMPORT", target, *exported])
+    return b":1\r\n" if reply == OK else reply
+
+
+async def random_key(shards: Shards, args: list[bytes]) -> bytes:
+    """Each key with the same chance: a shard is chosen by how many keys it has."""
+    sizes = await shards.on_all([b"DBSIZE"])
+    error = first_error(sizes)
+    if error is not None:
+        return error
+    counts = [int(size[1:-2]) for size in sizes]
+    while any(counts):
+        shard = random.choices(range(shards.count), counts)[0]
+        reply = await shards.run(shard, args)
+        if reply != NULL[shards.resp]:
+            return reply
+        counts[shard] = 0  # all its keys had expired
+    return NULL[shards.resp]
+
+
+async def scan(shards: Shards, args: list[bytes]) -> bytes:
+    """One step of a scan, in the shard that owns the cursor's slot; shards follow one another."""
+    dispatcher = shards.worker.dispatcher
+    try:
+        cursor = int(args[1]) if args[1].isdigit() and len(args[1]) <= 20 else 0
+    except ValueError:
+        cursor = 0
+    order = shards.worker.first_slots  # (first slot, shard), in the order of the scan
+    shard = dispatcher.shard_of(cursor % SLOTS) if cursor else order[0][1]
+    reply = await shards.run(shard, args)
+    if not reply.startswith(b"*2\r\n$1\r\n0\r\n"):
+        return reply
+    place = [number for _, number in order].index(shard) + 1
+    if place == len(order):
+        return reply
+    following = b"%d" % order[place][0]
+    rest = reply[len(b"*2\r\n$1\r\n0\r\n") :]
+    return b"*2\r\n$%d\r\n%b\r\n%b" % (len(following), following, rest)
+
+
+async def debug(shards: Shards, args: list[bytes]) -> bytes:
+    """DEBUG OBJECT asks the key's shard, all others concern every shard."""
+    if args[1].upper() == b"OBJECT" and len(args) > 2:
+        return await shards.run(shards.of(args[2]), args)
+    if args[1].upper() in (b"HELP", b"STRINGMATCH-LEN"):
+        return await shards.run(0, args)
+    replies = await shards.on_all(args)
+    return first_error(replies) or replies[0]
+
+
+SPECIAL: Final[dict[str, Callable[[Shards, list[bytes]], Awaitable[bytes]]]] = {
+    "MSETNX": msetnx,
+    "RENAME": rename,
+    "RENAMENX": renamenx,
+    "COPY": copy,
+    "RANDOMKEY": random_key,
+    "SCAN": scan,
+    "DEBUG": debug,
+}

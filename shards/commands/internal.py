@@ -1,0 +1,79 @@
+"""Commands between our own processes: how one shard's keys reach a command that runs in another.
+
+A client that names one gets "unknown command". A worker uses them for commands whose keys lie on several
+shards (router/multi_shard.py): EXPORT on the source, then IMPORT on the target; or WITH, which runs an
+ordinary command in one shard while it sees foreign keys as if they were here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from protocol.commands import F, Keys, command
+
+if TYPE_CHECKING:
+    from protocol.reply import Reply
+    from shards.context import Context
+
+SINCE = "7.2.0"
+
+
+@command(
+    "SHARDIS.EXPORT",
+    arity=2,
+    flags=F.READONLY | F.INTERNAL,
+    keys=Keys(1, flags="RO ACCESS"),
+    since=SINCE,
+    complexity="O(N) for N bytes",
+)
+def export(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """Give a key as [type, encoding, expiry in ms or -1, value], or null if there is none."""
+    key = args[1]
+    kind = ctx.type(key)
+    if kind is None:
+        reply.null_array()
+        return
+    expire_ms = ctx.expire_ms(key)
+    reply.array(4)
+    reply.bulk(kind)
+    reply.bulk(ctx.keyspace.encoding(ctx.database, key) or b"")
+    reply.integer(-1 if expire_ms is None else expire_ms)
+    reply.bulk(ctx.write_string(key) or b"")
+
+
+@command(
+    "SHARDIS.IMPORT",
+    arity=5,
+    flags=F.WRITE | F.INTERNAL,
+    keys=Keys(1, flags="OW UPDATE"),
+    since=SINCE,
+    complexity="O(N) for N bytes",
+)
+def import_key(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """Store what EXPORT gave: key, encoding, expiry, value. Replaces an existing key."""
+    _, key, encoding, expire_ms, value = args
+    ctx.set_string(key, value, int(expire_ms), raw=encoding == b"raw")
+    ctx.changed(key, b"rename_to")
+    reply.ok()
+
+
+@command(
+    "SHARDIS.WITH",
+    arity=-3,
+    flags=F.WRITE | F.INTERNAL,
+    since=SINCE,
+    complexity="That of the command",
+)
+def with_keys(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """Run a command that reads foreign keys: count, then (key, 0 or 1, value) each, then the call."""
+    count = int(args[1])
+    foreign = {
+        args[i]: args[i + 2] if args[i + 1] == b"1" else None for i in range(2, 2 + 3 * count, 3)
+    }
+    call = args[2 + 3 * count :]
+    declared = ctx.table[call[0].decode().upper()]
+    ctx.overlay = foreign
+    try:
+        declared.handler(ctx, call, reply)
+    finally:
+        ctx.overlay = None
