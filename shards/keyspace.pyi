@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 class Keyspace:
     """The keyspace of one shard. `database` is a logical number everywhere."""
@@ -7,16 +7,34 @@ class Keyspace:
     lfu: bool
     lfu_log_factor: int
     lfu_decay_minutes: int
+    # (database, key, reason: 1 expired, 2 evicted), before the key goes; must not change anything
+    on_removed: Callable[[int, bytes, int], object] | None
 
     def __init__(
         self, databases: int = 16, seed: bytes = ..., random_seed: int = 0
     ) -> None: ...
+    def tune(
+        self,
+        buckets_min: int = 4,
+        incremental_min: int = 4096,
+        step: int = 64,
+        inline_bytes_max: int = 65536,
+    ) -> None: ...  # for tests: small thresholds, while it is unused
     # Figures
-    used_memory: int
-    hits: int
-    misses: int
-    expired: int
     changes: int
+    @property
+    def used_memory(self) -> int: ...
+    @property
+    def hits(self) -> int: ...
+    @property
+    def misses(self) -> int: ...
+    @property
+    def expired(self) -> int: ...
+    @property
+    def expired_time_cap_reached(self) -> int: ...
+    @property
+    def expired_stale_percent(self) -> float: ...
+    def average_ttl_ms(self, database: int) -> int: ...
     def size(self, database: int) -> int: ...
     def expiring_size(self, database: int) -> int: ...
     def slot_size(self, database: int, slot: int) -> int: ...
@@ -28,6 +46,9 @@ class Keyspace:
     def write_string(self, database: int, key: bytes) -> bytes | None: ...  # WRONGTYPE
     def set_string(
         self, database: int, key: bytes, value: bytes, expire_ms: int = -1, raw: bool = False
+    ) -> None: ...
+    def set_integer(
+        self, database: int, key: bytes, value: int, expire_ms: int = -2
     ) -> None: ...
     def append(self, database: int, key: bytes, value: bytes) -> int: ...  # WRONGTYPE
     def set_range(self, database: int, key: bytes, offset: int, value: bytes) -> int: ...
@@ -47,7 +68,13 @@ class Keyspace:
     def move(self, database: int, key: bytes, target_database: int) -> None: ...
     def random_key(self, database: int) -> bytes | None: ...
     def scan(
-        self, database: int, cursor: int, count: int
+        self,
+        database: int,
+        cursor: int,
+        count: int,
+        *,
+        first_slot: int = 0,
+        last_slot: int = 16383,
     ) -> tuple[int, list[bytes]]: ...  # expired keys are left out (and removed)
     def keys(self, database: int) -> Iterator[bytes]: ...
     def flush(self, database: int) -> int: ...  # how many keys went

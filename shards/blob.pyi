@@ -1,0 +1,1 @@
+"""Reference-counted byte blocks; native only (see blob.pxd)."""

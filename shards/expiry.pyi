@@ -1,0 +1,1 @@
+"""Active expiry; native only (see expiry.pxd)."""

@@ -1,0 +1,1 @@
+"""Checks of a Store; native only (see invariants.pxd)."""

@@ -1,0 +1,1 @@
+"""The native keyspace; native only (see store.pxd)."""
