@@ -17,13 +17,15 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
-from tests.model.context import Model
+from protocol.commands import Command, F, Keys
+from tests.model.context import TABLE, Model
 
 ORACLE = os.environ.get("SHARDIS_ORACLE") or shutil.which("redis-server")
 BULK_BYTES_MAX = 1024 * 1024  # the least that redis-server accepts
@@ -209,134 +211,140 @@ class Words:
             [b"PXAT", self.seconds(1000, True)],
         ]
 
+    def expire_command(self) -> list[bytes]:
+        name, unit, at = self.random.choice(
+            [
+                (b"EXPIRE", 1, False),
+                (b"PEXPIRE", 1000, False),
+                (b"EXPIREAT", 1, True),
+                (b"PEXPIREAT", 1000, True),
+            ]
+        )
+        conditions = self.some([b"NX"], [b"xx"], [b"GT"], [b"LT"])
+        return [name, self.key(), self.seconds(unit, at), *conditions]
+
     def command(self) -> list[bytes]:
         key, value, integer, random = self.key, self.value, self.integer, self.random
-        name, *rest = random.choice(
-            [
-                lambda: [b"SET", key(), value()],
-                lambda: [b"SET", key(), random.choice(NUMBERS)],
-                lambda: [
-                    b"set",
+        makers: list[Callable[[], list[bytes]]] = [
+            lambda: [b"SET", key(), value()],
+            lambda: [b"SET", key(), random.choice(NUMBERS)],
+            lambda: [
+                b"set",
+                key(),
+                value(),
+                *self.some([b"NX"], [b"XX"], [b"get"], [b"KEEPTTL"], *self.expiries()),
+            ],
+            lambda: [b"SETNX", key(), value()],
+            lambda: [b"SETEX", key(), self.seconds(1, False), value()],
+            lambda: [b"PSETEX", key(), self.seconds(1000, False), value()],
+            lambda: [b"GET", key()],
+            lambda: [b"GETSET", key(), value()],
+            lambda: [b"GETDEL", key()],
+            lambda: [b"GETEX", key(), *self.some([b"PERSIST"], *self.expiries())],
+            lambda: [b"STRLEN", key()],
+            lambda: [b"GETRANGE", key(), integer(), integer()],
+            lambda: [b"SUBSTR", key(), integer(), integer()],
+            lambda: [b"SETRANGE", key(), integer(), value()],
+            lambda: (
+                [
+                    b"SETRANGE",
                     key(),
+                    b"%d" % (BULK_BYTES_MAX - random.choice([0, 1, 2, 44, 600, 1000])),
                     value(),
-                    *self.some([b"NX"], [b"XX"], [b"get"], [b"KEEPTTL"], *self.expiries()),
-                ],
-                lambda: [b"SETNX", key(), value()],
-                lambda: [b"SETEX", key(), self.seconds(1, False), value()],
-                lambda: [b"PSETEX", key(), self.seconds(1000, False), value()],
-                lambda: [b"GET", key()],
-                lambda: [b"GETSET", key(), value()],
-                lambda: [b"GETDEL", key()],
-                lambda: [b"GETEX", key(), *self.some([b"PERSIST"], *self.expiries())],
-                lambda: [b"STRLEN", key()],
-                lambda: [b"GETRANGE", key(), integer(), integer()],
-                lambda: [b"SUBSTR", key(), integer(), integer()],
-                lambda: [b"SETRANGE", key(), integer(), value()],
-                lambda: (
-                    [b"SETRANGE", key(), b"%d" % random.randrange(BULK_BYTES_MAX + 10), value()]
-                    if random.random() < 0.1
-                    else [b"SETRANGE", key(), b"%d" % random.randrange(60), value()]
+                ]
+                if random.random() < 0.1
+                else [b"SETRANGE", key(), b"%d" % random.randrange(60), value()]
+            ),
+            lambda: [b"APPEND", key(), value()],
+            lambda: [b"INCR", key()],
+            lambda: [b"DECR", key()],
+            lambda: [b"INCRBY", key(), integer()],
+            lambda: [b"DECRBY", key(), integer()],
+            lambda: [b"INCRBYFLOAT", key(), self.float()],
+            lambda: [b"MGET", *(key() for _ in range(random.randrange(4)))],
+            lambda: [
+                b"MSET",
+                *(w for _ in range(random.randrange(3)) for w in (key(), value())),
+            ],
+            lambda: [
+                b"MSETNX",
+                *(w for _ in range(random.randrange(3)) for w in (key(), value())),
+            ],
+            lambda: [
+                b"LCS",
+                key(),
+                key(),
+                *self.some([b"IDX"], [b"LEN"], [b"WITHMATCHLEN"], [b"MINMATCHLEN", integer()]),
+            ],
+            lambda: [b"LCS", key(), key(), b"IDX", b"MINMATCHLEN", integer(), b"withmatchlen"],
+            lambda: [
+                random.choice([b"DEL", b"UNLINK"]),
+                *(key() for _ in range(random.randrange(3))),
+            ],
+            lambda: [b"EXISTS", *(key() for _ in range(random.randrange(4)))],
+            lambda: [b"TOUCH", *(key() for _ in range(random.randrange(4)))],
+            lambda: [b"TYPE", key()],
+            self.expire_command,
+            self.expire_command,
+            self.expire_command,
+            self.expire_command,
+            lambda: [random.choice([b"TTL", b"PTTL", b"EXPIRETIME", b"PEXPIRETIME"]), key()],
+            lambda: [b"PERSIST", key()],
+            lambda: [random.choice([b"RENAME", b"RENAMENX"]), key(), key()],
+            lambda: [
+                b"COPY",
+                key(),
+                key(),
+                *self.some(
+                    [b"REPLACE"],
+                    [b"replace"],
+                    [b"DB", random.choice([b"0", b"1"])],
+                    [b"DB", integer()],
                 ),
-                lambda: [b"APPEND", key(), value()],
-                lambda: [b"INCR", key()],
-                lambda: [b"DECR", key()],
-                lambda: [b"INCRBY", key(), integer()],
-                lambda: [b"DECRBY", key(), integer()],
-                lambda: [b"INCRBYFLOAT", key(), self.float()],
-                lambda: [b"MGET", *(key() for _ in range(random.randrange(4)))],
-                lambda: [
-                    b"MSET",
-                    *(w for _ in range(random.randrange(3)) for w in (key(), value())),
-                ],
-                lambda: [
-                    b"MSETNX",
-                    *(w for _ in range(random.randrange(3)) for w in (key(), value())),
-                ],
-                lambda: [
-                    b"LCS",
-                    key(),
-                    key(),
-                    *self.some([b"IDX"], [b"LEN"], [b"WITHMATCHLEN"], [b"MINMATCHLEN", integer()]),
-                ],
-                lambda: [b"LCS", key(), key(), b"IDX", b"MINMATCHLEN", integer(), b"withmatchlen"],
-                lambda: [
-                    random.choice([b"DEL", b"UNLINK"]),
-                    *(key() for _ in range(random.randrange(3))),
-                ],
-                lambda: [b"EXISTS", *(key() for _ in range(random.randrange(4)))],
-                lambda: [b"TOUCH", *(key() for _ in range(random.randrange(4)))],
-                lambda: [b"TYPE", key()],
-                *[
-                    lambda name=name, unit=unit, at=at: [
-                        name,
-                        key(),
-                        self.seconds(unit, at),
-                        *self.some([b"NX"], [b"xx"], [b"GT"], [b"LT"]),
-                    ]
-                    for name, unit, at in (
-                        (b"EXPIRE", 1, False),
-                        (b"PEXPIRE", 1000, False),
-                        (b"EXPIREAT", 1, True),
-                        (b"PEXPIREAT", 1000, True),
-                    )
-                ],
-                lambda: [random.choice([b"TTL", b"PTTL", b"EXPIRETIME", b"PEXPIRETIME"]), key()],
-                lambda: [b"PERSIST", key()],
-                lambda: [random.choice([b"RENAME", b"RENAMENX"]), key(), key()],
-                lambda: [
-                    b"COPY",
-                    key(),
-                    key(),
-                    *self.some(
-                        [b"REPLACE"],
-                        [b"replace"],
-                        [b"DB", random.choice([b"0", b"1"])],
-                        [b"DB", integer()],
-                    ),
-                ],
-                lambda: [b"MOVE", key(), random.choice([b"0", b"1", integer()])],
-                lambda: [
-                    b"SCAN",
-                    random.choice([b"0", b"0", b"0", *ODD]),
-                    b"COUNT",
-                    b"1000",
-                    *self.some(
-                        [b"MATCH", random.choice(PATTERNS)],
-                        [
-                            b"TYPE",
-                            random.choice([b"string", b"LIST", b"none", b"bogus", b"string\x00x"]),
-                        ],
-                    ),
-                ],
-                lambda: [b"SCAN", b"0", b"COUNT", random.choice([b"0", b"-1", b"x", b"500"])],
-                lambda: [b"KEYS", random.choice(PATTERNS)],
-                lambda: [b"RANDOMKEY"],
-                lambda: [b"DBSIZE"],
-                lambda: [
-                    b"OBJECT",
-                    random.choice([b"ENCODING", b"refcount", b"FREQ", b"IDLETIME"]),
-                    key(),
-                ],
-                lambda: [b"OBJECT", random.choice([b"ENCODING", b"bogus", b"refcount", b"o\x00p"])],
-                lambda: [b"MEMORY", b"USAGE", key(), *self.some([b"SAMPLES", integer()])],
-                lambda: [b"MEMORY", random.choice([b"bogus", b"usage"])],
-                lambda: [b"DEBUG", b"OBJECT", key()],
-                lambda: [b"DEBUG", random.choice([b"bogus", b"OBJECT", b"SLEEP", b"o" * 200])],
-                lambda: [b"DEBUG", b"ERROR", random.choice([b"ODD text", b"a\r\nb"])],
-                lambda: (
-                    [random.choice([b"FLUSHDB", b"FLUSHALL"]), *self.some([b"ASYNC"], [b"sync"])]
-                    if random.random() < 0.1
-                    else [b"DBSIZE"]
+            ],
+            lambda: [b"MOVE", key(), random.choice([b"0", b"1", integer()])],
+            lambda: [
+                b"SCAN",
+                random.choice([b"0", b"0", b"0", *ODD]),
+                b"COUNT",
+                b"1000",
+                *self.some(
+                    [b"MATCH", random.choice(PATTERNS)],
+                    [
+                        b"TYPE",
+                        random.choice([b"string", b"LIST", b"none", b"bogus", b"string\x00x"]),
+                    ],
                 ),
-                lambda: [
-                    b"SWAPDB",
-                    random.choice([b"0", b"1", integer()]),
-                    random.choice([b"0", b"1", integer()]),
-                ],
-                lambda: [b"SELECT", random.choice([b"0", b"0", b"0", b"1"])],
-                lambda: [b"LIST", key()],
-            ]
-        )()
+            ],
+            lambda: [b"SCAN", b"0", b"COUNT", random.choice([b"0", b"-1", b"x", b"500"])],
+            lambda: [b"KEYS", random.choice(PATTERNS)],
+            lambda: [b"RANDOMKEY"],
+            lambda: [b"DBSIZE"],
+            lambda: [
+                b"OBJECT",
+                random.choice([b"ENCODING", b"refcount", b"FREQ", b"IDLETIME"]),
+                key(),
+            ],
+            lambda: [b"OBJECT", random.choice([b"ENCODING", b"bogus", b"refcount", b"o\x00p"])],
+            lambda: [b"MEMORY", b"USAGE", key(), *self.some([b"SAMPLES", integer()])],
+            lambda: [b"MEMORY", random.choice([b"bogus", b"usage"])],
+            lambda: [b"DEBUG", b"OBJECT", key()],
+            lambda: [b"DEBUG", random.choice([b"bogus", b"OBJECT", b"SLEEP", b"o" * 200])],
+            lambda: [b"DEBUG", b"ERROR", random.choice([b"ODD text", b"a\r\nb"])],
+            lambda: (
+                [random.choice([b"FLUSHDB", b"FLUSHALL"]), *self.some([b"ASYNC"], [b"sync"])]
+                if random.random() < 0.1
+                else [b"DBSIZE"]
+            ),
+            lambda: [
+                b"SWAPDB",
+                random.choice([b"0", b"1", integer()]),
+                random.choice([b"0", b"1", integer()]),
+            ],
+            lambda: [b"SELECT", random.choice([b"0", b"0", b"0", b"1"])],
+            lambda: [b"LIST", key()],
+        ]
+        name, *rest = random.choice(makers)()
         if name in (b"SELECT", b"LIST"):
             return [name, *rest]
         rest += self.noise()
@@ -563,3 +571,72 @@ def test_globs_match_like_redis(oracle: Oracle) -> None:
         model.run(b"SET", key, b"1")
     for pattern, theirs in zip(patterns, oracle.run([[b"KEYS", p] for p in patterns]), strict=True):
         assert elements(model.run(b"KEYS", pattern)) == elements(theirs), pattern
+
+
+def as_python(reply: bytes) -> Any:
+    """A RESP2 reply as lists, bytes and integers."""
+    lines = iter(reply.split(b"\r\n"))
+
+    def value() -> Any:
+        line = next(lines)
+        if line[:1] == b"*":
+            return [value() for _ in range(int(line[1:]))]
+        if line[:1] == b"$":
+            return next(lines)
+        return int(line[1:]) if line[:1] == b":" else line[1:]
+
+    return value()
+
+
+def key_specification(spec: Keys) -> list[object]:
+    """A key specification as COMMAND INFO prints it. Redis counts the last key from the first."""
+    last = spec.last_index if spec.last_index < 0 else spec.last_index - spec.first
+    return [
+        *(b"flags", [flag.encode() for flag in spec.flags.split()]),
+        *(b"begin_search", [b"type", b"index", b"spec", [b"index", spec.first]]),
+        b"find_keys",
+        [*(b"type", b"range", b"spec"), [b"lastkey", last, b"keystep", spec.step, b"limit", 0]],
+    ]
+
+
+def categories(declared: Command) -> set[bytes]:
+    """The ACL categories of a command: its own, and those that its flags bring."""
+    found = {*declared.acl, "fast" if F.FAST in declared.flags else "slow"}
+    found |= {"write"} if F.WRITE in declared.flags else set()
+    found |= {"read"} if F.READONLY in declared.flags else set()
+    found |= {"admin", "dangerous"} if F.ADMIN in declared.flags else set()
+    return {b"@" + category.encode() for category in found}
+
+
+def tips(declared: Command) -> set[str]:
+    found = set(declared.tips)
+    if declared.request.value:
+        found.add(f"request_policy:{declared.request.value}")
+    if declared.response.value:
+        found.add(f"response_policy:{declared.response.value}")
+    return found
+
+
+def test_commands_are_declared_as_in_redis(oracle: Oracle) -> None:
+    info = oracle.run([[b"HELLO", b"2"], [b"INFO", b"server"]])[1]
+    version = re.search(rb"redis_version:([0-9]+)\.([0-9]+)", info)
+    assert version is not None
+    if (int(version[1]), int(version[2])) != (7, 2):
+        pytest.skip("the declarations are those of Redis 7.2")
+    for declared in TABLE:
+        name = declared.name.lower().encode()
+        info, docs = oracle.run([[b"COMMAND", b"INFO", name], [b"COMMAND", b"DOCS", name]])
+        [entry] = as_python(info)
+        described = as_python(docs)[1]
+        facts = dict(zip(described[::2], described[1::2], strict=True))
+        # COMMAND INFO keeps these two to itself.
+        shown = declared.flags & ~(F.PROTECTED | F.TOUCHES_ARBITRARY_KEYS)
+        flags = {str(flag.name).lower().encode() for flag in F if flag in shown}
+        assert entry[1] == declared.arity, name
+        assert set(entry[2]) == flags, name
+        assert set(entry[6]) == categories(declared), name
+        assert {tip.decode() for tip in entry[7]} == tips(declared), name
+        theirs = [spec[2:] if spec[0] == b"notes" else spec for spec in entry[8]]
+        assert theirs == [key_specification(spec) for spec in declared.keys], name
+        assert facts[b"since"].decode() == declared.since, name
+        assert facts[b"group"].decode() == declared.group, name
