@@ -316,3 +316,12 @@ def command_tips(exchange: Exchange) -> Pair | None:
         return Node(node.kind, entries).dump()
 
     return both(exchange, reduce)
+
+
+@normaliser("7.2 looks at all options of HELLO before it authenticates", since_72=True)
+def hello_options_first(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"HELLO" or not exchange.oracle.startswith(b"-WRONGPASS "):
+        return None
+    if not exchange.ours.startswith(b"-ERR Syntax error in HELLO option"):
+        return None
+    return b"refused", b"refused"

@@ -224,6 +224,14 @@ class RespClient:
             received += data
         return bytes(received)
 
+    def read_until_quiet(self, seconds: float) -> bytes:
+        """All bytes until the server closes (see `closed`), or nothing came for that long."""
+        received = bytearray()
+        with contextlib.suppress(TimeoutError):
+            while not self.closed:
+                received += self._receive_bytes(time.monotonic() + seconds)
+        return bytes(received)
+
     def call(self, *args: bytes | str | int, timeout: float | None = None) -> bytes:
         """Send one command and return its raw reply."""
         self.send(encode(*args))
