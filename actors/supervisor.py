@@ -1,7 +1,7 @@
 """Starts the workers and shards of a server, watches them, and restarts what dies.
 
     start():  fork all shards -> each says ready -> fork all workers -> each says ready
-    a death:  sentinel -> figures cleared, epoch + 1, topology broadcast -> fork -> ready -> topology
+    a death:  sentinel -> figures cleared, epoch + 1, topology sent -> fork -> ready -> topology
     stop():   workers finish and exit -> shards finish and exit -> whatever is left is killed
 
 Contract

@@ -77,7 +77,6 @@ class Admin:
         self.supervisor = supervisor
         self.shut_down = shut_down
         self.started = time.time()
-        self.endpoints: list[str] = []  # INFO's listener lines
         self.rates = Rates(supervisor.plan.page)
         self.peak_memory = 0
         self.commands: dict[str, list[int]] = {}  # as router.stats.ProcessStats
@@ -86,7 +85,7 @@ class Admin:
         self._changing = asyncio.Lock()
 
     async def ask_shards(self, request: Message) -> list[Any]:
-        """Send a control request to every shard; their answers in shard order (None: it is down)."""
+        """Send a control request to every shard; their answers in shard order (None: down)."""
         return await self.supervisor.ask(self.supervisor.shards, request, ASK_SECONDS_MAX)
 
     async def ask_workers(self, request: Message) -> list[Any]:

@@ -63,17 +63,15 @@ class Program:
 
 def load_program() -> Program:
     """The server itself. Imports everything that workers and shards will need."""
-    import router.worker
-    import sessions.commands
-    import shards.commands
-    import shards.main
     from protocol.commands import CommandTable
-    from router.commands import MODULES
+    from router.commands import MODULES as ADMIN_COMMANDS
+    from router.worker import worker_main
+    from sessions.commands import MODULES as SESSION_COMMANDS
+    from shards.commands import FAMILIES
+    from shards.main import shard_main
 
-    modules = [*sessions.commands.MODULES, *MODULES, *shards.commands.FAMILIES]
-    return Program(
-        router.worker.worker_main, shards.main.shard_main, CommandTable.from_modules(modules)
-    )
+    table = CommandTable.from_modules([*SESSION_COMMANDS, *ADMIN_COMMANDS, *FAMILIES])
+    return Program(worker_main, shard_main, table)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -199,7 +197,6 @@ async def _serve(
     )
     stop = asyncio.Event()
     admin = Admin(config, program.table, supervisor, apply_in_router, stop.set)
-    admin.endpoints = [describe(listener) for listener in listeners]
     _handle_signals(stop, supervisor)
     starting = asyncio.ensure_future(supervisor.start())
     stopping = asyncio.ensure_future(stop.wait())
@@ -211,7 +208,7 @@ async def _serve(
             logger.critical("The server cannot start: %s", error)
             return 1
         logger.info("Server initialized")
-        _say_ready(admin.endpoints, listeners, shards, workers)
+        _say_ready(listeners, shards, workers)
         sampling = asyncio.ensure_future(admin.sample())
         await stopping
         sampling.cancel()
@@ -246,9 +243,8 @@ def slot_ranges(shards: int) -> list[tuple[int, int, int]]:
     return [(bounds[index], bounds[index + 1] - 1, index) for index in range(shards)]
 
 
-def _say_ready(
-    endpoints: list[str], listeners: list[socket.socket], shards: int, workers: int
-) -> None:
+def _say_ready(listeners: list[socket.socket], shards: int, workers: int) -> None:
+    endpoints = [describe(listener) for listener in listeners]
     kinds = {"unix" if one.family == socket.AF_UNIX else "tcp" for one in listeners}
     for kind in sorted(kinds):
         logger.info("Ready to accept connections %s", kind)

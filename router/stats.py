@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from typing import Any, TypedDict
 
 CommandFigures = list[int]
-"""[calls, microseconds, rejected calls, failed calls], by full name in lower case ("config|get")."""
+"""[calls, microseconds, rejected, failed calls], by full name in lower case ("config|get")."""
 
 
 class ProcessStats(TypedDict, total=False):

@@ -1,7 +1,7 @@
-"""The commands that run in the router process; handlers are `async (admin, caller, args, reply)`."""
+"""The commands that run in the router process, as `async (admin, caller, args, reply)`."""
 
 from types import ModuleType
 
-from router.commands import config, shutdown
+from router.commands import config, info, shutdown
 
-MODULES: tuple[ModuleType, ...] = (config, shutdown)
+MODULES: tuple[ModuleType, ...] = (config, info, shutdown)

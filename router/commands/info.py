@@ -1,0 +1,382 @@
+"""INFO: the figures of the server, added up over its processes, in Redis's format.
+
+Every section is a function from `Figures`; SECTIONS has their names and order. Only fields that
+already mean something here are printed: a tool that looks for another finds it missing, which is
+better than a wrong number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import struct
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from actors.figures import resident_bytes
+from protocol.commands import F, Place, Request, Response, command
+from protocol.version import REDIS_VERSION, SHARDIS_VERSION
+from router.stats import (
+    largest,
+    merged_commands,
+    merged_databases,
+    merged_errors,
+    total,
+)
+
+if TYPE_CHECKING:
+    from protocol.reply import Reply
+    from router.admin import Admin, Caller
+    from router.config import Config
+
+DAY_SECONDS: Final = 86400
+NO_REPLICATION_ID: Final = "0" * 40
+Fields = list[tuple[str, Any]]
+
+
+@dataclass(slots=True)
+class Figures:
+    """What the sections are made from: one question to each process, for all sections."""
+
+    admin: Admin
+    workers: list[Any]  # WorkerStats, or None: no answer
+    shards: list[Any]  # ShardStats, or None
+
+    @property
+    def processes(self) -> list[Any]:
+        own = {"commands": self.admin.commands, "errors": self.admin.errors}
+        return [*self.workers, *self.shards, own]
+
+
+def human(size: int) -> str:
+    """A size as INFO's *_human fields have it."""
+    if size < 1024:
+        return f"{size}B"
+    value = float(size)
+    for unit in "KMGTP":
+        value /= 1024
+        if value < 1024 or unit == "P":
+            return f"{value:.2f}{unit}"
+    raise AssertionError("unreachable")
+
+
+def safe(text: str) -> str:
+    """A name without the characters that have a meaning in INFO."""
+    return text.translate(str.maketrans("#:\n\r", "____"))
+
+
+def server(figures: Figures) -> Fields:
+    admin = figures.admin
+    config, now = admin.config, time.time()
+    system = os.uname()
+    uptime = int(now - admin.started)
+    return [
+        ("redis_version", REDIS_VERSION),
+        ("redis_git_sha1", "00000000"),
+        ("redis_git_dirty", 0),
+        ("redis_mode", "standalone"),
+        ("shardis_version", SHARDIS_VERSION),
+        ("os", f"{system.sysname} {system.release} {system.machine}"),
+        ("arch_bits", struct.calcsize("P") * 8),
+        ("multiplexing_api", "epoll"),
+        ("python_version", ".".join(map(str, sys.version_info[:3]))),
+        ("process_id", os.getpid()),
+        ("process_supervised", "no"),
+        ("run_id", admin.supervisor.plan.run_id),
+        ("tcp_port", config["port"]),
+        ("server_time_usec", int(now * 1e6)),
+        ("uptime_in_seconds", uptime),
+        ("uptime_in_days", uptime // DAY_SECONDS),
+        ("hz", config["hz"]),
+        ("configured_hz", config["hz"]),
+        ("lru_clock", int(now) & ((1 << 24) - 1)),
+        ("executable", os.path.abspath(sys.argv[0])),
+        ("config_file", config.file),
+        ("io_threads_active", 0),
+        *listeners(config),
+    ]
+
+
+def listeners(config: Config) -> Fields:
+    """One field for each kind of listening socket."""
+    texts: list[str] = []
+    if config["port"]:
+        binds = "".join(f",bind={address}" for address in config["bind"].split())
+        texts.append(f"name=tcp{binds},port={config['port']}")
+    if config["unixsocket"]:
+        texts.append(f"name=unix,bind={config['unixsocket']}")
+    return [(f"listener{index}", text) for index, text in enumerate(texts)]
+
+
+def clients(figures: Figures) -> Fields:
+    return [
+        ("connected_clients", total(figures.workers, "connections")),
+        ("cluster_connections", 0),
+        ("maxclients", figures.admin.config["maxclients"]),
+        ("client_recent_max_input_buffer", largest(figures.workers, "query_buffer_bytes_max")),
+        ("client_recent_max_output_buffer", largest(figures.workers, "output_buffer_bytes_max")),
+        ("blocked_clients", total(figures.shards, "blocked_clients")),
+        ("tracking_clients", 0),
+    ]
+
+
+def memory(figures: Figures) -> Fields:
+    admin = figures.admin
+    used = admin.supervisor.plan.page.total("used_memory")
+    resident = resident_bytes(os.getpid()) + total([*figures.workers, *figures.shards], "rss")
+    admin.peak_memory = max(admin.peak_memory, used)
+    peak = admin.peak_memory
+    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = admin.config["maxmemory"]
+    return [
+        ("used_memory", used),
+        ("used_memory_human", human(used)),
+        ("used_memory_rss", resident),
+        ("used_memory_rss_human", human(resident)),
+        ("used_memory_peak", peak),
+        ("used_memory_peak_human", human(peak)),
+        ("used_memory_peak_perc", f"{used * 100 / peak if peak else 0:.2f}%"),
+        ("total_system_memory", installed),
+        ("total_system_memory_human", human(installed)),
+        ("maxmemory", limit),
+        ("maxmemory_human", human(limit)),
+        ("maxmemory_policy", admin.config["maxmemory-policy"]),
+        ("mem_fragmentation_ratio", f"{resident / used if used else 0:.2f}"),
+        ("mem_fragmentation_bytes", resident - used),
+        ("mem_replication_backlog", 0),
+        ("mem_aof_buffer", 0),
+        ("active_defrag_running", 0),
+    ]
+
+
+def persistence(figures: Figures) -> Fields:
+    loading = any(not shard.ready for shard in figures.admin.supervisor.shards)
+    return [
+        ("loading", int(loading)),
+        ("async_loading", 0),
+        ("rdb_changes_since_last_save", total(figures.shards, "changes")),
+        ("rdb_bgsave_in_progress", 0),
+        ("rdb_last_save_time", int(figures.admin.started)),
+        ("rdb_last_bgsave_status", "ok"),
+        ("rdb_last_bgsave_time_sec", -1),
+        ("rdb_current_bgsave_time_sec", -1),
+        ("rdb_saves", 0),
+        ("aof_enabled", 0),
+        ("aof_rewrite_in_progress", 0),
+        ("aof_rewrite_scheduled", 0),
+        ("aof_last_rewrite_time_sec", -1),
+        ("aof_current_rewrite_time_sec", -1),
+        ("aof_last_bgrewrite_status", "ok"),
+        ("aof_last_write_status", "ok"),
+    ]
+
+
+def stats(figures: Figures) -> Fields:
+    workers, shards, rates = figures.workers, figures.shards, figures.admin.rates
+    own = sum(calls for calls, *_ in figures.admin.commands.values())
+    return [
+        ("total_connections_received", total(workers, "total_connections")),
+        ("total_commands_processed", total([*workers, *shards], "processed") + own),
+        ("instantaneous_ops_per_sec", round(rates["commands"])),
+        ("total_net_input_bytes", total(workers, "input_bytes")),
+        ("total_net_output_bytes", total(workers, "output_bytes")),
+        ("total_net_repl_input_bytes", 0),
+        ("total_net_repl_output_bytes", 0),
+        ("instantaneous_input_kbps", f"{rates['input_bytes'] / 1024:.2f}"),
+        ("instantaneous_output_kbps", f"{rates['output_bytes'] / 1024:.2f}"),
+        ("rejected_connections", total(workers, "rejected_connections")),
+        ("sync_full", 0),
+        ("sync_partial_ok", 0),
+        ("sync_partial_err", 0),
+        ("expired_keys", total(shards, "expired")),
+        ("expired_time_cap_reached_count", total(shards, "expired_time_cap_reached")),
+        ("expire_cycle_cpu_milliseconds", total(shards, "expire_cycle_us") // 1000),
+        ("evicted_keys", 0),
+        ("evicted_clients", 0),
+        ("keyspace_hits", total(shards, "hits")),
+        ("keyspace_misses", total(shards, "misses")),
+        ("pubsub_channels", 0),
+        ("pubsub_patterns", 0),
+        ("pubsubshard_channels", 0),
+        ("latest_fork_usec", 0),
+        ("total_forks", 0),
+        ("total_error_replies", sum(merged_errors(figures.processes).values())),
+        ("total_reads_processed", total(workers, "reads")),
+        ("total_writes_processed", total(workers, "writes")),
+    ]
+
+
+def replication(figures: Figures) -> Fields:
+    return [
+        ("role", "master"),
+        ("connected_slaves", 0),
+        ("master_failover_state", "no-failover"),
+        ("master_replid", figures.admin.supervisor.plan.run_id),
+        ("master_replid2", NO_REPLICATION_ID),
+        ("master_repl_offset", 0),
+        ("second_repl_offset", -1),
+        ("repl_backlog_active", 0),
+    ]
+
+
+def cpu(figures: Figures) -> Fields:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    processes = [answer for answer in (*figures.workers, *figures.shards) if answer]
+    system = own.ru_stime + sum(answer.get("cpu_system", 0.0) for answer in processes)
+    user = own.ru_utime + sum(answer.get("cpu_user", 0.0) for answer in processes)
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)  # processes that died
+    return [
+        ("used_cpu_sys", f"{system:.6f}"),
+        ("used_cpu_user", f"{user:.6f}"),
+        ("used_cpu_sys_children", f"{ended.ru_stime:.6f}"),
+        ("used_cpu_user_children", f"{ended.ru_utime:.6f}"),
+    ]
+
+
+def modules(figures: Figures) -> Fields:
+    return []
+
+
+def commandstats(figures: Figures) -> Fields:
+    return [
+        (
+            f"cmdstat_{safe(name)}",
+            f"calls={calls},usec={usec},usec_per_call={usec / calls if calls else 0:.2f}"
+            f",rejected_calls={rejected},failed_calls={failed}",
+        )
+        for name, (calls, usec, rejected, failed) in merged_commands(figures.processes).items()
+        if calls or rejected or failed
+    ]
+
+
+def errorstats(figures: Figures) -> Fields:
+    return [
+        (f"errorstat_{safe(code)}", f"count={count}")
+        for code, count in merged_errors(figures.processes).items()
+    ]
+
+
+def cluster(figures: Figures) -> Fields:
+    return [("cluster_enabled", 0)]
+
+
+def keyspace(figures: Figures) -> Fields:
+    return [
+        (f"db{database}", f"keys={keys},expires={expires},avg_ttl={average_ms}")
+        for database, (keys, expires, average_ms) in merged_databases(figures.shards).items()
+    ]
+
+
+def shards(figures: Figures) -> Fields:
+    supervisor = figures.admin.supervisor
+    owned: dict[int, int] = {}
+    for first, last, shard in supervisor.plan.slots:
+        owned[shard] = owned.get(shard, 0) + last - first + 1
+    fields: Fields = [("shards", len(supervisor.shards))]
+    for child, answer in zip(supervisor.shards, figures.shards, strict=True):
+        figure = answer or {}
+        keys = sum(entry[0] for entry in figure.get("databases", {}).values())
+        fields.append(
+            (
+                f"shard{child.index}",
+                f"state={'up' if child.ready else 'down'},pid={child.pid},epoch={child.epoch}"
+                f",restarts={child.restarts},slots={owned.get(child.index, 0)},keys={keys}"
+                f",used_memory={figure.get('used_memory', 0)},rss={figure.get('rss', 0)}"
+                f",commands={figure.get('processed', 0)}",
+            )
+        )
+    return fields
+
+
+def workers(figures: Figures) -> Fields:
+    supervisor = figures.admin.supervisor
+    fields: Fields = [("workers", len(supervisor.workers))]
+    for child, answer in zip(supervisor.workers, figures.workers, strict=True):
+        figure = answer or {}
+        fields.append(
+            (
+                f"worker{child.index}",
+                f"state={'up' if child.ready else 'down'},pid={child.pid},epoch={child.epoch}"
+                f",restarts={child.restarts},connections={figure.get('connections', 0)}"
+                f",rss={figure.get('rss', 0)},input_bytes={figure.get('input_bytes', 0)}"
+                f",output_bytes={figure.get('output_bytes', 0)}",
+            )
+        )
+    return fields
+
+
+Section = Callable[[Figures], Fields]
+SECTIONS: Final[dict[str, Section]] = {
+    "server": server,
+    "clients": clients,
+    "memory": memory,
+    "persistence": persistence,
+    "stats": stats,
+    "replication": replication,
+    "cpu": cpu,
+    "modules": modules,
+    "commandstats": commandstats,
+    "errorstats": errorstats,
+    "cluster": cluster,
+    "keyspace": keyspace,
+    "shards": shards,
+    "workers": workers,
+}
+NOT_DEFAULT: Final = frozenset({"commandstats", "shards", "workers"})
+TITLES: Final = {"cpu": "CPU"}
+ALIASES: Final = {"module_list": "modules"}
+
+
+def chosen_sections(words: list[bytes]) -> set[str]:
+    """The sections that INFO's arguments mean; unknown ones mean nothing."""
+    if not words:
+        words = [b"default"]
+    chosen: set[str] = set()
+    for word in words:
+        name = word.decode("latin-1").lower()
+        if name in ("all", "everything"):
+            chosen.update(SECTIONS)
+        elif name == "default":
+            chosen.update(SECTIONS.keys() - NOT_DEFAULT)
+        else:
+            chosen.add(ALIASES.get(name, name))
+    return chosen
+
+
+@command(
+    "INFO",
+    arity=-1,
+    flags=F.LOADING | F.STALE,
+    since="1.0.0",
+    place=Place.ADMIN,
+    request=Request.ALL_SHARDS,
+    response=Response.SPECIAL,
+    tips=("nondeterministic_output",),
+    acl=("dangerous",),
+    complexity="O(1)",
+    group="server",
+)
+async def info(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
+    """Show figures about the server and its processes."""
+    chosen = chosen_sections(args[1:])
+    request = {"op": "stats"}
+    worker_figures, shard_figures = await asyncio.gather(
+        admin.ask_workers(request), admin.ask_shards(request)
+    )
+    figures = Figures(admin, worker_figures, shard_figures)
+    reply.verbatim(render(figures, chosen), b"txt")
+
+
+def render(figures: Figures, chosen: set[str]) -> bytes:
+    """The text of the chosen sections, in the order of SECTIONS."""
+    parts: list[str] = []
+    for name, section in SECTIONS.items():
+        if name in chosen:
+            title = TITLES.get(name, name.capitalize())
+            lines = [f"# {title}", *(f"{key}:{value}" for key, value in section(figures))]
+            parts.append("".join(f"{line}\r\n" for line in lines))
+    return "\r\n".join(parts).encode("utf-8", "surrogateescape")

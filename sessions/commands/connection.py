@@ -1,0 +1,244 @@
+"""The connection family: what a client says about itself and its connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from protocol.commands import F, Place, Request, Response, command
+from protocol.errors import NOT_INTEGER, SYNTAX, CommandError
+from protocol.numbers import parse_int64
+from protocol.version import REDIS_VERSION
+
+if TYPE_CHECKING:
+    from protocol.reply import Reply
+    from sessions.session import Session
+
+INT_MIN: Final = -(2**31)
+INT_MAX: Final = 2**31 - 1
+
+DATABASE_RANGE = b"ERR DB index is out of range"
+NUMBER_RANGE = b"ERR value is out of range, value must between %d and %d" % (INT_MIN, INT_MAX)
+BAD_VERSION = b"ERR Protocol version is not an integer or out of range"
+NO_PROTOCOL = b"NOPROTO unsupported protocol version"
+HELLO_SYNTAX = b"ERR Syntax error in HELLO option '%s'"
+BAD_NAME = b"ERR Client names cannot contain spaces, newlines or special characters."
+BAD_ATTRIBUTE = b"ERR %s cannot contain spaces, newlines or special characters."
+BAD_OPTION = b"ERR Unrecognized option '%s'"
+NO_PASSWORD = (
+    b"ERR AUTH <password> called without any password configured for the default user. "
+    b"Are you sure your configuration is correct?"
+)
+WRONG_PASSWORD = b"WRONGPASS invalid username-password pair or user is disabled."
+UNKNOWN_SUBCOMMAND = b"ERR unknown subcommand '%s'. Try %s HELP."
+SHOWN_BYTES_MAX: Final = 128
+
+HELLO_VERSIONS: Final = (2, 3)
+DEFAULT_USER: Final = b"default"
+
+SESSION: dict[str, Any] = {
+    "group": "connection",
+    "place": Place.SESSION,
+    "acl": ("connection",),
+    "complexity": "O(1)",
+}
+ALWAYS = F.LOADING | F.STALE
+UNAUTHENTICATED = F.NOSCRIPT | F.LOADING | F.STALE | F.FAST | F.NO_AUTH | F.ALLOW_BUSY
+ALL_NODES: dict[str, Any] = {"request": Request.ALL_NODES, "response": Response.ALL_SUCCEEDED}
+
+CLIENT_HELP = (
+    b"CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    b"GETNAME",
+    b"    Show the name of this connection.",
+    b"ID",
+    b"    Show the number of this connection.",
+    b"SETINFO <option> <value>",
+    b"    Tell about the client's library: LIB-NAME or LIB-VER.",
+    b"SETNAME <name>",
+    b"    Name this connection; an empty name removes it.",
+    b"HELP",
+    b"    Show this text.",
+)
+
+
+@command(
+    "PING",
+    arity=-1,
+    flags=F.FAST,
+    since="1.0.0",
+    request=Request.ALL_SHARDS,
+    response=Response.ALL_SUCCEEDED,
+    **SESSION,
+)
+def ping(session: Session, args: list[bytes], reply: Reply) -> None:
+    """Answer PONG, or the message that came along. O(1)."""
+    if len(args) > 2:
+        raise CommandError(b"ERR wrong number of arguments for 'ping' command")
+    if len(args) == 2:
+        reply.bulk(args[1])
+    else:
+        reply.status(b"PONG")
+
+
+@command("ECHO", arity=2, flags=ALWAYS | F.FAST, since="1.0.0", **SESSION)
+def echo(session: Session, args: list[bytes], reply: Reply) -> None:
+    """Answer the message. O(1)."""
+    reply.bulk(args[1])
+
+
+@command("SELECT", arity=2, flags=ALWAYS | F.FAST, since="1.0.0", **SESSION)
+def select(session: Session, args: list[bytes], reply: Reply) -> None:
+    """Choose the database that this connection works on. O(1)."""
+    number = parse_int64(args[1])
+    if number is None:
+        raise CommandError(NOT_INTEGER)
+    if not INT_MIN <= number <= INT_MAX:
+        raise CommandError(NUMBER_RANGE)
+    if not 0 <= number < session.databases:
+        raise CommandError(DATABASE_RANGE)
+    session.database = number
+    reply.ok()
+
+
+@command("QUIT", arity=-1, flags=UNAUTHENTICATED, since="1.0.0", **SESSION)
+def quit_(session: Session, args: list[bytes], reply: Reply) -> None:
+    """Close the connection behind the reply. O(1)."""
+    reply.ok()
+    session.close_after_reply()
+
+
+@command("RESET", arity=1, flags=UNAUTHENTICATED, since="6.2.0", **SESSION)
+def reset(session: Session, args: list[bytes], reply: Reply) -> None:
+    """Bring the connection back to the state after connecting. O(1)."""
+    session.reset()
+    reply.resp = session.resp
+    reply.status(b"RESET")
+
+
+@command("AUTH", arity=-2, flags=UNAUTHENTICATED, since="1.0.0", **SESSION)
+def auth(session: Session, args: list[bytes], reply: Reply) -> None:
+    """Become a user by a password. O(1)."""
+    if len(args) > 3:
+        raise CommandError(SYNTAX)
+    if len(args) == 2:
+        raise CommandError(NO_PASSWORD)
+    _authenticate(session, args[1])
+    reply.ok()
+
+
+@command("HELLO", arity=-1, flags=UNAUTHENTICATED, since="6.0.0", **SESSION)
+def hello(session: Session, args: list[bytes], reply: Reply) -> None:
+    """Agree on the protocol version, and show what this server is. O(1).
+
+    Everything is checked before anything is changed: a bad name leaves the protocol as it was.
+    Authentication comes before the other changes, as its failure ends the command.
+    """
+    version = session.resp
+    if len(args) > 1:
+        number = parse_int64(args[1])
+        if number is None:
+            raise CommandError(BAD_VERSION)
+        if number not in HELLO_VERSIONS:
+            raise CommandError(NO_PROTOCOL)
+        version = number
+    user: bytes | None = None
+    name: bytes | None = None
+    at = 2
+    while at < len(args):
+        option, following = args[at].upper(), len(args) - at - 1
+        if option == b"AUTH" and following >= 2:
+            user = args[at + 1]
+            at += 3
+        elif option == b"SETNAME" and following >= 1:
+            name = args[at + 1]
+            if not _is_printable(name):
+                raise CommandError(BAD_NAME)
+            at += 2
+        else:
+            raise CommandError(HELLO_SYNTAX % args[at])
+    if user is not None:
+        _authenticate(session, user)
+    if name is not None:
+        session.name = name
+    session.resp = reply.resp = version
+    reply.map(7)
+    for key, value in ((b"server", b"redis"), (b"version", REDIS_VERSION.encode())):
+        reply.bulk(key)
+        reply.bulk(value)
+    reply.bulk(b"proto")
+    reply.integer(version)
+    reply.bulk(b"id")
+    reply.integer(session.id)
+    for key, value in ((b"mode", b"standalone"), (b"role", b"master")):
+        reply.bulk(key)
+        reply.bulk(value)
+    reply.bulk(b"modules")
+    reply.array(0)
+
+
+@command(
+    "CLIENT", arity=-2, since="2.4.0", group="connection", place=Place.SESSION,
+    complexity="as its subcommands",
+)  # fmt: skip
+def client(session: Session, args: list[bytes], reply: Reply) -> None:
+    """Look at and change connections; see its subcommands."""
+    raise CommandError(UNKNOWN_SUBCOMMAND % (args[1][:SHOWN_BYTES_MAX], b"CLIENT"))
+
+
+@command("CLIENT|ID", arity=2, flags=F.NOSCRIPT | ALWAYS, since="5.0.0", **SESSION)
+def client_id(session: Session, args: list[bytes], reply: Reply) -> None:
+    """Show the number of this connection. O(1)."""
+    reply.integer(session.id)
+
+
+@command("CLIENT|GETNAME", arity=2, flags=F.NOSCRIPT | ALWAYS, since="2.6.9", **SESSION)
+def client_getname(session: Session, args: list[bytes], reply: Reply) -> None:
+    """Show the name of this connection. O(1)."""
+    reply.bulk_or_null(session.name or None)
+
+
+@command(
+    "CLIENT|SETNAME", arity=3, flags=F.NOSCRIPT | ALWAYS, since="2.6.9", **ALL_NODES, **SESSION
+)
+def client_setname(session: Session, args: list[bytes], reply: Reply) -> None:
+    """Name this connection; an empty name removes it. O(1)."""
+    if not _is_printable(args[2]):
+        raise CommandError(BAD_NAME)
+    session.name = args[2]
+    reply.ok()
+
+
+@command(
+    "CLIENT|SETINFO", arity=4, flags=F.NOSCRIPT | ALWAYS, since="7.2.0", **ALL_NODES, **SESSION
+)
+def client_setinfo(session: Session, args: list[bytes], reply: Reply) -> None:
+    """Tell the server about the library that the client uses. O(1)."""
+    option = args[2].lower()
+    if option not in (b"lib-name", b"lib-ver"):
+        raise CommandError(BAD_OPTION % args[2])
+    if not _is_printable(args[3]):
+        raise CommandError(BAD_ATTRIBUTE % args[2])
+    if option == b"lib-name":
+        session.library_name = args[3]
+    else:
+        session.library_version = args[3]
+    reply.ok()
+
+
+@command("CLIENT|HELP", arity=2, flags=ALWAYS, since="5.0.0", **SESSION)
+def client_help(session: Session, args: list[bytes], reply: Reply) -> None:
+    """List the subcommands of CLIENT. O(1)."""
+    reply.array(len(CLIENT_HELP))
+    for line in CLIENT_HELP:
+        reply.status(line)
+
+
+def _authenticate(session: Session, user: bytes) -> None:
+    """Become a user. There is only the default one so far, and any password is right for it."""
+    if user != DEFAULT_USER:
+        raise CommandError(WRONG_PASSWORD)
+    session.user = user
+
+
+def _is_printable(text: bytes) -> bool:
+    """Whether CLIENT LIST can show the text: no spaces, no control characters, only ASCII."""
+    return all(0x21 <= byte <= 0x7E for byte in text)

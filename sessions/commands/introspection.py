@@ -1,0 +1,189 @@
+"""What the server says about itself without asking anyone: its commands, and the time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from protocol.command_info import categories_of, key_flags, write_command_info
+from protocol.commands import Command, CommandTable, F, Place, command
+from protocol.errors import SYNTAX, CommandError
+from protocol.key_specs import key_positions
+from protocol.patterns import glob_match
+
+if TYPE_CHECKING:
+    from protocol.reply import Reply
+    from sessions.session import Session
+
+INVALID_COMMAND = b"ERR Invalid command specified"
+NO_KEYS = b"ERR The command has no key arguments"
+WRONG_COUNT = b"ERR Invalid number of arguments specified for command"
+INVALID_ARGUMENTS = b"ERR Invalid arguments specified for command"
+UNKNOWN_SUBCOMMAND = b"ERR unknown subcommand '%s'. Try COMMAND HELP."
+SHOWN_BYTES_MAX = 128
+
+SERVER: dict[str, Any] = {"group": "server", "place": Place.SESSION}
+COMMAND: dict[str, Any] = {
+    **SERVER,
+    "flags": F.LOADING | F.STALE,
+    "acl": ("connection",),
+}
+UNORDERED = ("nondeterministic_output_order",)
+
+HELP = (
+    b"COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    b"(no subcommand)",
+    b"    Describe all commands.",
+    b"COUNT",
+    b"    Show how many commands there are.",
+    b"LIST [FILTERBY MODULE|ACLCAT|PATTERN <value>]",
+    b"    Show the names of the commands.",
+    b"INFO [<command-name> ...]",
+    b"    Describe these commands, or all without a name.",
+    b"GETKEYS <full-command>",
+    b"    Show which arguments of a command are keys.",
+    b"GETKEYSANDFLAGS <full-command>",
+    b"    Show the keys of a command, and how it uses them.",
+    b"HELP",
+    b"    Show this text.",
+)
+
+
+@command("COMMAND", arity=-1, since="2.8.13", tips=UNORDERED, complexity="O(N)", **COMMAND)
+def command_(session: Session, args: list[bytes], reply: Reply) -> None:
+    """Describe all commands. O(N) for N commands."""
+    if len(args) > 1:
+        raise CommandError(UNKNOWN_SUBCOMMAND % args[1][:SHOWN_BYTES_MAX])
+    _describe_all(session.table, reply)
+
+
+@command("COMMAND|COUNT", arity=2, since="2.8.13", complexity="O(1)", **COMMAND)
+def command_count(session: Session, args: list[bytes], reply: Reply) -> None:
+    """Show how many commands there are. O(N) for N commands and subcommands."""
+    reply.integer(len(_top_level(session.table)))
+
+
+@command("COMMAND|INFO", arity=-2, since="2.8.13", tips=UNORDERED, complexity="O(N)", **COMMAND)
+def command_info(session: Session, args: list[bytes], reply: Reply) -> None:
+    """Describe some commands, or all without a name. O(N) for N names."""
+    if len(args) == 2:
+        _describe_all(session.table, reply)
+        return
+    reply.array(len(args) - 2)
+    for name in args[2:]:
+        write_command_info(reply, _public(session.table, name))
+
+
+@command("COMMAND|LIST", arity=-2, since="7.0.0", tips=UNORDERED, complexity="O(N)", **COMMAND)
+def command_list(session: Session, args: list[bytes], reply: Reply) -> None:
+    """Show the names of the commands, filtered by category or pattern. O(N) for N commands.
+
+    Without a filter subcommands are left out; a filter looks at them too.
+    """
+    if len(args) == 2:
+        reply.bulks([_shown(declared) for declared in _top_level(session.table)])
+        return
+    if len(args) != 5 or args[2].upper() != b"FILTERBY":
+        raise CommandError(SYNTAX)
+    kind, value = args[3].upper(), args[4]
+    everything = [declared for declared in session.table if F.INTERNAL not in declared.flags]
+    if kind == b"MODULE":
+        chosen: list[Command] = []  # there are no modules
+    elif kind == b"ACLCAT":
+        category = value.decode("latin-1").lower()
+        chosen = [declared for declared in everything if category in categories_of(declared)]
+    elif kind == b"PATTERN":
+        chosen = [
+            declared for declared in everything if glob_match(value, _shown(declared), nocase=True)
+        ]
+    else:
+        raise CommandError(SYNTAX)
+    reply.bulks([_shown(declared) for declared in chosen])
+
+
+@command("COMMAND|GETKEYS", arity=-3, since="2.8.13", complexity="O(N)", **COMMAND)
+def command_getkeys(session: Session, args: list[bytes], reply: Reply) -> None:
+    """Show which arguments of a command are keys. O(N) for N arguments."""
+    positions = _keys_of(session.table, args[2:])
+    reply.bulks([args[index + 2] for index, _ in positions])
+
+
+@command("COMMAND|GETKEYSANDFLAGS", arity=-3, since="7.0.0", complexity="O(N)", **COMMAND)
+def command_getkeysandflags(session: Session, args: list[bytes], reply: Reply) -> None:
+    """Show the keys of a command, and how it uses them. O(N) for N arguments."""
+    positions = _keys_of(session.table, args[2:])
+    reply.array(len(positions))
+    for index, spec in positions:
+        flags = key_flags(spec)
+        reply.array(2)
+        reply.bulk(args[index + 2])
+        reply.set(len(flags))
+        for flag in flags:
+            reply.status(flag.encode())
+
+
+@command("COMMAND|HELP", arity=2, since="5.0.0", complexity="O(1)", **COMMAND)
+def command_help(session: Session, args: list[bytes], reply: Reply) -> None:
+    """List the subcommands of COMMAND. O(1)."""
+    reply.array(len(HELP))
+    for line in HELP:
+        reply.status(line)
+
+
+@command(
+    "TIME",
+    arity=1,
+    flags=F.LOADING | F.STALE | F.FAST,
+    since="2.6.0",
+    tips=("nondeterministic_output",),
+    complexity="O(1)",
+    **SERVER,
+)
+def time(session: Session, args: list[bytes], reply: Reply) -> None:
+    """Show the server's time: Unix seconds, and microseconds. O(1)."""
+    seconds, microseconds = divmod(session.now_us, 1_000_000)
+    reply.bulks([b"%d" % seconds, b"%d" % microseconds])
+
+
+def _top_level(table: CommandTable) -> list[Command]:
+    return [
+        declared
+        for declared in table
+        if declared.container is None and F.INTERNAL not in declared.flags
+    ]
+
+
+def _describe_all(table: CommandTable, reply: Reply) -> None:
+    commands = _top_level(table)
+    reply.array(len(commands))
+    for declared in commands:
+        write_command_info(reply, declared)
+
+
+def _public(table: CommandTable, name: bytes) -> Command | None:
+    """The command or subcommand ("config|get") of this name, unless it is internal."""
+    declared = table.by_name.get(name.decode("latin-1").upper())
+    return None if declared is None or F.INTERNAL in declared.flags else declared
+
+
+def _shown(declared: Command) -> bytes:
+    return declared.name.lower().encode()
+
+
+def _keys_of(table: CommandTable, call: list[bytes]) -> list[Any]:
+    """Index and spec of each key of a call. Raises CommandError."""
+    declared = _public(table, call[0])
+    if declared is not None and declared.subcommands:
+        declared = _public(table, b"|".join(call[:2])) if len(call) > 1 else None
+    if declared is None:
+        raise CommandError(INVALID_COMMAND)
+    if not declared.keys:
+        raise CommandError(NO_KEYS)
+    arity = declared.arity
+    if len(call) != arity if arity > 0 else len(call) < -arity:
+        raise CommandError(WRONG_COUNT)
+    positions = key_positions(declared, call)
+    if positions:
+        return positions
+    if F.NO_MANDATORY_KEYS in declared.flags:
+        return []
+    raise CommandError(INVALID_ARGUMENTS)
