@@ -18,6 +18,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -63,15 +64,16 @@ class Program:
 
 def load_program() -> Program:
     """The server itself. Imports everything that workers and shards will need."""
-    from protocol.commands import CommandTable
-    from router.commands import MODULES as ADMIN_COMMANDS
+    from protocol.table import NativeTable
+    from router.table import full_table
     from router.worker import worker_main
-    from sessions.commands import MODULES as SESSION_COMMANDS
-    from shards.commands import FAMILIES
     from shards.main import shard_main
 
-    table = CommandTable.from_modules([*SESSION_COMMANDS, *ADMIN_COMMANDS, *FAMILIES])
-    return Program(worker_main, shard_main, table)
+    table = full_table()
+    native = NativeTable(table)
+    return Program(
+        partial(worker_main, table=native), partial(shard_main, table=native), table
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,13 +16,8 @@ from typing import TYPE_CHECKING, Final
 from protocol.commands import Command, Place, Request, Response
 from protocol.errors import NO_SUCH_KEY, CommandError
 from protocol.slots import key_slot
-from router.merge import (
-    concatenated,
-    first_error,
-    interleaved,
-    replies_in,
-    summed,
-)
+from router.merge import first_error, integer, interleave, is_null, merge
+from router.replies import elements
 
 if TYPE_CHECKING:
     from router.worker import Worker
@@ -62,22 +57,10 @@ async def run_multi_shard(
     if special is not None:
         return await special(shards, args)
     if command.place is Place.FANOUT:
-        return merge(command, await shards.on_all(args))
+        return merge(command.response, await shards.on_all(args))
     if command.request is Request.MULTI_SHARD:
         return await split(shards, command, args)
     return await in_first_shard(shards, command, args)
-
-
-def merge(command: Command, replies: Sequence[bytes]) -> bytes:
-    """One reply from those of all shards, by the command's response policy."""
-    error = first_error(replies)
-    if error is not None:
-        return error
-    if command.response is Response.AGG_SUM:
-        return summed(replies)
-    if command.response is Response.DEFAULT:
-        return concatenated(replies)
-    return replies[0]
 
 
 def groups_by_shard(shards: Shards, args: Sequence[bytes], step: int) -> dict[int, list[int]]:
@@ -105,12 +88,10 @@ async def split(shards: Shards, command: Command, args: list[bytes]) -> bytes:
         )
     )
     if command.response is Response.DEFAULT:
-        error = first_error(replies)
-        if error is not None:
-            return error
-        order = [position - 1 for positions in groups.values() for position in positions]
-        return interleaved(replies, order)
-    return merge(command, replies)
+        return interleave(
+            replies, [[position - 1 for position in positions] for positions in groups.values()]
+        )
+    return merge(command.response, replies)
 
 
 async def in_first_shard(shards: Shards, command: Command, args: list[bytes]) -> bytes:
@@ -133,8 +114,7 @@ async def in_first_shard(shards: Shards, command: Command, args: list[bytes]) ->
     for key, value in zip(foreign, values, strict=True):
         if value.startswith(b"-"):
             return value
-        absent = value in NULL.values()
-        lent += [key, b"0", b""] if absent else [key, b"1", payload(value)]
+        lent += [key, b"0", b""] if is_null(value) else [key, b"1", payload(value)]
     return await shards.run(home, [b"SHARDIS.WITH", b"%d" % len(foreign), *lent, *args])
 
 
@@ -161,7 +141,7 @@ async def msetnx(shards: Shards, args: list[bytes]) -> bytes:
     error = first_error(found)
     if error is not None:
         return error
-    if summed(found) != b":0\r\n":
+    if any(integer(reply) for reply in found):
         return b":0\r\n"
     replies = await asyncio.gather(
         *(
@@ -177,9 +157,9 @@ async def export(shards: Shards, key: bytes) -> list[bytes] | None:
     reply = await shards.run(shards.of(key), [b"SHARDIS.EXPORT", key])
     if reply.startswith(b"-"):
         raise CommandError(reply[1:-2])
-    if not reply.startswith(b"*4"):
+    if is_null(reply):
         return None
-    _, encoding, expire_ms, value = (payload(item) for item in replies_in(reply[4:]))
+    _, encoding, expire_ms, value = (payload(item) for item in elements(reply) or [])
     return [encoding, expire_ms, value]
 
 
@@ -237,11 +217,11 @@ async def random_key(shards: Shards, args: list[bytes]) -> bytes:
     error = first_error(sizes)
     if error is not None:
         return error
-    counts = [int(size[1:-2]) for size in sizes]
+    counts = [integer(size) for size in sizes]
     while any(counts):
         shard = random.choices(range(shards.count), counts)[0]
         reply = await shards.run(shard, args)
-        if reply != NULL[shards.resp]:
+        if not is_null(reply):
             return reply
         counts[shard] = 0  # all its keys had expired
     return NULL[shards.resp]

@@ -70,6 +70,7 @@ class Worker:
         self.tasks: set[asyncio.Task[None]] = set()
         self.loop = uvloop.new_event_loop()
         self.control: ControlLink | None = None
+        self.first_slots: list[tuple[int, int]] = []  # each shard's first slot, ascending
         self.connections = 0
         self.total_connections = 0
         self.rejected_connections = 0
@@ -100,6 +101,10 @@ class Worker:
 
     def _install(self, topology: Topology) -> None:
         self.dispatcher.set_slots(topology.version, topology.slots)
+        firsts: dict[int, int] = {}
+        for first, _, shard in sorted(topology.slots):
+            firsts.setdefault(shard, first)
+        self.first_slots = [(first, shard) for shard, first in firsts.items()]
         for shard, epoch, up in topology.shards:
             if self.epochs[shard] and (not up or self.epochs[shard] != epoch):
                 self.epochs[shard] = 0

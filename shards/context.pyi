@@ -1,5 +1,6 @@
 from random import Random
 
+from protocol.commands import CommandTable
 from shards.keyspace import Keyspace
 
 class Settings:
@@ -25,6 +26,8 @@ class Context:
     databases: int  # how many there are
     settings: Settings
     keyspace: Keyspace
+    table: CommandTable
+    overlay: dict[bytes, bytes | None] | None  # foreign keys lent to the running command
 
     def type(self, key: bytes, database: int | None = None) -> bytes | None: ...
     def exists(self, key: bytes, touch: bool = False, database: int | None = None) -> bool: ...

@@ -48,8 +48,11 @@ cdef class Context:
     cdef readonly object random
     cdef readonly object settings
     cdef readonly Keyspace keyspace
+    cdef readonly object table          # CommandTable
+    cdef public dict overlay            # foreign keys lent to the running command, or None
 
-    def __init__(self, Keyspace keyspace, settings, int databases=16, random=None):
+    def __init__(self, Keyspace keyspace, settings, table, int databases=16, random=None):
+        self.table = table
         self.keyspace = keyspace
         self.settings = settings
         self.databases = databases
@@ -62,6 +65,8 @@ cdef class Context:
         return self.keyspace.exists(self.database if database is None else database, key, touch)
 
     def read_string(self, bytes key):
+        if self.overlay is not None and key in self.overlay:
+            return self.overlay[key]
         return self.keyspace.read_string(self.database, key)
 
     def write_string(self, bytes key):

@@ -37,7 +37,9 @@ class ShardProcess:
         self.keyspace = Keyspace(
             int(config["databases"]), boot.hash_seed, int.from_bytes(os.urandom(8), "little")
         )
-        context = Context(self.keyspace, self.settings, int(config["databases"]))
+        context = Context(
+            self.keyspace, self.settings, table.table, int(config["databases"])
+        )
         lane = NativeLane()
         string_native.register(lane)
         generic_native.register(lane)
