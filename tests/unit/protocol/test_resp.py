@@ -4,12 +4,8 @@ The table is compared with a live redis-server too, where one is installed. It c
 connection behind a protocol error, so every row gets a connection of its own.
 """
 
-import shutil
 import socket
-import subprocess
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -211,32 +207,6 @@ def test_small_pieces_take_linear_time(head: bytes, piece: bytes, pieces: int, t
         assert not scanner.feed(piece)
     assert len(scanner.feed(tail)) == 1
     assert time.process_time() - began < 20
-
-
-@pytest.fixture(scope="module")
-def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    server = shutil.which("redis-server")
-    if server is None:
-        pytest.skip("no redis-server to compare with")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    folder: Path = tmp_path_factory.mktemp("redis")
-    process = subprocess.Popen(
-        [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        for _ in range(200):
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except ConnectionRefusedError:
-                time.sleep(0.05)
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def first_line(port: int, data: bytes) -> bytes:
