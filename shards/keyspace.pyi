@@ -83,3 +83,5 @@ class Keyspace:
     def check(self) -> None: ...  # AssertionError on a broken invariant. O(n)
 
 def live_blocks() -> int: ...  # entries, tables, databases and blobs alive (debug builds; else 0)
+def tune_allocator() -> None: ...  # once per shard process: no stalls in malloc
+def trim_memory() -> None: ...  # give free memory back to the system; may stall

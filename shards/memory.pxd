@@ -47,6 +47,10 @@ cdef extern from *:
     size_t page_bytes "shardis_page"() noexcept nogil
     # Give the whole pages in [first, last) back; they read as zero afterwards.
     void drop_pages "shardis_drop_pages"(char *first, char *last) noexcept nogil
+    int mallopt(int, int) noexcept nogil
+    int malloc_trim(size_t) noexcept nogil
+    const int M_MXFAST
+    const int M_TRIM_THRESHOLD
     # Blocks alive that this module made; one counter per extension, kept in debug builds only.
     void live_add "SHARDIS_LIVE_ADD"(int64_t) noexcept nogil
     int64_t live_count "SHARDIS_LIVE"() noexcept nogil
