@@ -12,6 +12,18 @@ class CommandError(Exception):
         self.message = message
 
 
+class ProtocolError(Exception):
+    """Input that is no RESP; `text` is what the client is told before the connection closes.
+
+    `commands` are the whole commands that came before it in the same input.
+    """
+
+    def __init__(self, text: bytes, commands: list[list[bytes]] | None = None) -> None:
+        super().__init__(text)
+        self.text = text
+        self.commands = commands or []
+
+
 SYNTAX = b"ERR syntax error"
 WRONG_TYPE = b"WRONGTYPE Operation against a key holding the wrong kind of value"
 NOT_INTEGER = b"ERR value is not an integer or out of range"
