@@ -573,6 +573,24 @@ def test_globs_match_like_redis(oracle: Oracle) -> None:
         assert elements(model.run(b"KEYS", pattern)) == elements(theirs), pattern
 
 
+def test_lcs_aligns_like_redis(oracle: Oracle) -> None:
+    """The stretches of LCS IDX over random strings of few letters."""
+    random = Random(11)
+    model = Model()
+    oracle.run([[b"HELLO", b"2"], [b"SELECT", b"0"], [b"FLUSHALL"]])
+    for _ in range(300):
+        letters = random.choice([b"ab", b"abc", b"abcdefgh"])
+        first, second = (bytes(random.choices(letters, k=random.randrange(20))) for _ in range(2))
+        commands = [
+            [b"MSET", b"a", first, b"b", second],
+            [b"LCS", b"a", b"b"],
+            [b"LCS", b"a", b"b", b"LEN"],
+            [b"LCS", b"a", b"b", b"IDX", b"WITHMATCHLEN"],
+        ]
+        ours = [model.run(*args) for args in commands]
+        assert ours == oracle.run(commands), (first, second)
+
+
 def as_python(reply: bytes) -> Any:
     """A RESP2 reply as lists, bytes and integers."""
     lines = iter(reply.split(b"\r\n"))
