@@ -261,7 +261,7 @@ class RespClient:
             raise TimeoutError(f"no reply in time; received so far: {self.splitter.rest[:200]!r}")
         self.socket.settimeout(left)
         try:
-            data = self.socket.recv(1 << 18)
+            data: bytes = self.socket.recv(1 << 18)
         except ConnectionResetError:
             data = b""
         except TimeoutError as error:

@@ -36,7 +36,7 @@ START_SECONDS = 20.0
 STOP_SECONDS = 15.0
 # Servers kept running by a pool at a time: more would only compete for the processors.
 POOL_SERVERS_MAX = 3
-ROLE = re.compile(r"(shard|worker)[\s:._-]*(\d+)")
+ROLE = re.compile(r"shardis-([sw])(\d+)")
 INFO_ROLE = re.compile(r"^(shard|worker)_?(\d+)[:_].*?pid[=:](\d+)", re.MULTILINE)
 
 
@@ -261,7 +261,7 @@ class Shardis(Server):
             one = processes.process(pid)
             titles = (one.name if one else "", processes.command_line(pid))
             for match in filter(None, map(ROLE.search, titles)):
-                if match[1] == role:
+                if match[1] == role[0]:
                     found[int(match[2])] = pid
         if found:
             return found
