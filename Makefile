@@ -2,6 +2,7 @@
 # .venv. `make VENV=` uses the interpreter as it is instead. Options go into ARGS and TESTS:
 #   make serve ARGS="--port 7000 --shards 4"      make test TESTS=tests/unit
 
+SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
@@ -72,8 +73,6 @@ clean:
 	find $(PACKAGES) -name '*.so' -delete
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	for kernel in $(filter %.pyx,$(KERNELS)); do rm -f "$${kernel%.pyx}.c"; done
-
-SHELL := /bin/bash
 
 # Which interpreter, and how pip may install with it (PEP 668 guards a system's own one).
 .stamps/python:

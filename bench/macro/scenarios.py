@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import statistics
 import sys
@@ -105,33 +106,31 @@ def throughput(variants: Sequence[Variant], options: Options) -> dict[str, Any]:
         baseline = opened.servers.get(BASELINE)
         if baseline is None:
             raise ServerFailed(f"{BASELINE} is needed to compare with: {opened.failed}")
-        for depth in options.depths:
-            for test in TESTS:
-                requests[test, depth] = load.calibrate(
-                    baseline, test, depth, options.keys, options.seconds
-                )
+        kinds = list(itertools.product(options.depths, TESTS))
+        for depth, test in kinds:
+            requests[test, depth] = load.calibrate(
+                baseline, test, depth, options.keys, options.seconds
+            )
         for name, server in list(opened.servers.items()):
-            for depth in options.depths:
-                for test in TESTS:
-                    if name != BASELINE and name in opened.servers:
-                        count = max(10_000, requests[test, depth] // 4)
-                        opened.attempt(name, load.run, server, test, depth, count, options.keys)
+            for depth, test in kinds:
+                if name != BASELINE and name in opened.servers:
+                    count = max(10_000, requests[test, depth] // 4)
+                    opened.attempt(name, load.run, server, test, depth, count, options.keys)
         for number in range(options.rounds):
             begin = time.monotonic()
-            for depth in options.depths:
+            # All servers run one test before the next test comes: what is compared stands as close
+            # in time as it can, since the speed of a shared machine drifts within seconds.
+            for depth, test in kinds:
                 names = list(opened.servers)
                 order.shuffle(names)
+                count = requests[test, depth]
                 for name in names:
-                    for test in TESTS:
-                        if name not in opened.servers:
-                            break
-                        server, count = opened.servers[name], requests[test, depth]
-                        sample = opened.attempt(
-                            name, load.run, server, test, depth, count, options.keys
-                        )
-                        if sample is not None:
-                            key = {"row": name, "round": number, "depth": depth, "test": test}
-                            samples.append({**key, **sample.as_dict()})
+                    sample = opened.attempt(
+                        name, load.run, opened.servers[name], test, depth, count, options.keys
+                    )
+                    if sample is not None:
+                        key = {"row": name, "round": number, "depth": depth, "test": test}
+                        samples.append({**key, **sample.as_dict()})
             took = time.monotonic() - begin
             say(f"round {number + 1} of {options.rounds}: {took:.0f} s")
         failed = dict(opened.failed)
