@@ -251,13 +251,13 @@ cdef class Session:
         cdef size_t consumed
         while self.state == 0 and self.input.used > self.input_start:
             consumed = 0
-            self.input_replaced = False
             self._consume(
                 self.input.data + self.input_start, self.input.used - self.input_start, &consumed
             )
-            if not self.input_replaced:
+            if likely(not self.input_replaced):
                 self.input_start += consumed
                 break
+            self.input_replaced = False
         if self.input_start == self.input.used:
             self.input.used = 0
             self.input_start = 0
