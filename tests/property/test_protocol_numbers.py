@@ -3,7 +3,7 @@
 import re
 import struct
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from protocol.numbers import format_double, format_int64, parse_double, parse_int64
@@ -18,6 +18,7 @@ def integer_in(text: bytes) -> int | None:
     return value if -(2**63) <= value < 2**63 else None
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**63), 2**63 - 1))
 def test_an_integer_survives_writing_and_reading(value: int) -> None:
     text = format_int64(value)
@@ -25,6 +26,7 @@ def test_an_integer_survives_writing_and_reading(value: int) -> None:
     assert parse_int64(text) == value
 
 
+@settings(deadline=None)
 @given(
     st.one_of(
         st.integers(-(2**70), 2**70).map(lambda value: str(value).encode()),
@@ -36,6 +38,7 @@ def test_integers_are_read_as_the_model_reads_them(text: bytes) -> None:
     assert parse_int64(text) == integer_in(text)
 
 
+@settings(deadline=None)
 @given(st.floats(allow_nan=False))
 @example(9007199254740993.0)
 @example(2.0**-44)
@@ -53,6 +56,7 @@ def test_a_double_survives_writing_and_reading(value: float) -> None:
     assert struct.pack("d", read) == struct.pack("d", value)
 
 
+@settings(deadline=None)
 @given(st.one_of(st.floats().map(lambda v: repr(v).encode()), st.binary(max_size=12)))
 def test_doubles_are_read_as_python_reads_them(text: bytes) -> None:
     value = parse_double(text)

@@ -74,12 +74,14 @@ rubbish = st.lists(
 places = st.lists(st.integers(0, 1000), max_size=20)
 
 
+@settings(deadline=None)
 @given(st.lists(arguments, max_size=8), places)
 def test_encoded_commands_come_back(commands: list[list[bytes]], at: list[int]) -> None:
     data = b"".join(encode(args) for args in commands)
     assert run(cut(data, at)) == (commands, None, 0)
 
 
+@settings(deadline=None)
 @given(pipeline, places)
 def test_any_split_of_a_pipeline_gives_the_same_commands(data: bytes, at: list[int]) -> None:
     whole = run([data])
@@ -88,7 +90,7 @@ def test_any_split_of_a_pipeline_gives_the_same_commands(data: bytes, at: list[i
     assert run([data[i : i + 1] for i in range(len(data))]) == whole
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(rubbish, places, st.booleans())
 def test_any_split_of_rubbish_gives_the_same_outcome(
     data: bytes, at: list[int], unauthenticated: bool
@@ -195,7 +197,7 @@ def split(line: bytes) -> list[bytes]:
     return words
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.one_of(rubbish, pipeline).filter(lambda data: b"\\" not in data), st.booleans())
 def test_the_outcome_is_that_of_the_model(data: bytes, unauthenticated: bool) -> None:
     assert run([data], unauthenticated) == Model(data, unauthenticated).outcome()

@@ -114,7 +114,7 @@ def keys_of(specs: tuple[Keys, ...], args: list[bytes], flags: F) -> list[int] |
     return found
 
 
-@settings(max_examples=1000)
+@settings(max_examples=1000, deadline=None)
 @given(specs, st.lists(words, max_size=8), st.sampled_from([F(0), F.NO_MANDATORY_KEYS]))
 def test_keys_are_those_of_the_model(specs: tuple[Keys, ...], rest: list[bytes], flags: F) -> None:
     args = [b"X", *rest]
@@ -125,7 +125,7 @@ def test_keys_are_those_of_the_model(specs: tuple[Keys, ...], rest: list[bytes],
 names = st.text(alphabet="ABZ-_19", min_size=1, max_size=15)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     st.sets(names, min_size=1, max_size=20),
     st.lists(st.tuples(names, names), max_size=10),

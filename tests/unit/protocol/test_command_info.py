@@ -76,13 +76,6 @@ TABLE = CommandTable(
             response=Response.ALL_SUCCEEDED,
         ),
         declare(
-            "BLPOP",
-            -3,
-            "list",
-            F.WRITE | F.NOSCRIPT | F.BLOCKING,
-            Keys(1, -2, flags="RW access delete"),
-        ),
-        declare(
             "SMOVE",
             4,
             "set",
