@@ -91,8 +91,9 @@ cdef int check_table(Store *store, Database *database, Table *head, Table *table
     return 0
 
 
-cdef int check_index(Store *store, Database *database, Table **tables, uint32_t *tree, uint64_t size,
-                     bint expiring, uint64_t *flagged, uint64_t *bytes) except -1:
+cdef int check_index(Store *store, Database *database, Table **tables, uint32_t *tree,
+                     uint64_t size, bint expiring, uint64_t *flagged,
+                     uint64_t *bytes) except -1:
     cdef uint32_t slot, span
     cdef uint64_t total = 0
     cdef uint32_t sums[SLOTS + 1]

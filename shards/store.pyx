@@ -187,7 +187,8 @@ cdef void free_entries(Database *database, Table *table) noexcept nogil:
             pool_free(&database.pool, bucket_entry(buckets[i]))
 
 
-cdef void free_tables(Database *database, Table **tables, uint32_t *tree, bint entries) noexcept nogil:
+cdef void free_tables(Database *database, Table **tables, uint32_t *tree,
+                      bint entries) noexcept nogil:
     cdef uint32_t slot
     cdef Table *table
     if tables == NULL:
@@ -452,7 +453,8 @@ cdef Entry *store_write(Store *store, const Key *key) noexcept:
 
 # Making and unmaking entries
 
-cdef void index_expiry(Store *store, Database *database, const Key *key, Entry *entry) noexcept nogil:
+cdef void index_expiry(Store *store, Database *database, const Key *key,
+                       Entry *entry) noexcept nogil:
     if unlikely(database.expiring == NULL):
         database.expiring = <Table **>pool_zeroed(&database.pool, SLOTS * sizeof(Table *))
         database.expiring_tree = <uint32_t *>pool_zeroed(&database.pool, SLOTS * sizeof(uint32_t))
@@ -541,7 +543,8 @@ cdef inline Entry *entry_new(Store *store, Database *database, const Key *key, E
     return entry
 
 
-cdef inline void link(Store *store, Database *database, const Key *key, Entry *entry) noexcept nogil:
+cdef inline void link(Store *store, Database *database, const Key *key,
+                      Entry *entry) noexcept nogil:
     """Put a new entry into both tables; no entry has its key."""
     table_insert(&database.pool, &store.rules, &database.keys[key.slot], entry, key.hash)
     fenwick_add(database.keys_tree, key.slot, 1)

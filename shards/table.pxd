@@ -87,7 +87,8 @@ cdef inline uint64_t bucket_of(Entry *entry, uint64_t hash) noexcept nogil:
     return <uint64_t><size_t>entry << (TAG_BITS - 4) | (hash & TAG_MASK)
 
 
-cdef inline size_t bucket_home(const TableRules *rules, uint64_t bucket, size_t mask) noexcept nogil:
+cdef inline size_t bucket_home(const TableRules *rules, uint64_t bucket,
+                               size_t mask) noexcept nogil:
     cdef const char *key
     cdef size_t n
     if likely(mask <= TAG_MASK):
@@ -194,7 +195,8 @@ cdef inline void table_step(Pool *pool, const TableRules *rules, Table *table,
             table_put(table, bucket, bucket_home(rules, bucket, table.mask))
         old.cursor = (old.cursor + 1) & old.mask
         if mapped and old.cursor % DROP_BUCKETS == 0 and old.cursor >= old.start + DROP_BUCKETS:
-            drop_pages(<char *>(buckets + old.cursor - DROP_BUCKETS), <char *>(buckets + old.cursor))
+            drop_pages(<char *>(buckets + old.cursor - DROP_BUCKETS),
+                       <char *>(buckets + old.cursor))
         visited += 1
         if bucket == 0 and visited >= step:
             break
@@ -275,8 +277,8 @@ cdef inline void table_remove(Pool *pool, const TableRules *rules, Table **place
     else:
         size = mask + 1
         if unlikely(table.count < size / 8 and size > rules.buckets_min):
-            size = size / 4
-            table_resize(pool, rules, place, size if size > rules.buckets_min else rules.buckets_min)
+            size = size / 4 if size / 4 > rules.buckets_min else rules.buckets_min
+            table_resize(pool, rules, place, size)
 
 
 cdef inline void scan_home(const TableRules *rules, Table *table, size_t home,
