@@ -107,6 +107,7 @@ cdef bint store_delete(Store *store, const Key *key) noexcept                  #
 cdef void store_remove(Store *store, const Key *key, Entry *entry, RemoveReason reason) noexcept
 # Set a string, whatever was there. expire_ms: a time, EXPIRE_NONE or EXPIRE_KEEP.
 # raw: keep the bytes as they are (no int or embstr encoding), as SETRANGE and APPEND do.
+# Setting refreshes the LRU clock but counts no LFU access: that is store_write's, once a command.
 cdef Entry *store_set_string(Store *store, const Key *key, const char *value, size_t n,
                              int64_t expire_ms, bint raw) noexcept
 cdef Entry *store_set_integer(Store *store, const Key *key, int64_t value,

@@ -16,8 +16,9 @@ Invariants (checked by shards/invariants.pyx)
 """
 
 from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport abort
 
-from protocol.native cimport likely, prefetch, unlikely
+from protocol.native cimport DEBUG, likely, prefetch, unlikely
 from shards.entry cimport Entry, entry_has_key, entry_key
 from shards.memory cimport (
     Pool,
@@ -83,7 +84,10 @@ cdef inline Entry *bucket_entry(uint64_t bucket) noexcept nogil:
     return <Entry *><size_t>((bucket >> TAG_BITS) << 4)
 
 
-cdef inline uint64_t bucket_of(Entry *entry, uint64_t hash) noexcept nogil:
+cdef inline uint64_t bucket_of(const Entry *entry, uint64_t hash) noexcept nogil:
+    # What the packing relies on; malloc keeps the first everywhere, Linux the second unless asked.
+    if DEBUG and (<size_t>entry & 15 or <size_t>entry >> 48):
+        abort()
     return <uint64_t><size_t>entry << (TAG_BITS - 4) | (hash & TAG_MASK)
 
 
@@ -149,10 +153,9 @@ cdef inline uint64_t *table_find(Table *table, uint64_t hash, const char *key,
             return NULL
 
 
-cdef inline uint64_t *table_find_entry(Table *table, uint64_t hash,
-                                       const Entry *entry) noexcept nogil:
-    """The bucket that holds this very entry, or NULL; the entry itself is not touched."""
-    cdef uint64_t wanted = bucket_of(<Entry *>entry, hash)
+cdef inline uint64_t *table_find_bits(Table *table, uint64_t hash,
+                                      uint64_t wanted) noexcept nogil:
+    """Where exactly this bucket is, or NULL; no entry is touched, so it may be freed already."""
     cdef uint64_t *buckets
     cdef size_t i
     while table != NULL:
