@@ -150,7 +150,8 @@ cdef inline bint entry_integer(const Entry *entry, int64_t *value) noexcept nogi
     return parse_int64(entry_value(entry), entry.value_length, value)
 
 
-cdef inline void entry_set_kind(Entry *entry, EntryType type, EntryEncoding encoding) noexcept nogil:
+cdef inline void entry_set_kind(Entry *entry, EntryType type,
+                                EntryEncoding encoding) noexcept nogil:
     entry.lru_type = ((entry.lru_type & LRU_MASK) | <uint32_t>type << TYPE_SHIFT
                       | <uint32_t>encoding << ENCODING_SHIFT)
 

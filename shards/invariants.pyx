@@ -24,7 +24,7 @@ from shards.table cimport (
     table_buckets,
     table_bytes,
     table_find,
-    table_find_entry,
+    table_find_bits,
     table_size,
 )
 
@@ -81,7 +81,7 @@ cdef int check_table(Store *store, Database *database, Table *head, Table *table
         require(table_find(head, hash, key, n) == &buckets[i], "a key is there twice, or not found")
         if expiring:
             require(entry.key_flags & FLAG_EXPIRES != 0, "a key without a TTL in the TTL index")
-            require(table_find_entry(database.keys[slot], hash, entry) != NULL,
+            require(table_find_bits(database.keys[slot], hash, buckets[i]) != NULL,
                     "the TTL index has an entry that is no key")
         else:
             flagged[0] += entry.key_flags & FLAG_EXPIRES != 0
@@ -91,8 +91,9 @@ cdef int check_table(Store *store, Database *database, Table *head, Table *table
     return 0
 
 
-cdef int check_index(Store *store, Database *database, Table **tables, uint32_t *tree, uint64_t size,
-                     bint expiring, uint64_t *flagged, uint64_t *bytes) except -1:
+cdef int check_index(Store *store, Database *database, Table **tables, uint32_t *tree,
+                     uint64_t size, bint expiring, uint64_t *flagged,
+                     uint64_t *bytes) except -1:
     cdef uint32_t slot, span
     cdef uint64_t total = 0
     cdef uint32_t sums[SLOTS + 1]

@@ -91,7 +91,8 @@ cdef class Keyspace:
     cdef Store *store           # owned
     cdef object listener        # `on_removed`: called for expired and evicted keys, or None
 
-    cdef Key key(self, bytes key, int database) except *     # data points into `key`; slot and hash computed
+    # Slot and hash are computed; data points into `key`.
+    cdef Key key(self, bytes key, int database) except *
     cdef uint32_t number(self, int database) except *        # physical; IndexError
     cdef Entry *string_entry(self, const Key *key, bint write) except? NULL
     cdef bytes string_bytes(self, Entry *entry)

@@ -10,9 +10,7 @@ class Keyspace:
     # (database, key, reason: 1 expired, 2 evicted), before the key goes; must not change anything
     on_removed: Callable[[int, bytes, int], object] | None
 
-    def __init__(
-        self, databases: int = 16, seed: bytes = ..., random_seed: int = 0
-    ) -> None: ...
+    def __init__(self, databases: int = 16, seed: bytes = ..., random_seed: int = 0) -> None: ...
     def tune(
         self,
         buckets_min: int = 4,
@@ -47,9 +45,7 @@ class Keyspace:
     def set_string(
         self, database: int, key: bytes, value: bytes, expire_ms: int = -1, raw: bool = False
     ) -> None: ...
-    def set_integer(
-        self, database: int, key: bytes, value: int, expire_ms: int = -2
-    ) -> None: ...
+    def set_integer(self, database: int, key: bytes, value: int, expire_ms: int = -2) -> None: ...
     def append(self, database: int, key: bytes, value: bytes) -> int: ...  # WRONGTYPE
     def set_range(self, database: int, key: bytes, offset: int, value: bytes) -> int: ...
     def string_length(self, database: int, key: bytes) -> int: ...  # WRONGTYPE, 0 if absent

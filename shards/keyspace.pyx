@@ -284,8 +284,8 @@ cdef class Keyspace:
         cdef Key native = self.key(key, database)
         return self.string_bytes(self.string_entry(&native, True))
 
-    def set_string(self, int database, bytes key, bytes value not None, int64_t expire_ms=EXPIRE_NONE,
-                   bint raw=False) -> None:
+    def set_string(self, int database, bytes key, bytes value not None,
+                   int64_t expire_ms=EXPIRE_NONE, bint raw=False) -> None:
         """Set a string, whatever was there. expire_ms: a time, -1 for none, -2 to keep it. O(n)"""
         cdef Key native = self.key(key, database)
         store_set_string(self.store, &native, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value),
@@ -370,7 +370,7 @@ cdef class Keyspace:
     # Entries as a whole
 
     def rename(self, int database, bytes source, bytes target) -> None:
-        """Give an entry another key, replacing what was there; the TTL goes along. KeyError. O(n)"""
+        """Give an entry another key, replacing what was there, TTL included. KeyError. O(n)"""
         cdef Key first = self.key(source, database)
         cdef Key second = self.key(target, database)
         if self.live_entry(&first) == NULL:

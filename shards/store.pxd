@@ -7,9 +7,10 @@ Contract
 2. An Entry is one allocation (layout in shards/entry.pxd). Entry pointers die with any call that
    changes the same key; bucket addresses die with any call that changes any key. No pointer may be
    kept across commands, and no value handed in may point into the entry that is changed.
-3. `store_find` is a pure lookup. `store_read` / `store_write` are what commands use: an entry that has
-   expired is removed first (through the `removed` hook), LRU/LFU is maintained. Whatever else
+3. `store_find` is a pure lookup. `store_read` / `store_write` are what commands use: an entry that
+   has expired is removed first (through the `removed` hook), LRU/LFU is maintained. Whatever else
    changes or deletes a key treats an expired entry likewise: it is removed through the hook first.
+   The hook changes nothing in the store and does not use `scratch`.
 4. Every byte allocated is counted in `used_memory` by malloc_usable_size; the invariants module
    recounts it. A Blob that two entries share is charged to both, as each may have to copy it.
 5. O(1) unless said otherwise; no operation stalls on a resize (big tables rehash incrementally).
@@ -41,7 +42,7 @@ cdef struct TypeHooks:          # what the keyspace must be able to do with a ty
 
 cdef struct Database:
     Table **keys                # [SLOTS], owned; NULL where a slot is empty
-    Table **expiring            # [SLOTS], owned; the same entries, only those with a TTL; NULL until one has
+    Table **expiring            # [SLOTS], owned; only those with a TTL; NULL until one has it
     uint32_t *keys_tree         # Fenwick tree over key counts by slot
     uint32_t *expiring_tree     # NULL until a key has a TTL
     uint64_t size               # keys
@@ -70,7 +71,8 @@ cdef struct Store:
     double expired_stale_percent
     uint64_t changes            # "dirty"
     # Called before an expired or evicted entry goes; NULL: nobody listens.
-    void (*removed)(void *owner, Store *store, const Key *key, Entry *entry, RemoveReason reason) noexcept
+    void (*removed)(void *owner, Store *store, const Key *key, Entry *entry,
+                    RemoveReason reason) noexcept
     void *owner
     # Takes over the last reference to a blob of more than FREE_LATER_BYTES; NULL: freed at once.
     void (*free_blob)(void *owner, Blob *blob) noexcept nogil
@@ -85,7 +87,8 @@ cdef struct Store:
 cdef enum:
     FREE_LATER_BYTES = 1048576
 
-cdef Store *store_new(uint32_t databases, uint64_t seed0, uint64_t seed1, uint64_t random_seed) noexcept nogil
+cdef Store *store_new(uint32_t databases, uint64_t seed0, uint64_t seed1,
+                      uint64_t random_seed) noexcept nogil
 cdef void store_free(Store *store) noexcept nogil              # O(n)
 
 cdef uint64_t store_hash(const Store *store, const char *key, size_t n) noexcept nogil
@@ -95,8 +98,8 @@ cdef void store_prefetch_bucket(Store *store, const Key *key) noexcept nogil
 cdef void store_prefetch_entry(Store *store, const Key *key) noexcept nogil
 
 cdef Entry *store_find(Store *store, const Key *key) noexcept nogil
-cdef Entry *store_read(Store *store, const Key *key, bint touch) noexcept      # counts hits and misses
-cdef Entry *store_write(Store *store, const Key *key) noexcept                 # does not
+cdef Entry *store_read(Store *store, const Key *key, bint touch) noexcept  # counts hits and misses
+cdef Entry *store_write(Store *store, const Key *key) noexcept             # does not
 cdef bint store_is_expired(const Store *store, const Entry *entry) noexcept nogil
 
 cdef bint store_delete(Store *store, const Key *key) noexcept                  # True: it existed
@@ -104,18 +107,23 @@ cdef bint store_delete(Store *store, const Key *key) noexcept                  #
 cdef void store_remove(Store *store, const Key *key, Entry *entry, RemoveReason reason) noexcept
 # Set a string, whatever was there. expire_ms: a time, EXPIRE_NONE or EXPIRE_KEEP.
 # raw: keep the bytes as they are (no int or embstr encoding), as SETRANGE and APPEND do.
+# Setting refreshes the LRU clock but counts no LFU access: that is store_write's, once a command.
 cdef Entry *store_set_string(Store *store, const Key *key, const char *value, size_t n,
                              int64_t expire_ms, bint raw) noexcept
-cdef Entry *store_set_integer(Store *store, const Key *key, int64_t value, int64_t expire_ms) noexcept
-cdef Entry *store_set_blob(Store *store, const Key *key, Blob *blob, int64_t expire_ms) noexcept   # takes the reference
+cdef Entry *store_set_integer(Store *store, const Key *key, int64_t value,
+                              int64_t expire_ms) noexcept
+# Takes over the caller's reference.
+cdef Entry *store_set_blob(Store *store, const Key *key, Blob *blob, int64_t expire_ms) noexcept
 # The new length; grows with sds-like spare room. On an absent key they do what Redis does:
 # APPEND sets the value (int or embstr if it fits), SETRANGE makes a raw string unless it is empty.
 cdef size_t store_append(Store *store, const Key *key, const char *value, size_t n) noexcept
-cdef size_t store_set_range(Store *store, const Key *key, size_t offset, const char *value, size_t n) noexcept
+cdef size_t store_set_range(Store *store, const Key *key, size_t offset, const char *value,
+                            size_t n) noexcept
 # The bytes of a string, raw, unshared and at least `length` long (new ones are zero), to be written
-# to; the key is a string or is made one. `spare`: with room to grow. What SETBIT, BITFIELD and HLL need.
+# to; the key is a string or is made one. `spare`: with room to grow. What SETBIT and PFADD need.
 cdef char *store_open_string(Store *store, const Key *key, size_t length, bint spare) noexcept
-cdef Entry *store_set_expire(Store *store, const Key *key, int64_t expire_ms) noexcept   # the key exists; EXPIRE_NONE persists
+# The key exists; EXPIRE_NONE persists.
+cdef Entry *store_set_expire(Store *store, const Key *key, int64_t expire_ms) noexcept
 
 # Entries as a whole, whatever their type; the source exists, a target that exists is replaced,
 # the TTL goes along and the LRU/LFU begins anew. The keys may be in different databases.
@@ -124,11 +132,14 @@ cdef Entry *store_copy(Store *store, const Key *source, const Key *target) noexc
 
 # A fair random entry, of all or only of those with a TTL; may have expired. NULL: there is none.
 cdef Entry *store_random_entry(Store *store, uint32_t database, bint expiring) noexcept nogil
-cdef void store_key_of(const Store *store, const Entry *entry, uint32_t database, Key *key) noexcept nogil
+# The Key of an entry; its data is the entry's own.
+cdef void store_key_of(const Store *store, const Entry *entry, uint32_t database,
+                       Key *key) noexcept nogil
 # SCAN: append about `count` entries of the slots first..last to `found`; returns the next cursor,
 # 0 at the end. store_walk gives expired entries too and changes nothing; store_scan removes them.
-cdef uint64_t store_walk(Store *store, uint32_t database, bint expiring, uint64_t cursor, uint64_t count,
-                         uint32_t first, uint32_t last, EntryList *found) noexcept nogil
+cdef uint64_t store_walk(Store *store, uint32_t database, bint expiring, uint64_t cursor,
+                         uint64_t count, uint32_t first, uint32_t last,
+                         EntryList *found) noexcept nogil
 cdef uint64_t store_scan(Store *store, uint32_t database, uint64_t cursor, uint64_t count,
                          uint32_t first, uint32_t last, EntryList *found) noexcept
 
@@ -136,10 +147,11 @@ cdef uint64_t store_scan(Store *store, uint32_t database, uint64_t cursor, uint6
 # was never used. database_free may run on any thread. O(n)
 cdef Database *store_detach_database(Store *store, uint32_t database) noexcept nogil
 cdef void database_free(Database *database) noexcept nogil
-cdef void store_swap(Store *store, uint32_t first, uint32_t second) noexcept nogil      # logical numbers
+# SWAPDB, by logical numbers. O(1)
+cdef void store_swap(Store *store, uint32_t first, uint32_t second) noexcept nogil
 
 cdef uint64_t store_entry_footprint(const Store *store, const Entry *entry) noexcept nogil
-cdef uint32_t store_idle_seconds(const Store *store, const Entry *entry) noexcept nogil  # OBJECT IDLETIME
-cdef uint32_t store_frequency(const Store *store, const Entry *entry) noexcept nogil     # OBJECT FREQ
+cdef uint32_t store_idle_seconds(const Store *store, const Entry *entry) noexcept nogil
+cdef uint32_t store_frequency(const Store *store, const Entry *entry) noexcept nogil
 cdef void store_touch(Store *store, Entry *entry) noexcept nogil
 cdef int64_t store_blocks_alive() noexcept nogil               # debug builds only

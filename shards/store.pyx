@@ -79,7 +79,7 @@ from shards.table cimport (
     entries_free,
     table_buckets,
     table_find,
-    table_find_entry,
+    table_find_bits,
     table_free,
     table_insert,
     table_random,
@@ -187,7 +187,8 @@ cdef void free_entries(Database *database, Table *table) noexcept nogil:
             pool_free(&database.pool, bucket_entry(buckets[i]))
 
 
-cdef void free_tables(Database *database, Table **tables, uint32_t *tree, bint entries) noexcept nogil:
+cdef void free_tables(Database *database, Table **tables, uint32_t *tree,
+                      bint entries) noexcept nogil:
     cdef uint32_t slot
     cdef Table *table
     if tables == NULL:
@@ -452,7 +453,8 @@ cdef Entry *store_write(Store *store, const Key *key) noexcept:
 
 # Making and unmaking entries
 
-cdef void index_expiry(Store *store, Database *database, const Key *key, Entry *entry) noexcept nogil:
+cdef void index_expiry(Store *store, Database *database, const Key *key,
+                       Entry *entry) noexcept nogil:
     if unlikely(database.expiring == NULL):
         database.expiring = <Table **>pool_zeroed(&database.pool, SLOTS * sizeof(Table *))
         database.expiring_tree = <uint32_t *>pool_zeroed(&database.pool, SLOTS * sizeof(uint32_t))
@@ -463,7 +465,8 @@ cdef void index_expiry(Store *store, Database *database, const Key *key, Entry *
 
 cdef void unindex_expiry(Store *store, Database *database, const Key *key,
                          const Entry *entry) noexcept nogil:
-    cdef uint64_t *bucket = table_find_entry(database.expiring[key.slot], key.hash, entry)
+    cdef uint64_t *bucket = table_find_bits(database.expiring[key.slot], key.hash,
+                                            bucket_of(entry, key.hash))
     table_remove(&database.pool, &store.rules, &database.expiring[key.slot], bucket)
     fenwick_add(database.expiring_tree, key.slot, -1)
     database.expiring_size -= 1
@@ -541,7 +544,8 @@ cdef inline Entry *entry_new(Store *store, Database *database, const Key *key, E
     return entry
 
 
-cdef inline void link(Store *store, Database *database, const Key *key, Entry *entry) noexcept nogil:
+cdef inline void link(Store *store, Database *database, const Key *key,
+                      Entry *entry) noexcept nogil:
     """Put a new entry into both tables; no entry has its key."""
     table_insert(&database.pool, &store.rules, &database.keys[key.slot], entry, key.hash)
     fenwick_add(database.keys_tree, key.slot, 1)
@@ -550,13 +554,13 @@ cdef inline void link(Store *store, Database *database, const Key *key, Entry *e
         index_expiry(store, database, key, entry)
 
 
-cdef inline void moved(Database *database, const Key *key, const Entry *before, Entry *entry,
-                       uint64_t *bucket, bint indexed) noexcept nogil:
-    """An entry's address has changed: both tables learn of it."""
+cdef inline void moved(Database *database, const Key *key, Entry *entry, uint64_t *bucket,
+                       bint indexed) noexcept nogil:
+    """An entry's address has changed: both tables learn of it. bucket: its place in `keys`."""
+    cdef uint64_t bits = bucket_of(entry, key.hash)
     if indexed:
-        table_find_entry(database.expiring[key.slot], key.hash, before)[0] = bucket_of(
-            entry, key.hash)
-    bucket[0] = bucket_of(entry, key.hash)
+        table_find_bits(database.expiring[key.slot], key.hash, bucket[0])[0] = bits
+    bucket[0] = bits
 
 
 cdef inline bint fits(const Entry *entry, size_t bytes) noexcept nogil:
@@ -569,8 +573,8 @@ cdef Entry *place(Store *store, const Key *key, uint64_t *bucket, EntryType type
                   EntryEncoding encoding, size_t value_bytes, int64_t expire_ms) noexcept nogil:
     """Make the key's entry what is asked for, its value yet to be written.
 
-    bucket: where the key is now, or NULL. Its old value is gone afterwards; LRU/LFU and snapshot
-    epoch stay.
+    bucket: where the key is now, or NULL. Its old value is gone afterwards; the LFU counter and
+    the snapshot epoch stay.
     """
     cdef Database *database = database_open(store, key.database)
     cdef Entry *before
@@ -600,8 +604,10 @@ cdef Entry *place(Store *store, const Key *key, uint64_t *bucket, EntryType type
         entry = <Entry *>pool_alloc(&database.pool, bytes)
         entry.lru_type = before.lru_type
         entry.key_flags = before.key_flags
-        moved(database, key, before, entry, bucket, indexed)
+        moved(database, key, entry, bucket, indexed)
     entry_set_kind(entry, type, encoding)
+    if likely(not store.lfu and not store.no_touch):
+        entry_set_lru(entry, lru_clock(store))
     entry.value_length = <uint32_t>value_bytes
     write_key(entry, flags, key.data, key.length, expire_ms)
     if entry != before:
@@ -720,7 +726,7 @@ cdef char *open_inline(Store *store, const Key *key, uint64_t *bucket, size_t le
             room = store.inline_bytes_max if store.inline_bytes_max > length else length
         entry = <Entry *>pool_resize(&database.pool, before, head + room)
         if entry != before:
-            moved(database, key, before, entry, bucket, indexed)
+            moved(database, key, entry, bucket, indexed)
     if number:
         memcpy(<char *>entry + head, scratch, n)
     if length > n:
@@ -807,7 +813,7 @@ cdef Entry *set_expire_at(Store *store, const Key *key, uint64_t *bucket,
         if malloc_usable_size(before) < bytes + 8:
             entry = <Entry *>pool_resize(&database.pool, before, bytes + 8)
             if entry != before:
-                moved(database, key, before, entry, bucket, False)
+                moved(database, key, entry, bucket, False)
         memmove(<char *>entry + HEADER_BYTES + 8, <char *>entry + HEADER_BYTES,
                 bytes - HEADER_BYTES)
         entry.key_flags |= FLAG_EXPIRES

@@ -16,8 +16,9 @@ Invariants (checked by shards/invariants.pyx)
 """
 
 from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport abort
 
-from protocol.native cimport likely, prefetch, unlikely
+from protocol.native cimport DEBUG, likely, prefetch, unlikely
 from shards.entry cimport Entry, entry_has_key, entry_key
 from shards.memory cimport (
     Pool,
@@ -83,11 +84,15 @@ cdef inline Entry *bucket_entry(uint64_t bucket) noexcept nogil:
     return <Entry *><size_t>((bucket >> TAG_BITS) << 4)
 
 
-cdef inline uint64_t bucket_of(Entry *entry, uint64_t hash) noexcept nogil:
+cdef inline uint64_t bucket_of(const Entry *entry, uint64_t hash) noexcept nogil:
+    # What the packing relies on; malloc keeps the first everywhere, Linux the second unless asked.
+    if DEBUG and (<size_t>entry & 15 or <size_t>entry >> 48):
+        abort()
     return <uint64_t><size_t>entry << (TAG_BITS - 4) | (hash & TAG_MASK)
 
 
-cdef inline size_t bucket_home(const TableRules *rules, uint64_t bucket, size_t mask) noexcept nogil:
+cdef inline size_t bucket_home(const TableRules *rules, uint64_t bucket,
+                               size_t mask) noexcept nogil:
     cdef const char *key
     cdef size_t n
     if likely(mask <= TAG_MASK):
@@ -148,10 +153,9 @@ cdef inline uint64_t *table_find(Table *table, uint64_t hash, const char *key,
             return NULL
 
 
-cdef inline uint64_t *table_find_entry(Table *table, uint64_t hash,
-                                       const Entry *entry) noexcept nogil:
-    """The bucket that holds this very entry, or NULL; the entry itself is not touched."""
-    cdef uint64_t wanted = bucket_of(<Entry *>entry, hash)
+cdef inline uint64_t *table_find_bits(Table *table, uint64_t hash,
+                                      uint64_t wanted) noexcept nogil:
+    """Where exactly this bucket is, or NULL; no entry is touched, so it may be freed already."""
     cdef uint64_t *buckets
     cdef size_t i
     while table != NULL:
@@ -194,7 +198,8 @@ cdef inline void table_step(Pool *pool, const TableRules *rules, Table *table,
             table_put(table, bucket, bucket_home(rules, bucket, table.mask))
         old.cursor = (old.cursor + 1) & old.mask
         if mapped and old.cursor % DROP_BUCKETS == 0 and old.cursor >= old.start + DROP_BUCKETS:
-            drop_pages(<char *>(buckets + old.cursor - DROP_BUCKETS), <char *>(buckets + old.cursor))
+            drop_pages(<char *>(buckets + old.cursor - DROP_BUCKETS),
+                       <char *>(buckets + old.cursor))
         visited += 1
         if bucket == 0 and visited >= step:
             break
@@ -275,8 +280,8 @@ cdef inline void table_remove(Pool *pool, const TableRules *rules, Table **place
     else:
         size = mask + 1
         if unlikely(table.count < size / 8 and size > rules.buckets_min):
-            size = size / 4
-            table_resize(pool, rules, place, size if size > rules.buckets_min else rules.buckets_min)
+            size = size / 4 if size / 4 > rules.buckets_min else rules.buckets_min
+            table_resize(pool, rules, place, size)
 
 
 cdef inline void scan_home(const TableRules *rules, Table *table, size_t home,

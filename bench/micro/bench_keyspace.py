@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 from Cython.Build import cythonize
-from setuptools import Distribution, Extension
+from setuptools import Distribution, Extension  # type: ignore[import-untyped]
 
 from shards.keyspace import Keyspace, tune_allocator
 
@@ -29,13 +29,17 @@ ROUNDS = 3
 def build_loops(folder: str) -> ModuleType:
     """Compile and import keyspace_loops; the kernels themselves must have been built."""
     source = str(Path(__file__).with_name("keyspace_loops.pyx"))
-    extensions = cythonize(
+    extensions = cythonize(  # type: ignore[no-untyped-call]
         [Extension("keyspace_loops", [source], extra_compile_args=["-O3", "-fno-strict-aliasing"])],
         include_path=[str(ROOT)],
         build_dir=folder,
         quiet=True,
-        compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False,
-                             "cdivision": True},
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+        },
     )
     command = Distribution({"ext_modules": extensions}).get_command_obj("build_ext")
     command.build_lib = command.build_temp = folder
@@ -74,8 +78,11 @@ def measure(loops: ModuleType, count: int) -> None:
         name = ", prefetch of 16" if ahead else ""
         report("find" + name, min(some.find(ahead) for _ in range(ROUNDS)), "ns")
         report("overwrite" + name, min(some.set(10, ahead) for _ in range(ROUNDS)), "ns")
-    report("hash, slot and find, prefetch of 16",
-           min(some.hash_and_find() for _ in range(ROUNDS)), "ns")
+    report(
+        "hash, slot and find, prefetch of 16",
+        min(some.hash_and_find() for _ in range(ROUNDS)),
+        "ns",
+    )
     hot = loops.Keys(keyspace, LOOKUPS, min(count, 1000))
     report("find, hot (1000 keys)", min(hot.find(False) for _ in range(ROUNDS)), "ns")
     report("overwrite, hot (1000 keys)", min(hot.set(10, False) for _ in range(ROUNDS)), "ns")

@@ -93,7 +93,9 @@ class KeyspaceMachine(RuleBasedStateMachine):
         self.keyspace.set_string(database, key, value, -2)
         self.model[database][key] = Value(value, old.expire_ms if old else -1)
 
-    @rule(database=databases, tag=st.integers(0, 2), count=st.integers(1, 40), size=st.integers(0, 90))
+    @rule(
+        database=databases, tag=st.integers(0, 2), count=st.integers(1, 40), size=st.integers(0, 90)
+    )
     def set_many(self, database: int, tag: int, count: int, size: int) -> None:
         for n in range(count):
             key = b"{%d}%d" % (tag, n)
