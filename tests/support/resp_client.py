@@ -121,7 +121,8 @@ class Node(NamedTuple):
         """The reply's bytes again."""
         kind = self.kind.encode()
         if self.kind in "+-:_#,(":
-            return kind + self.value + b"\r\n"
+            line: bytes = kind + self.value + b"\r\n"
+            return line
         if self.value is None:
             return kind + b"-1\r\n"
         if self.kind in "$!=":
