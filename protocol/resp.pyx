@@ -468,6 +468,11 @@ cdef class Scanner:
         return self.state.wanted
 
     @property
+    def half_read(self) -> dict[str, int]:
+        """What is remembered of a command that is not whole yet: the fields of Progress."""
+        return self.progress
+
+    @property
     def spans_size(self) -> int:
         """Arguments there is room for."""
         return self.state.spans_size
