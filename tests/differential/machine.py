@@ -30,6 +30,7 @@ REPLY_SECONDS = 8.0
 # Replies awaited while a case is shrunk: what hangs would make each trial that slow.
 SHRINK_REPLY_SECONDS = 1.0
 SHRINK_SECONDS = 40.0
+END_SECONDS = 1.0  # for a connection to be closed behind the last reply
 # A pipeline that may end the connection is sent at once and fits into one read of the server:
 # bytes left unread would turn its last replies into a reset.
 ONE_READ = 8_000
@@ -244,6 +245,9 @@ class Machine:
                 return Difference(index, command, mine, theirs)
             if at >= len(expected):
                 break
+        if any(_may_end(command) for command in step.commands):
+            for client in (ours, oracle):
+                client.read_available(1, END_SECONDS)  # the end may come behind the last reply
         if ours.closed != oracle.closed:
             state = [b"(closes)" if one.closed else b"(stays open)" for one in (ours, oracle)]
             return Difference(index, step.commands[-1], *state)
@@ -276,6 +280,8 @@ class Machine:
         found = [_full_scan(client, command.args[1:]) for client in (ours, oracle)]
         if found[0] != found[1]:
             return Difference(index, command, *found)
+        if oracle.closed or ours.closed:
+            self._drop(step.connection)
         return None
 
 
@@ -283,7 +289,11 @@ def _full_scan(client: RespClient, options: Sequence[bytes]) -> bytes:
     cursor = b"0"
     seen: set[Node] = set()
     for _ in range(100_000):
-        raw = client.call(b"SCAN", cursor, *options)
+        try:
+            raw = client.call(b"SCAN", cursor, *options)
+        except OSError as error:
+            client.closed = True
+            return b"(no reply) " + str(error).encode()
         node = parse(raw)
         if node.kind != "*":
             return raw
