@@ -22,7 +22,7 @@ import socket
 import struct
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgpack
 
@@ -123,6 +123,7 @@ class ControlLink(asyncio.Protocol):
         self._number = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._ended = asyncio.Event()
 
     @classmethod
     async def connect(
@@ -146,6 +147,7 @@ class ControlLink(asyncio.Protocol):
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if self._closed or self._transport is None:
             future.set_exception(ControlClosed("the control link is closed"))
+            future.exception()  # no complaint when nobody looks at it
             return future
         self._number += 1
         number = self._number
@@ -169,11 +171,15 @@ class ControlLink(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    async def wait_closed(self) -> None:
+        """Wait until the link is closed, by either end."""
+        await self._ended.wait()
+
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are not instances of asyncio's classes.
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -188,6 +194,7 @@ class ControlLink(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closed = True
+        self._ended.set()
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
             if not future.done():

@@ -74,7 +74,9 @@ def load_program() -> Program:
     return Program(worker_main, shard_main, table)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None, load: Callable[[], Program] = load_program
+) -> int:
     """Run the server until it is told to stop; the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] in (["-v"], ["--version"]):
@@ -88,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
-    return run(config, load_program)
+    return run(config, load)
 
 
 def read_configuration(words: list[str]) -> Config:
