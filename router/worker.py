@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import os
-import resource
 import socket
 import time
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ import zmq
 from actors.boot import Boot, Topology, link_path
 from actors.control import ControlClosed, ControlFailure, ControlLink
 from actors.failure import end_on_failure
+from actors.figures import process_figures
 from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
 from protocol.commands import Command, Place
 from protocol.errors import INTERNAL_ERROR, CommandError
@@ -28,6 +28,7 @@ from router.reactor import Reactor
 from sessions.session import Session
 
 GARBAGE_INTERVAL_SECONDS = 5.0
+CRON_SECONDS = 0.1
 SHUTDOWN_POLL_SECONDS = 0.002
 
 logger = logging.getLogger("shardis")
@@ -78,6 +79,7 @@ class Worker:
         self.total_connections = 0
         self.rejected_connections = 0
         self.flush_due = False
+        self.collected_at = time.monotonic()
 
     def run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -98,7 +100,7 @@ class Worker:
             listener.setblocking(False)
             self.reactor.listen(listener)
         self.loop.add_reader(self.reactor.fileno(), self.reactor.tick)
-        self.loop.call_later(GARBAGE_INTERVAL_SECONDS, self._collect_garbage)
+        self._cron()
         self.control.notify({"op": "ready"})
 
     # Topology
@@ -314,13 +316,9 @@ class Worker:
 
     def statistics(self) -> dict[str, Any]:
         """The answer to {"op": "stats"}: router.stats.WorkerStats."""
-        usage = resource.getrusage(resource.RUSAGE_SELF)
         sessions = [session for session in self.dispatcher.sessions if session is not None]
         return {
-            "pid": os.getpid(),
-            "rss": _rss_bytes(),
-            "cpu_user": usage.ru_utime,
-            "cpu_system": usage.ru_stime,
+            **process_figures(),
             "processed": self.dispatcher.commands_processed,
             "commands": self.dispatcher.command_statistics(),
             "errors": {
@@ -340,18 +338,20 @@ class Worker:
             "links": self.dispatcher.statistics(),
         }
 
-    def _collect_garbage(self) -> None:
-        gc.collect()
-        self.loop.call_later(GARBAGE_INTERVAL_SECONDS, self._collect_garbage)
+    def _cron(self) -> None:
+        page, index = self.boot.page, self.boot.index
+        page.set_worker(index, "commands", self.dispatcher.commands_processed)
+        page.set_worker(index, "input_bytes", self.reactor.input_bytes)
+        page.set_worker(index, "output_bytes", self.reactor.output_bytes)
+        now = time.monotonic()
+        if now - self.collected_at > GARBAGE_INTERVAL_SECONDS:
+            self.collected_at = now
+            gc.collect()
+        self.loop.call_later(CRON_SECONDS, self._cron)
 
 
 def _address(family: int, name: Any) -> str:
     return f"[{name[0]}]:{name[1]}" if family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
-
-
-def _rss_bytes() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 def worker_main(boot: Boot, table: NativeTable) -> None:
