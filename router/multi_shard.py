@@ -18,6 +18,7 @@ from protocol.errors import NO_SUCH_KEY, CommandError
 from protocol.slots import key_slot
 from router.merge import first_error, integer, interleave, is_null, merge
 from router.replies import elements
+from shards.commands.generic import copy_options
 
 if TYPE_CHECKING:
     from router.worker import Worker
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 SLOTS: Final = 16384
 NULL: Final = {2: b"$-1\r\n", 3: b"_\r\n"}
 OK: Final = b"+OK\r\n"
+SCAN_ENDS: Final = b"*2\r\n$1\r\n0\r\n"  # how a reply with the cursor 0 begins
 
 
 class Shards:
@@ -40,9 +42,13 @@ class Shards:
     def of(self, key: bytes) -> int:
         return self.worker.dispatcher.shard_of(key_slot(key))
 
-    def run(self, shard: int, args: Sequence[bytes]) -> Awaitable[bytes]:
+    def run(
+        self, shard: int, args: Sequence[bytes], database: int | None = None
+    ) -> Awaitable[bytes]:
         """The raw reply of one command on one shard; an error reply is a reply."""
-        return self.worker.call(shard, [args], self.database, self.resp)
+        return self.worker.call(
+            shard, [args], self.database if database is None else database, self.resp
+        )
 
     async def on_all(self, args: Sequence[bytes]) -> list[bytes]:
         return await asyncio.gather(*(self.run(shard, args) for shard in range(self.count)))
@@ -169,9 +175,9 @@ async def rename(shards: Shards, args: list[bytes]) -> bytes:
     exported = await export(shards, source)
     if exported is None:
         raise CommandError(NO_SUCH_KEY)
-    reply = await shards.run(shards.of(target), [b"SHARDIS.IMPORT", target, *exported])
+    reply = await shards.run(shards.of(target), [b"SHARDIS.IMPORT", target, b"rename_to", *exported])
     if reply == OK:
-        await shards.run(shards.of(source), [b"DEL", source])
+        await shards.run(shards.of(source), [b"SHARDIS.FORGET", source, b"rename_from"])
     return reply
 
 
@@ -183,31 +189,29 @@ async def renamenx(shards: Shards, args: list[bytes]) -> bytes:
         raise CommandError(NO_SUCH_KEY)
     exists = await shards.run(shards.of(target), [b"EXISTS", target])
     if exists != b":0\r\n":
-        return exists
-    reply = await shards.run(shards.of(target), [b"SHARDIS.IMPORT", target, *exported])
+        return b":0\r\n" if exists == b":1\r\n" else exists
+    reply = await shards.run(shards.of(target), [b"SHARDIS.IMPORT", target, b"rename_to", *exported])
     if reply != OK:
         return reply
-    await shards.run(shards.of(source), [b"DEL", source])
+    await shards.run(shards.of(source), [b"SHARDIS.FORGET", source, b"rename_from"])
     return b":1\r\n"
 
 
 async def copy(shards: Shards, args: list[bytes]) -> bytes:
-    """COPY between shards; the options are checked by the source's shard."""
-    from shards.commands.generic import copy_options
-
+    """COPY between shards."""
     options = copy_options(args, shards.worker.databases, shards.database)
     source, target = args[1], args[2]
     exported = await export(shards, source)
     if exported is None:
         return b":0\r\n"
-    there = Shards.__new__(Shards)
-    there.worker, there.resp, there.count = shards.worker, shards.resp, shards.count
-    there.database = options.database
+    there = shards.of(target)
     if not options.replace:
-        exists = await there.run(shards.of(target), [b"EXISTS", target])
+        exists = await shards.run(there, [b"EXISTS", target], options.database)
         if exists != b":0\r\n":
             return b":0\r\n" if exists == b":1\r\n" else exists
-    reply = await there.run(shards.of(target), [b"SHARDIS.IMPORT", target, *exported])
+    reply = await shards.run(
+        there, [b"SHARDIS.IMPORT", target, b"copy_to", *exported], options.database
+    )
     return b":1\r\n" if reply == OK else reply
 
 
@@ -237,14 +241,28 @@ async def scan(shards: Shards, args: list[bytes]) -> bytes:
     order = shards.worker.first_slots  # (first slot, shard), in the order of the scan
     shard = dispatcher.shard_of(cursor % SLOTS) if cursor else order[0][1]
     reply = await shards.run(shard, args)
-    if not reply.startswith(b"*2\r\n$1\r\n0\r\n"):
+    for first, following in order[[number for _, number in order].index(shard) + 1 :]:
+        if not reply.startswith(SCAN_ENDS):
+            break
+        if reply != SCAN_ENDS + b"*0\r\n":
+            cursor_text = b"%d" % first
+            rest = reply[len(SCAN_ENDS) :]
+            return b"*2\r\n$%d\r\n%b\r\n%b" % (len(cursor_text), cursor_text, rest)
+        # Nothing was found at the shard's end, so the next one is asked at once.
+        reply = await shards.run(following, [args[0], b"%d" % first, *args[2:]])
+    return reply
+
+
+async def swap(shards: Shards, args: list[bytes]) -> bytes:
+    """SWAPDB checks its arguments, and counts as one change, in the first shard."""
+    reply = await shards.run(0, args)
+    if reply != OK:
         return reply
-    place = [number for _, number in order].index(shard) + 1
-    if place == len(order):
-        return reply
-    following = b"%d" % order[place][0]
-    rest = reply[len(b"*2\r\n$1\r\n0\r\n") :]
-    return b"*2\r\n$%d\r\n%b\r\n%b" % (len(following), following, rest)
+    others = range(1, shards.count)
+    replies = await asyncio.gather(
+        *(shards.run(shard, [b"SHARDIS.SWAP", *args[1:]]) for shard in others)
+    )
+    return first_error(replies) or OK
 
 
 async def debug(shards: Shards, args: list[bytes]) -> bytes:
@@ -265,4 +283,5 @@ SPECIAL: Final[dict[str, Callable[[Shards, list[bytes]], Awaitable[bytes]]]] = {
     "RANDOMKEY": random_key,
     "SCAN": scan,
     "DEBUG": debug,
+    "SWAPDB": swap,
 }

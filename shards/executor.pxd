@@ -47,6 +47,8 @@ ctypedef int (*native_handler)(Shard *shard, const Argv *argv, Buffer *out) noex
 
 # Record a change: the native lane's side of Context.changed.
 cdef void shard_changed(Shard *shard, const Key *key, const char *event, uint64_t count) noexcept nogil
+# A further event of a change that is counted already: Context.notify.
+cdef void shard_notify(Shard *shard, const Key *key, const char *event) noexcept nogil
 
 # A command's key at another argument than the first: slot and hash computed here.
 cdef void key_at(Shard *shard, const Arg *arg, Key *key) noexcept nogil

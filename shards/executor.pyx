@@ -60,6 +60,10 @@ cdef void shard_changed(Shard *shard, const Key *key, const char *event, uint64_
     shard.store.changes += count
 
 
+cdef void shard_notify(Shard *shard, const Key *key, const char *event) noexcept nogil:
+    pass                                # nobody listens yet
+
+
 cdef void key_at(Shard *shard, const Arg *arg, Key *key) noexcept nogil:
     key.data = arg.data
     key.length = arg.length

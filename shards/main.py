@@ -38,6 +38,7 @@ class ShardProcess:
         self.keyspace = Keyspace(
             int(config["databases"]), boot.hash_seed, int.from_bytes(os.urandom(8), "little")
         )
+        self.keyspace.start_reaper()
         context = Context(
             self.keyspace, self.settings, table.table, int(config["databases"])
         )

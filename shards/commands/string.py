@@ -83,7 +83,7 @@ def store(ctx: Context, key: bytes, value: bytes, expire_ms: int | None, verbati
     if not verbatim:
         ctx.propagate([b"SET", key, value, b"PXAT", b"%d" % expire_ms])
     ctx.changed(key, b"set")
-    ctx.changed(key, b"expire")
+    ctx.notify(key, b"expire")
 
 
 @command(
@@ -450,7 +450,7 @@ def incrbyfloat(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """
     key = args[1]
     result = add_long_doubles(ctx.write_string(key), args[2])
-    ctx.set_string(key, result, EXPIRE_KEEP)
+    ctx.set_string(key, result, EXPIRE_KEEP, encode=False)
     ctx.propagate([b"SET", key, result, b"KEEPTTL"])
     ctx.changed(key, b"incrbyfloat")
     reply.bulk(result)
