@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from protocol.commands import Command, Place, Request, Response
 from protocol.errors import NO_SUCH_KEY, CommandError
 from protocol.slots import key_slot
-from router.merge import first_error, integer, interleave, is_null, merge
+from router.merge import all_succeeded, first_error, integer, interleave, is_null, merge
 from router.replies import elements
 
 if TYPE_CHECKING:
@@ -254,7 +254,12 @@ async def debug(shards: Shards, args: list[bytes]) -> bytes:
     if args[1].upper() in (b"HELP", b"STRINGMATCH-LEN"):
         return await shards.run(0, args)
     replies = await shards.on_all(args)
-    return first_error(replies) or replies[0]
+    return all_succeeded(replies)
+
+
+async def swapdb(shards: Shards, args: list[bytes]) -> bytes:
+    """Each shard swaps its own mapping."""
+    return all_succeeded(await shards.on_all(args))
 
 
 SPECIAL: Final[dict[str, Callable[[Shards, list[bytes]], Awaitable[bytes]]]] = {
@@ -265,4 +270,5 @@ SPECIAL: Final[dict[str, Callable[[Shards, list[bytes]], Awaitable[bytes]]]] = {
     "RANDOMKEY": random_key,
     "SCAN": scan,
     "DEBUG": debug,
+    "SWAPDB": swapdb,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import socket
 import time
@@ -29,6 +30,8 @@ GARBAGE_INTERVAL_SECONDS = 5.0
 CRON_SECONDS = 0.1
 SHUTDOWN_POLL_SECONDS = 0.002
 LOADING = b"-LOADING Redis is loading the dataset in memory\r\n"
+
+_log = logging.getLogger("shardis")
 
 
 class ShardLost(Exception):
@@ -197,6 +200,13 @@ class Worker:
             self.dispatcher.count_call(command.id, 0, True)
         except ShardLost:
             # As when redis-server dies: a write may or may not have happened, so no reply is true.
+            session.complete_barrier(b"")
+            session.abort()
+            self.schedule_flush()
+            return
+        except Exception:
+            # Our own mistake. The client must not wait for ever, nor believe that nothing happened.
+            _log.exception("%s failed", command.name)
             session.complete_barrier(b"")
             session.abort()
             self.schedule_flush()
