@@ -16,10 +16,11 @@ import zmq
 
 from actors.boot import Boot, Topology, link_path
 from actors.control import ControlClosed, ControlFailure, ControlLink
+from actors.failure import end_on_failure
 from actors.figures import process_figures
 from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
 from protocol.commands import Command, Place
-from protocol.errors import CommandError
+from protocol.errors import INTERNAL_ERROR, CommandError
 from protocol.table import NativeTable
 from router.dispatch import WorkerDispatcher
 from router.multi_shard import run_multi_shard
@@ -29,9 +30,8 @@ from sessions.session import Session
 GARBAGE_INTERVAL_SECONDS = 5.0
 CRON_SECONDS = 0.1
 SHUTDOWN_POLL_SECONDS = 0.002
-LOADING = b"-LOADING Redis is loading the dataset in memory\r\n"
 
-_log = logging.getLogger("shardis")
+logger = logging.getLogger("shardis")
 
 
 class ShardLost(Exception):
@@ -83,6 +83,7 @@ class Worker:
 
     def run(self) -> None:
         asyncio.set_event_loop(self.loop)
+        end_on_failure(self.loop)
         self.loop.run_until_complete(self._start())
         gc.collect()
         gc.freeze()
@@ -134,7 +135,19 @@ class Worker:
     def accept(
         self, connection: socket.socket, peer: Any
     ) -> tuple[int, str, str] | None:
-        """A new connection: its client id and addresses, or None to refuse it."""
+        """A new connection: its client id and addresses, or None to refuse it.
+
+        Raises OSError for a peer that has gone, before the connection is counted.
+        """
+        keepalive = int(self.settings.get("tcp-keepalive", 300))
+        if keepalive and connection.family != socket.AF_UNIX:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, keepalive)
+            connection.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, keepalive // 3)
+            )
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+        local = connection.getsockname()
         page = self.boot.page
         if page.connect(self.boot.index) > self.settings["maxclients"]:
             page.disconnect(self.boot.index)
@@ -147,20 +160,12 @@ class Worker:
         self.connections += 1
         self.total_connections += 1
         if connection.family == socket.AF_UNIX:
-            path = str(connection.getsockname())
+            path = str(local)
             return page.next_client_id(), f"{path}:0", f"{path}:0"
-        keepalive = int(self.settings.get("tcp-keepalive", 300))
-        if keepalive:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, keepalive)
-            connection.setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, keepalive // 3)
-            )
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
         return (
             page.next_client_id(),
             _address(connection.family, peer),
-            _address(connection.family, connection.getsockname()),
+            _address(connection.family, local),
         )
 
     def closed(self, session: Session) -> None:
@@ -194,23 +199,21 @@ class Worker:
             else:
                 reply = await run_multi_shard(self, session, command, args)
                 microseconds = (time.perf_counter_ns() - started) // 1000
-                self.dispatcher.count_call(command.id, microseconds, reply.startswith(b"-"))
+                self.dispatcher.count_call(command.id, microseconds, reply)
         except CommandError as error:
             reply = b"-" + error.message + b"\r\n"
-            self.dispatcher.count_call(command.id, 0, True)
+            self.dispatcher.count_call(command.id, 0, reply)
         except ShardLost:
             # As when redis-server dies: a write may or may not have happened, so no reply is true.
-            session.complete_barrier(b"")
             session.abort()
+            session.complete_barrier(b"")
             self.schedule_flush()
             return
         except Exception:
-            # Our own mistake. The client must not wait for ever, nor believe that nothing happened.
-            _log.exception("%s failed", command.name)
-            session.complete_barrier(b"")
-            session.abort()
-            self.schedule_flush()
-            return
+            # A mistake of ours; the client must not wait for ever.
+            logger.exception("%s failed", command.name)
+            reply = b"-" + INTERNAL_ERROR + b"\r\n"
+            self.dispatcher.count_call(command.id, 0, reply)
         session.complete_barrier(reply)
         self.schedule_flush()
 
@@ -227,7 +230,7 @@ class Worker:
         try:
             answer = await self.control.request({"op": "admin", "caller": caller, "args": args})
         except (ControlClosed, ControlFailure):
-            return b"-ERR internal error\r\n"
+            return b"-" + INTERNAL_ERROR + b"\r\n"
         reply: bytes = answer["reply"]
         return reply
 

@@ -71,6 +71,7 @@ cdef class Executor:
     cdef list bulk_links
     cdef list bulk_received             # number of the last bulk message, by link
     cdef list bulk_sent
+    cdef readonly bint has_more         # `service` has left messages behind
     cdef dict parked                    # (link, client) -> deque of (run bytes)
     cdef dict arrived                   # (link, bulk number) -> BulkMessage
     cdef Buffer out                     # the reply message under construction
@@ -98,6 +99,7 @@ cdef class Executor:
     cdef int _special_run(self, uint32_t link, const char *data, size_t n) except -1
     cdef int _execute(self, const CommandHeader *header, const Key *key, const char *raw) except -1
     cdef int _execute_python(self, const CommandHeader *header, const Argv *argv) except -1
+    cdef void _resize_args(self, uint32_t size) noexcept
     cdef void _parse(self, const char *raw, const CommandHeader *header, Argv *argv) noexcept
     cdef void _open_part(self, const RunHeader *run) noexcept
     cdef void _close_part(self, uint8_t status, uint32_t bulk) noexcept

@@ -106,9 +106,10 @@ cdef void release_adopted(Blob *blob) noexcept nogil:
 
 
 cdef void set_value(Shard *shard, const Key *key, const Arg *value, int64_t expire_ms) noexcept:
-    """Store a value; a large one that came in a message of its own is kept where it is."""
+    """Store a value; a large one that came in a message of its own, and fills it, is kept there."""
     cdef Blob *blob
-    if unlikely(shard.adopt != NULL and value.length > INLINE_BYTES_MAX):
+    if unlikely(shard.adopt != NULL and value.length > INLINE_BYTES_MAX
+                and value.length > shard.adopt.size // 4 * 3):
         blob = <Blob *>malloc(sizeof(Blob))
         if blob == NULL:
             out_of_memory(sizeof(Blob))
