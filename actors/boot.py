@@ -7,7 +7,8 @@ request has an answer. What the router sends:
      "workers": [[index, epoch], ...], "slots": [[first, last, shard], ...]}
                                     to all, whenever a process starts, is ready, or dies
     {"op": "config", "changes": {directive: value}}
-    {"op": "stats"}                 -> a map of figures (INFO, SLOWLOG, ...)
+    {"op": "stats"}                 -> a map of figures: see router/stats.py
+    {"op": "resetstat"}             count these figures anew (CONFIG RESETSTAT)
     {"op": "shutdown"}              finish what was admitted, answer, exit 0
 
 What workers and shards send:

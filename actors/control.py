@@ -14,17 +14,17 @@ without it, and its end-of-file is how a process learns that its peer has died.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 import logging
 import select
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 
 FRAME_BYTES_MAX: Final = 64 * 1024 * 1024
 """The largest message: statistics of many commands fit a thousand times; more is a fault."""
@@ -123,6 +123,7 @@ class ControlLink(asyncio.Protocol):
         self._number = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._ended = asyncio.Event()
 
     @classmethod
     async def connect(
@@ -146,6 +147,7 @@ class ControlLink(asyncio.Protocol):
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if self._closed or self._transport is None:
             future.set_exception(ControlClosed("the control link is closed"))
+            future.exception()  # no complaint when nobody looks at it
             return future
         self._number += 1
         number = self._number
@@ -169,10 +171,14 @@ class ControlLink(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    async def wait_closed(self) -> None:
+        """Wait until the link is closed, by either end."""
+        await self._ended.wait()
+
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports have asyncio's methods, but not its base classes.
+        # uvloop's transports are not instances of asyncio's classes.
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
@@ -188,6 +194,7 @@ class ControlLink(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closed = True
+        self._ended.set()
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
             if not future.done():
@@ -264,6 +271,8 @@ class BlockingControlLink:
         self._number = 0
         self._answers: dict[int, tuple[int, Any]] = {}
         self._awaited: set[int] = set()
+        self._inbox: deque[tuple[int, int, Any]] = deque()  # read, not yet handled
+        self._sending = False
         self.closed = False
 
     def fileno(self) -> int:
@@ -271,19 +280,9 @@ class BlockingControlLink:
 
     def pump(self) -> bool:
         """Handle what has arrived, without waiting; False once the other end is gone."""
-        while not self.closed:
-            try:
-                data = self._end.recv(READ_BYTES)
-            except BlockingIOError:
-                return True
-            except OSError:
-                data = b""
-            if not data:
-                self.closed = True
-                break
-            for kind, number, body in self._frames.feed(data):
-                self._receive(kind, number, body)
-        return False
+        self._read()
+        self._handle()
+        return not self.closed
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait until something has arrived, or for so long."""
@@ -326,6 +325,23 @@ class BlockingControlLink:
         poll.register(self._end, events)
         poll.poll(None if seconds is None else max(1, int(seconds * 1000)))
 
+    def _read(self) -> None:
+        while not self.closed:
+            try:
+                data = self._end.recv(READ_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self.closed = True
+                return
+            self._inbox.extend(self._frames.feed(data))
+
+    def _handle(self) -> None:
+        while self._inbox:
+            self._receive(*self._inbox.popleft())
+
     def _receive(self, kind: int, number: int, body: Any) -> None:
         if kind in (ANSWER, FAILURE):
             if number in self._awaited:
@@ -345,13 +361,23 @@ class BlockingControlLink:
             self._send(Frames.encode(ANSWER, number, result))
 
     def _send(self, frame: bytes) -> None:
+        """Send a whole frame; while the socket is full, take in what the other end sends.
+
+        Otherwise two ends that both send much would wait for each other. What was taken in is
+        handled behind the frame, as its answers must not get into the middle of it.
+        """
         view = memoryview(frame)
         while view and not self.closed:
             try:
                 view = view[self._end.send(view) :]
             except BlockingIOError:
-                self._wait(select.POLLOUT, None)
+                self._wait(select.POLLIN | select.POLLOUT, None)
+                self._read()
             except OSError:
-                with contextlib.suppress(OSError):
-                    self._end.close()
                 self.closed = True
+        if not self._sending:
+            self._sending = True
+            try:
+                self._handle()
+            finally:
+                self._sending = False

@@ -148,8 +148,7 @@ class Supervisor:
                 for child in group:
                     await self._first_ready(child)
         except BaseException:
-            self.stopping = True
-            self._kill(self._children())
+            self.kill()
             raise
         self._started = True
 
@@ -162,6 +161,11 @@ class Supervisor:
         begun = time.monotonic()
         clean = await self._stop_group(self.workers, begun + timeout_seconds / 2)
         return await self._stop_group(self.shards, begun + timeout_seconds) and clean
+
+    def kill(self) -> None:
+        """Kill whatever still runs, without waiting: for the way out after an error."""
+        self.stopping = True
+        self._kill(self._children())
 
     # Messages
 

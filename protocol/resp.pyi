@@ -19,6 +19,8 @@ class Scanner:
     @property
     def wanted(self) -> int: ...  # at least so many more bytes are needed; 0: not known
     @property
+    def half_read(self) -> dict[str, int]: ...  # the fields of Progress
+    @property
     def spans_size(self) -> int: ...  # arguments there is room for
     @property
     def encoded_inline(self) -> bytes: ...  # the last inline command as a RESP array

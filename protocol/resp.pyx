@@ -402,20 +402,23 @@ cdef class Scanner:
     cdef Buffer input_
     cdef object error
 
-    def __cinit__(
-        self,
-        *,
-        int64_t bulk_bytes_max=512 * 1024 * 1024,
-        int64_t inline_bytes_max=64 * 1024,
-        bint unauthenticated=False,
-    ):
+    def __cinit__(self, **limits):
         scan_init(&self.state)
         memset(&self.progress, 0, sizeof(Progress))
+        memset(&self.limits, 0, sizeof(Limits))
         memset(&self.input_, 0, sizeof(Buffer))
+        self.error = None
+
+    def __init__(
+        self,
+        *,
+        bulk_bytes_max: int = 512 * 1024 * 1024,
+        inline_bytes_max: int = 64 * 1024,
+        unauthenticated: bool = False,
+    ) -> None:
         self.limits.bulk_bytes_max = bulk_bytes_max
         self.limits.inline_bytes_max = inline_bytes_max
         self.limits.unauthenticated = unauthenticated
-        self.error = None
 
     def __dealloc__(self):
         scan_free(&self.state)
@@ -466,6 +469,11 @@ cdef class Scanner:
     def wanted(self) -> int:
         """At least so many more bytes are needed for the next command; 0: not known."""
         return self.state.wanted
+
+    @property
+    def half_read(self) -> dict[str, int]:
+        """What is remembered of a command that is not whole yet: the fields of Progress."""
+        return self.progress
 
     @property
     def spans_size(self) -> int:

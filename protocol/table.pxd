@@ -60,7 +60,7 @@ cdef class NativeTable:
     cdef int32_t key_indexes(self, int32_t id, const char *command, const Span *spans, uint32_t argc,
                              uint32_t *indexes, uint32_t size) noexcept nogil
 
-    cdef int32_t find(self, char *name, size_t n) noexcept nogil
+    cdef int32_t find(self, const char *name, size_t n) noexcept nogil
     cdef int compile_name(self, uint32_t id) except -1
     cdef int64_t compile_command(self, uint32_t id, uint32_t first_spec) except -1
     cdef int compile_keys(self, KeySpec *spec, declared, keys) except -1

@@ -12,7 +12,7 @@ from libc.string cimport memcpy, memset
 
 from protocol.command_info import NOT_KEY, legacy_range
 from protocol.commands import DeclarationError, F, Request
-from protocol.native cimport likely, load64, out_of_memory, store64, unlikely
+from protocol.native cimport likely, load32, load64, out_of_memory, unlikely
 from protocol.numbers cimport parse_int64
 from protocol.resp cimport Span
 
@@ -34,24 +34,45 @@ cdef inline uint64_t upper(uint64_t word) noexcept nogil:
     return word - (((from_a ^ behind_z) & ~word & <uint64_t>0x8080808080808080) >> 2)
 
 
-cdef inline uint32_t fold(char *name) noexcept nogil:
-    """Fold NAME_BYTES in place and return their hash."""
+cdef struct Name:
+    uint64_t words[NAME_WORDS]      # the folded name, zero-padded
+
+
+cdef inline uint64_t short_word(const char *p, size_t n) noexcept nogil:
+    """Up to seven bytes as a word, in registers: a copy to the stack would stall the load."""
+    if n >= 4:
+        return load32(p) | (<uint64_t>load32(p + n - 4) << (8 * (n - 4)))
+    if n == 0:
+        return 0
+    return (<uint64_t><uint8_t>p[0] | (<uint64_t><uint8_t>p[n >> 1] << (8 * (n >> 1)))
+            | (<uint64_t><uint8_t>p[n - 1] << (8 * (n - 1))))
+
+
+cdef inline uint32_t fold(Name *name, const char *data, size_t n) noexcept nogil:
+    """Make the Name of at most NAME_BYTES and return its hash."""
     cdef uint64_t hash = 0
     cdef uint64_t word
-    cdef int i
-    for i in range(NAME_WORDS):
-        word = load64(name + i * 8)
-        if word:
-            word = upper(word)
-            store64(name + i * 8, word)
+    cdef int i = 0
+    memset(name, 0, sizeof(Name))
+    while n >= 8:
+        word = upper(load64(data))
+        name.words[i] = word
         hash = (hash ^ word) * <uint64_t>0x9E3779B97F4A7C15
-        hash ^= hash >> 29
-    return <uint32_t>(hash ^ (hash >> 32))
+        hash ^= hash >> 32
+        data += 8
+        n -= 8
+        i += 1
+    if n:
+        word = upper(short_word(data, n))
+        name.words[i] = word
+        hash = (hash ^ word) * <uint64_t>0x9E3779B97F4A7C15
+        hash ^= hash >> 32
+    return <uint32_t>hash
 
 
-cdef inline bint same_name(const char *a, const char *b) noexcept nogil:
-    return (load64(a) == load64(b) and load64(a + 8) == load64(b + 8)
-            and load64(a + 16) == load64(b + 16) and load64(a + 24) == load64(b + 24))
+cdef inline bint same_name(const Name *a, const Name *b) noexcept nogil:
+    return ((a.words[0] ^ b.words[0]) | (a.words[1] ^ b.words[1]) | (a.words[2] ^ b.words[2])
+            | (a.words[3] ^ b.words[3])) == 0
 
 
 cdef bint is_word(const char *data, size_t n, const char *word, size_t length) noexcept nogil:
@@ -108,12 +129,10 @@ cdef class NativeTable:
 
     cdef int compile_name(self, uint32_t id) except -1:
         cdef bytes name = self.table.by_id[id].name.encode()
-        cdef char *folded = self.names + <size_t>id * NAME_BYTES
         cdef uint32_t at
         if len(name) >= NAME_BYTES:
             raise DeclarationError(f"{name!r} is longer than {NAME_BYTES - 1} bytes")
-        memcpy(folded, <const char *>name, len(name))
-        at = fold(folded) & self.index_mask
+        at = fold(&(<Name *>self.names)[id], name, len(name)) & self.index_mask
         while self.index[at]:
             at = (at + 1) & self.index_mask
         self.index[at] = <uint16_t>(id + 1)
@@ -170,15 +189,17 @@ cdef class NativeTable:
         memcpy(spec.keyword, <const char *>keyword, len(keyword))
         return 0
 
-    cdef int32_t find(self, char *name, size_t n) noexcept nogil:
-        """The id of a name of n bytes, padded to NAME_BYTES; folds it. -1: there is none."""
-        cdef uint32_t at = fold(name) & self.index_mask
+    cdef int32_t find(self, const char *name, size_t n) noexcept nogil:
+        """The id of a name of 1 to NAME_BYTES bytes; -1: there is none."""
+        cdef Name folded
+        cdef uint32_t at
         cdef uint32_t id
-        if name[n - 1] == 0:
+        if unlikely(name[n - 1] == 0):
             return -1           # its own NULs must not pass for padding
+        at = fold(&folded, name, n) & self.index_mask
         while self.index[at]:
             id = <uint32_t>self.index[at] - 1
-            if likely(same_name(name, self.names + <size_t>id * NAME_BYTES)):
+            if likely(same_name(&folded, &(<Name *>self.names)[id])):
                 return <int32_t>id
             at = (at + 1) & self.index_mask
         return -1
@@ -193,16 +214,15 @@ cdef class NativeTable:
         n = spans[0].length
         if unlikely(n == 0 or n > NAME_BYTES):
             return UNKNOWN_COMMAND
-        memset(name, 0, NAME_BYTES)
-        memcpy(name, command + spans[0].offset, n)
-        id = self.find(name, n)
+        id = self.find(command + spans[0].offset, n)
         if unlikely(id < 0 or self.specs[id].is_subcommand):
             return UNKNOWN_COMMAND
         if likely(not self.specs[id].is_container or argc == 1):
             return id
         more = spans[1].length
-        if n + 1 + more > NAME_BYTES:
+        if more >= NAME_BYTES - n:
             return UNKNOWN_SUBCOMMAND
+        memcpy(name, command + spans[0].offset, n)
         name[n] = c"|"
         memcpy(name + n + 1, command + spans[1].offset, more)
         id = self.find(name, n + 1 + more)

@@ -43,7 +43,8 @@ def set_up(level: str, path: str) -> frozenset[int]:
     descriptors: frozenset[int] = frozenset()
     if path:
         file_handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
-        descriptors = frozenset({file_handler.stream.fileno()})
+        if file_handler.stream is not None:
+            descriptors = frozenset({file_handler.stream.fileno()})
         handler = file_handler
     else:
         handler = logging.StreamHandler(sys.stdout)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from actors.boot import Boot
     from actors.supervisor import Child, Supervisor
     from protocol.commands import CommandTable
+    from router.admin import Admin
 
 SLOTS: Final = 16384
 RESERVED_DESCRIPTORS: Final = 128
@@ -76,7 +77,9 @@ def load_program() -> Program:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None, load: Callable[[], Program] = load_program
+) -> int:
     """Run the server until it is told to stop; the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] in (["-v"], ["--version"]):
@@ -90,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
-    return run(config, load_program)
+    return run(config, load)
 
 
 def read_configuration(words: list[str]) -> Config:
@@ -171,7 +174,7 @@ async def _serve(
 ) -> int:
     from actors.control import Message
     from actors.page import SharedPage
-    from actors.supervisor import Plan, StartError, Supervisor
+    from actors.supervisor import Plan, Supervisor
     from router.admin import Admin
 
     def requested(child: Child, message: Message) -> Any:
@@ -199,7 +202,22 @@ async def _serve(
     )
     stop = asyncio.Event()
     admin = Admin(config, program.table, supervisor, apply_in_router, stop.set)
-    _handle_signals(stop, supervisor)
+    _handle_signals(stop)
+    try:
+        return await _run_until(stop, config, supervisor, admin, listeners)
+    finally:
+        supervisor.kill()  # children ignore SIGTERM: none may be left to be waited for at exit
+
+
+async def _run_until(
+    stop: asyncio.Event,
+    config: Config,
+    supervisor: Supervisor,
+    admin: Admin,
+    listeners: list[socket.socket],
+) -> int:
+    from actors.supervisor import StartError
+
     starting = asyncio.ensure_future(supervisor.start())
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -210,7 +228,7 @@ async def _serve(
             logger.critical("The server cannot start: %s", error)
             return 1
         logger.info("Server initialized")
-        _say_ready(listeners, shards, workers)
+        _say_ready(listeners, config["shards"], config["io-workers"])
         sampling = asyncio.ensure_future(admin.sample())
         await stopping
         sampling.cancel()
@@ -268,7 +286,7 @@ def _say_ready(listeners: list[socket.socket], shards: int, workers: int) -> Non
     )
 
 
-def _handle_signals(stop: asyncio.Event, supervisor: Supervisor) -> None:
+def _handle_signals(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
 
     def received(name: str) -> None:

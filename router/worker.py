@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import resource
 import socket
+import time
 from typing import Any
 
 import uvloop
@@ -14,12 +14,14 @@ import zmq
 
 from actors.boot import Boot, Topology, link_path
 from actors.control import ControlClosed, ControlFailure, ControlLink
+from actors.figures import process_figures
 from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
 from protocol.table import NativeTable
 from router.host import Host
 from sessions.session import Session
 
 GARBAGE_INTERVAL_SECONDS = 5.0
+CRON_SECONDS = 0.1
 SHUTDOWN_POLL_SECONDS = 0.002
 
 
@@ -34,6 +36,7 @@ class Worker(Host):
         self.connections = 0
         self.total_connections = 0
         self.rejected_connections = 0
+        self.collected_at = time.monotonic()
 
     def run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -53,7 +56,7 @@ class Worker(Host):
             listener.setblocking(False)
             self.reactor.listen(listener)
         self.loop.add_reader(self.reactor.fileno(), self.reactor.tick)
-        self.loop.call_later(GARBAGE_INTERVAL_SECONDS, self._collect_garbage)
+        self._cron()
         self.control.notify({"op": "ready"})
 
     # Links
@@ -178,13 +181,9 @@ class Worker(Host):
 
     def statistics(self) -> dict[str, Any]:
         """The answer to {"op": "stats"}: router.stats.WorkerStats."""
-        usage = resource.getrusage(resource.RUSAGE_SELF)
         sessions = [session for session in self.dispatcher.sessions if session is not None]
         return {
-            "pid": os.getpid(),
-            "rss": _rss_bytes(),
-            "cpu_user": usage.ru_utime,
-            "cpu_system": usage.ru_stime,
+            **process_figures(),
             "processed": self.dispatcher.commands_processed,
             "commands": self.dispatcher.command_statistics(),
             "errors": {
@@ -204,18 +203,20 @@ class Worker(Host):
             "links": self.dispatcher.statistics(),
         }
 
-    def _collect_garbage(self) -> None:
-        gc.collect()
-        self.loop.call_later(GARBAGE_INTERVAL_SECONDS, self._collect_garbage)
+    def _cron(self) -> None:
+        page, index = self.boot.page, self.boot.index
+        page.set_worker(index, "commands", self.dispatcher.commands_processed)
+        page.set_worker(index, "input_bytes", self.reactor.input_bytes)
+        page.set_worker(index, "output_bytes", self.reactor.output_bytes)
+        now = time.monotonic()
+        if now - self.collected_at > GARBAGE_INTERVAL_SECONDS:
+            self.collected_at = now
+            gc.collect()
+        self.loop.call_later(CRON_SECONDS, self._cron)
 
 
 def _address(family: int, name: Any) -> str:
     return f"[{name[0]}]:{name[1]}" if family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
-
-
-def _rss_bytes() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 def worker_main(boot: Boot, table: NativeTable) -> None:

@@ -466,7 +466,7 @@ cdef class Session:
         )
 
     def _protocol_error(self):
-        message = b"ERR " + PyBytes_FromStringAndSize(
+        message = PyBytes_FromStringAndSize(
             self.dispatcher.scan.error, self.dispatcher.scan.error_length
         )
         self._refuse(-1, message)

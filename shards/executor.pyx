@@ -1,7 +1,7 @@
 """Runs the commands of a shard, two passes over each window; see executor.pxd and protocol/envelope.pxd.
 
     for each window of up to 16 commands, across runs:
-        pass 1  hash the first key, prefetch its bucket; then prefetch the entry it names
+        pass 1  hash the first key, prefetch its slot's table; then its bucket; then the entry
         pass 2  read the clock, native handler or Python handler, count
     one reply message per link and batch
 
@@ -32,6 +32,7 @@ from protocol.slots cimport key_slot
 from protocol.table cimport NativeTable
 from shards.keyspace cimport (
     Blob, Key, Keyspace, blob_release, store_hash, store_prefetch_bucket, store_prefetch_entry,
+    store_prefetch_table,
 )
 
 cdef enum:
@@ -285,12 +286,15 @@ cdef class Executor:
                 key.length = step.header.key_length
                 if likely(step.header.key_offset != 0):
                     key.hash = store_hash(self.shard.store, key.data, key.length)
-                    store_prefetch_bucket(self.shard.store, key)
+                    store_prefetch_table(self.shard.store, key)
                 first = False
                 headers += sizeof(CommandHeader)
                 raw += step.header.length
                 left -= 1
                 count += 1
+            for i in range(count):
+                if likely(steps[i].header.key_offset != 0):
+                    store_prefetch_bucket(self.shard.store, &steps[i].key)
             for i in range(count):
                 if likely(steps[i].header.key_offset != 0):
                     store_prefetch_entry(self.shard.store, &steps[i].key)

@@ -67,6 +67,7 @@ from shards.store cimport (
     store_open_string,
     store_prefetch_bucket,
     store_prefetch_entry,
+    store_prefetch_table,
     store_random,
     store_random_entry,
     store_read,

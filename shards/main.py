@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import resource
 import time
 from typing import Any
 
@@ -14,6 +13,7 @@ import zmq
 
 from actors.boot import Boot, link_path
 from actors.control import ControlLink
+from actors.figures import process_figures
 from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
 from protocol.table import NativeTable
 from shards.commands import generic_native, string_native
@@ -128,13 +128,9 @@ class ShardProcess:
     def statistics(self) -> dict[str, Any]:
         """The answer to {"op": "stats"}: router.stats.ShardStats."""
         keyspace = self.keyspace
-        usage = resource.getrusage(resource.RUSAGE_SELF)
         self.executor.refresh_time()
         return {
-            "pid": os.getpid(),
-            "rss": _rss_bytes(),
-            "cpu_user": usage.ru_utime,
-            "cpu_system": usage.ru_stime,
+            **process_figures(),
             "processed": self.executor.commands_processed,
             "commands": self.executor.command_statistics(),
             "errors": {
@@ -168,18 +164,15 @@ class ShardProcess:
             self.keyspace.active_expire(
                 int(period * SLOW_CYCLE_SHARE * 1e6), self.settings.active_expire_effort
             )
-        self.boot.page.set_shard(self.boot.index, "used_memory", self.keyspace.used_memory)
+        page, index = self.boot.page, self.boot.index
+        page.set_shard(index, "used_memory", self.keyspace.used_memory)
+        page.set_shard(index, "commands", self.executor.commands_processed)
         ended = time.monotonic()
         self.expire_cycle_us += int((ended - started) * 1e6)
         if ended - self.collected_at > GARBAGE_INTERVAL_SECONDS:
             self.collected_at = ended
             gc.collect()
         self.loop.call_later(period, self._cron)
-
-
-def _rss_bytes() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 def shard_main(boot: Boot, table: NativeTable) -> None:

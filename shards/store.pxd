@@ -93,7 +93,8 @@ cdef void store_free(Store *store) noexcept nogil              # O(n)
 
 cdef uint64_t store_hash(const Store *store, const char *key, size_t n) noexcept nogil
 cdef uint64_t store_random(Store *store) noexcept nogil        # 64 random bits
-# The two prefetch passes: first the bucket line, then the entry it names. Hints only.
+# The prefetch passes: the slot's table, the bucket line, the entry it names. Hints only.
+cdef void store_prefetch_table(Store *store, const Key *key) noexcept nogil
 cdef void store_prefetch_bucket(Store *store, const Key *key) noexcept nogil
 cdef void store_prefetch_entry(Store *store, const Key *key) noexcept nogil
 

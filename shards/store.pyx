@@ -383,6 +383,12 @@ cdef inline uint64_t *find_bucket(Store *store, const Key *key) noexcept nogil:
     return table_find(table, key.hash, key.data, key.length)
 
 
+cdef void store_prefetch_table(Store *store, const Key *key) noexcept nogil:
+    cdef Database *database = store.databases[key.database]
+    if likely(database != NULL):
+        prefetch(database.keys[key.slot])
+
+
 cdef void store_prefetch_bucket(Store *store, const Key *key) noexcept nogil:
     cdef Database *database = store.databases[key.database]
     cdef Table *table

@@ -5,7 +5,7 @@ generator per command in a `Family`; a generator returns the commands of one ide
 a single one. About one command in sixteen is then spoilt: an argument dropped, added, replaced.
 
 Nothing here may produce a reply that depends on when it is asked: a relative expiry is far away
-(`is_racy` rejects the others), and a key that is set already expired is looked at right behind.
+(`is_unfit` rejects the others), and a key that is set already expired is looked at right behind.
 """
 
 from __future__ import annotations
@@ -198,15 +198,22 @@ class Family:
         return draw.choices(generators, weights)[0](draw)
 
 
-def is_racy(args: tuple[bytes, ...]) -> bool:
-    """True when the two servers could answer differently by time alone, or would sleep.
+def is_unfit(args: tuple[bytes, ...]) -> bool:
+    """True when replies could differ for reasons that aren't to be found out.
 
-    That is an expiry so near that it may fall between them.
+    An expiry so near, or a comparison of relative times so close, that the answer depends on the
+    millisecond; a sleep; a NUL in a client name, which Redis 7.2 no longer refuses.
     """
     name = args[0].upper()
     upper = [arg.upper() for arg in args]
     if name == b"DEBUG" and len(args) > 2 and upper[1] == b"SLEEP":
         return args[2] not in (b"0", b"0.0", b"0.001")
+    if name in (b"CLIENT", b"HELLO") and any(b"\0" in arg for arg in args):
+        return True
+    if name in (b"EXPIRE", b"PEXPIRE") and len(args) > 2 and {b"GT", b"LT"} & set(upper[3:]):
+        seconds = args[2].removesuffix(b"000") if name == b"PEXPIRE" else args[2]
+        if args[2] in FAR_SECONDS or seconds in FAR_SECONDS:
+            return True
     limits: list[tuple[int, int]] = []  # (index of the time, it is near below this)
     if name in (b"PSETEX", b"PEXPIRE"):
         limits.append((2, 30_000))
@@ -224,7 +231,7 @@ def finish(draw: Draw, args: Args) -> Command:
     """Turn generated arguments into a command: spelling, mistakes, inline form."""
     if draw.chance(MISTAKE_CHANCE):
         spoilt = draw.spoil(args)
-        if not is_racy(tuple(spoilt)):
+        if not is_unfit(tuple(spoilt)):
             args = spoilt
     args = [draw.cased(args[0]), *args[1:]]
     short = sum(map(len, args)) < 1000  # a long line is a protocol error, or not, by chance

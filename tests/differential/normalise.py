@@ -154,11 +154,11 @@ def time_of_day(exchange: Exchange) -> Pair | None:
     return both(exchange, lambda raw: re.sub(rb"\d{6,}|\$\d+\r\n\d+", b"N", raw))
 
 
-@normaliser("idle time counts from when the server ran the last command on the key")
+@normaliser("idle time is by the clock, and of a shared small integer that of all its keys")
 def idle_time(exchange: Exchange) -> Pair | None:
     if exchange.name != b"OBJECT" or exchange.subcommand != b"IDLETIME":
         return None
-    return both(exchange, lambda raw: b"seconds" if is_integer(raw) and int(raw[1:]) < 60 else raw)
+    return both(exchange, lambda raw: b"seconds" if is_integer(raw) and int(raw[1:]) >= 0 else raw)
 
 
 # --- Identity and inner figures ------------------------------------------------------------------
@@ -322,6 +322,7 @@ def command_tips(exchange: Exchange) -> Pair | None:
 def hello_options_first(exchange: Exchange) -> Pair | None:
     if exchange.name != b"HELLO" or not exchange.oracle.startswith(b"-WRONGPASS "):
         return None
-    if not exchange.ours.startswith(b"-ERR Syntax error in HELLO option"):
+    options = (b"-ERR Syntax error in HELLO option", b"-ERR Client names cannot contain ")
+    if not exchange.ours.startswith(options):
         return None
     return b"refused", b"refused"

@@ -2,8 +2,9 @@
 
     python fakes.py COMMAND-LINE-OF-SHARDIS-SERVER...
 
-A worker accepts connections and answers each line `admin WORD...` with the reply of that ADMIN
-command, `topology` with the newest topology, and anything else with its own index and pid.
+A worker accepts connections and answers a RESP command, or the line `admin WORD...`, with the
+reply of that ADMIN command, `topology` with the newest topology, `config NAME` with the value it
+knows, and anything else with its own index and pid.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from actors.figures import process_figures
 from actors.supervisor import topology_message
 from protocol.commands import CommandTable
 from router.commands import MODULES
-from router.main import Program, read_configuration, run
+from router.main import Program, main
 
 
 def worker_main(boot: Boot) -> None:
@@ -55,9 +56,14 @@ async def serve(boot: Boot) -> None:
 
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         boot.page.connect(boot.index)
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
             while line := await reader.readline():
                 words = line.split()
+                if line[:1] == b"*":  # a RESP command, for clients that speak nothing else
+                    words = [b"admin"]
+                    for _ in range(int(line[1:])):
+                        size = int((await reader.readline())[1:])
+                        words.append((await reader.readexactly(size + 2))[:-2])
                 if words[0] == b"admin":
                     request = {"op": "admin", "caller": {"resp": 2}, "args": words[1:]}
                     writer.write((await link.request(request))["reply"])
@@ -108,4 +114,4 @@ def load() -> Program:
 
 
 if __name__ == "__main__":
-    sys.exit(run(read_configuration(sys.argv[1:]), load))
+    sys.exit(main(sys.argv[1:], load))

@@ -134,7 +134,7 @@ def exchange(client: RespClient, data: bytes, draw: random.Random, count: int) -
             size = draw.choice([1, 3, 17, 100, 1460, 20_000])
         else:
             size = len(data)
-        client.send(data[at : at + size])
+        client.send(data[at : at + size], receive=False)
         at += size
     reader.join()
     return b"".join(received)
@@ -204,7 +204,8 @@ def test_a_long_pipeline_over_all_shards_is_answered_in_order(server_pool: Serve
                 b"".join(
                     encode("PING", str(number)) + encode("INCR", f"k{number % 997}")
                     for number in range(count)
-                )
+                ),
+                receive=False,
             )
         )
         sender.start()

@@ -19,6 +19,10 @@ LINE_TYPES = b"+-:_#,("
 BULK_TYPES = b"$!="
 AGGREGATES = {ord("*"): 1, ord("~"): 1, ord(">"): 1, ord("%"): 2, ord("|"): 2}
 
+# What is sent without a look at what comes back, and at once.
+UNREAD_BYTES_MAX = 1 << 16
+SEND_BYTES = 1 << 18
+
 # An inline command or a length line longer than this is no reply of any server.
 LINE_BYTES_MAX = 1 << 20
 
@@ -64,6 +68,12 @@ class ReplySplitter:
     def rest(self) -> bytes:
         """Bytes of an incomplete reply."""
         return bytes(self._data)
+
+    def drain(self) -> bytes:
+        """Take all bytes, complete replies or not."""
+        everything = b"".join([*self._ready, bytes(self._data)])
+        self.__init__()  # type: ignore[misc]
+        return everything
 
     def _advance(self) -> bool:
         data = self._data
@@ -182,17 +192,40 @@ class RespClient:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         self.socket.close()
 
-    def send(self, data: bytes, cuts: Sequence[int] = ()) -> None:
+    def send(self, data: bytes, cuts: Sequence[int] = (), *, receive: bool = True) -> None:
         """Send bytes, in several writes when `cuts` names offsets.
 
-        A connection that the server has closed meanwhile is no error here: the reader sees it.
+        Replies that come meanwhile are taken in, so that a server that waits for its replies to
+        be read before it reads on is no deadlock; `receive=False` leaves them to another thread.
+        A connection that the server has closed is no error here: the reader sees it.
         """
         last = 0
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for cut in (*cuts, len(data)):
-                if cut > last:
+                if receive and cut - last > UNREAD_BYTES_MAX:
+                    self._send_and_receive(memoryview(data)[last:cut])
+                elif cut > last:
                     self.socket.sendall(data[last:cut])
-                    last = cut
+                last = max(last, cut)
+
+    def _send_and_receive(self, data: memoryview) -> None:
+        deadline = time.monotonic() + self.timeout
+        while data and not self.closed:
+            readable, writable = self._poll(deadline - time.monotonic(), writing=True)
+            if writable:
+                data = data[self.socket.send(data[:SEND_BYTES]) :]
+                deadline = time.monotonic() + self.timeout
+            elif not readable:
+                raise TimeoutError(f"the server takes no more input; {len(data)} bytes are left")
+            if readable:
+                self._receive(deadline)
+
+    def _poll(self, seconds: float, *, writing: bool = False) -> tuple[bool, bool]:
+        """Whether the socket can be read (or has ended), and written, within a time."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN | (select.POLLOUT if writing else 0))
+        events = dict(poll.poll(max(seconds, 0) * 1000)).get(self.socket.fileno(), 0)
+        return bool(events & ~select.POLLOUT), bool(events & select.POLLOUT)
 
     def read_reply(self, timeout: float | None = None) -> bytes:
         """The next raw reply. Raises TimeoutError, or ConnectionError when the server closed."""
@@ -219,7 +252,7 @@ class RespClient:
     def read_to_end(self, timeout: float | None = None) -> bytes:
         """All bytes until the server closes. Raises TimeoutError when it doesn't."""
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
-        received = bytearray()
+        received = bytearray(self.splitter.drain())
         while not self.closed:
             data = self._receive_bytes(deadline)
             received += data
@@ -227,7 +260,7 @@ class RespClient:
 
     def read_until_quiet(self, seconds: float) -> bytes:
         """All bytes until the server closes (see `closed`), or nothing came for that long."""
-        received = bytearray()
+        received = bytearray(self.splitter.drain())
         with contextlib.suppress(TimeoutError):
             while not self.closed:
                 received += self._receive_bytes(time.monotonic() + seconds)
@@ -248,8 +281,7 @@ class RespClient:
         """True when nothing arrives, and the server doesn't close, for that long."""
         if self.splitter.ready or self.closed:
             return False
-        readable, _, _ = select.select([self.socket], [], [], seconds)
-        return not readable
+        return not self._poll(seconds)[0]
 
     def _receive(self, deadline: float) -> None:
         data = self._receive_bytes(deadline)

@@ -43,6 +43,11 @@ def expire(draw: Draw) -> list[Args]:
     options = optional(draw, [b"NX"], [b"XX"], [b"GT"], [b"LT"], chance=0.15)
     if draw.chance(0.03):
         options.append(b"bad")
+    relative = name in (b"EXPIRE", b"PEXPIRE") and when.isdigit()
+    if relative and {b"GT", b"LT"} & {option.upper() for option in options}:
+        # Two relative times that differ by what passed between them can't be compared.
+        when = b"%d" % draw.randint(200_000, 4_000_000)
+        when += b"000" if name == b"PEXPIRE" else b""
     return [[name, draw.key(), when, *options]]
 
 

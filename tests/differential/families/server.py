@@ -12,7 +12,6 @@ SERVER = Family("server", weight=0.9)
 DIRECTIVES: dict[bytes, list[bytes]] = {
     b"slowlog-log-slower-than": [b"10000", b"0", b"-1", b"abc"],
     b"slowlog-max-len": [b"128", b"0", b"1", b"-1"],
-    b"hash-max-listpack-entries": [b"128", b"7", b"abc"],
     b"maxmemory-samples": [b"5", b"10", b"0", b"-1"],
     b"latency-monitor-threshold": [b"0", b"100", b"-1"],
     b"lfu-log-factor": [b"10", b"1", b"-1", b"1x"],

@@ -179,6 +179,35 @@ def test_spans_of_a_huge_command_are_returned() -> None:
     assert scanner.spans_size == 64
 
 
+@pytest.mark.parametrize("head", [b"*", b"*1\r\n$", b""])
+def test_a_line_may_be_as_long_as_the_limit_and_no_longer(head: bytes) -> None:
+    line = head.rpartition(b"\n")[2]
+    fits = head + b"1" * (10 - len(line))
+    assert Scanner(inline_bytes_max=10).feed(fits) == []
+    for piece in (b"1", b"11\r\n", b"1\r\n", b"\x00"):
+        scanner = Scanner(inline_bytes_max=10)
+        assert scanner.feed(fits) == []
+        with pytest.raises(ProtocolError, match="too big"):
+            scanner.feed(piece)
+
+
+def test_progress_tells_how_far_a_command_was_read() -> None:
+    scanner = Scanner()
+    steps = [
+        (b"*3\r", {"validated": 2, "args_left": 0, "argc": 0}),
+        (b"\n", {"validated": 4, "args_left": 3, "argc": 0, "bulk_left": -1}),
+        (b"$3\r\nS", {"validated": 9, "args_left": 3, "argc": 0, "bulk_left": 4}),
+        (b"ET\r", {"validated": 12, "args_left": 3, "argc": 0, "bulk_left": 1}),
+        (b"\n$1", {"validated": 15, "args_left": 2, "argc": 1, "bulk_left": -3}),
+        (b"\r\nk\r\n$1\r\nv", {"validated": 25, "args_left": 1, "argc": 2, "bulk_left": 2}),
+        (b"\r\nPI", {"validated": 2}),
+        (b"NG\n", {"validated": 0, "args_left": 0, "argc": 0, "bulk_left": 0}),
+    ]
+    for data, fields in steps:
+        scanner.feed(data)
+        assert scanner.half_read | fields == scanner.half_read
+
+
 def test_wanted_is_what_is_left_of_the_bulk() -> None:
     scanner = Scanner()
     scanner.feed(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1000\r\nxxx")
