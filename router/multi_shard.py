@@ -195,15 +195,15 @@ async def copy(shards: Shards, args: list[bytes]) -> bytes:
     """COPY between shards; the options are checked by the source's shard."""
     from shards.commands.generic import copy_options
 
-    options = copy_options(args, shards.host.databases, shards.database)
+    database, replace = copy_options(args, shards.host.databases, shards.database)
     source, target = args[1], args[2]
     exported = await export(shards, source)
     if exported is None:
         return b":0\r\n"
     there = Shards.__new__(Shards)
     there.host, there.resp, there.count = shards.host, shards.resp, shards.count
-    there.database = options.database
-    if not options.replace:
+    there.database = database
+    if not replace:
         exists = await there.run(shards.of(target), [b"EXISTS", target])
         if exists != b":0\r\n":
             return b":0\r\n" if exists == b":1\r\n" else exists
