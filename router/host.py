@@ -148,9 +148,10 @@ class Host:
             reply = b"-" + error.message + b"\r\n"
             self.dispatcher.count_call(command.id, 0, True)
         except ShardLost:
-            # As when redis-server dies: a write may or may not have happened, so no reply is true.
-            session.complete_barrier(b"")
+            # As when redis-server dies: a write may or may not have happened, so no reply is true,
+            # and what stands behind it in the pipeline must not be executed.
             session.abort()
+            session.complete_barrier(b"")
             self.schedule_flush()
             return
         session.complete_barrier(reply)

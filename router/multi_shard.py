@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from protocol.commands import Command, Place, Request, Response
-from protocol.errors import NO_SUCH_KEY, CommandError
+from protocol.errors import LOADING, NO_SUCH_KEY, CommandError
 from protocol.slots import key_slot
 from router.merge import first_error, integer, interleave, is_null, merge
 from router.replies import elements
@@ -44,7 +44,13 @@ class Shards:
         """The raw reply of one command on one shard; an error reply is a reply."""
         return self.host.call(shard, [args], self.database, self.resp)
 
+    def require(self, shards: Iterable[int]) -> None:
+        """Refuse a command whole before a part of it runs. Raises CommandError."""
+        if not all(self.host.dispatcher.is_up(shard) for shard in shards):
+            raise CommandError(LOADING)
+
     async def on_all(self, args: Sequence[bytes]) -> list[bytes]:
+        self.require(range(self.count))
         return await asyncio.gather(*(self.run(shard, args) for shard in range(self.count)))
 
 
@@ -78,6 +84,7 @@ async def split(shards: Shards, command: Command, args: list[bytes]) -> bytes:
         # The arguments are wrong; any shard finds the words for it.
         return await shards.run(0, args)
     groups = groups_by_shard(shards, args, step)
+    shards.require(groups)
     replies = await asyncio.gather(
         *(
             shards.run(
@@ -143,6 +150,7 @@ async def msetnx(shards: Shards, args: list[bytes]) -> bytes:
         return error
     if any(integer(reply) for reply in found):
         return b":0\r\n"
+    shards.require(groups)
     replies = await asyncio.gather(
         *(
             shards.run(shard, [b"MSET", *(arg for at in positions for arg in args[at : at + 2])])
@@ -183,7 +191,7 @@ async def renamenx(shards: Shards, args: list[bytes]) -> bytes:
         raise CommandError(NO_SUCH_KEY)
     exists = await shards.run(shards.of(target), [b"EXISTS", target])
     if exists != b":0\r\n":
-        return exists
+        return b":0\r\n" if exists == b":1\r\n" else exists
     reply = await shards.run(shards.of(target), [b"SHARDIS.IMPORT", target, *exported])
     if reply != OK:
         return reply
