@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from protocol.commands import Command, Place, Request, Response
-from protocol.errors import NO_SUCH_KEY, CommandError
+from protocol.errors import LOADING, NO_SUCH_KEY, CommandError
 from protocol.slots import key_slot
 from router.merge import all_succeeded, first_error, integer, interleave, is_null, merge
 from router.replies import elements
 
 if TYPE_CHECKING:
-    from router.worker import Worker
+    from router.host import Host
     from sessions.session import Session
 
 SLOTS: Final = 16384
@@ -31,28 +31,34 @@ OK: Final = b"+OK\r\n"
 class Shards:
     """The shards as one session's command sees them."""
 
-    def __init__(self, worker: Worker, session: Session) -> None:
-        self.worker = worker
+    def __init__(self, host: Host, session: Session) -> None:
+        self.host = host
         self.database = session.database
         self.resp = session.resp
-        self.count = len(worker.epochs)
+        self.count = len(host.epochs)
 
     def of(self, key: bytes) -> int:
-        return self.worker.dispatcher.shard_of(key_slot(key))
+        return self.host.dispatcher.shard_of(key_slot(key))
 
     def run(self, shard: int, args: Sequence[bytes]) -> Awaitable[bytes]:
         """The raw reply of one command on one shard; an error reply is a reply."""
-        return self.worker.call(shard, [args], self.database, self.resp)
+        return self.host.call(shard, [args], self.database, self.resp)
+
+    def require(self, shards: Iterable[int]) -> None:
+        """Refuse a command whole before a part of it runs. Raises CommandError."""
+        if not all(self.host.dispatcher.is_up(shard) for shard in shards):
+            raise CommandError(LOADING)
 
     async def on_all(self, args: Sequence[bytes]) -> list[bytes]:
+        self.require(range(self.count))
         return await asyncio.gather(*(self.run(shard, args) for shard in range(self.count)))
 
 
 async def run_multi_shard(
-    worker: Worker, session: Session, command: Command, args: list[bytes]
+    host: Host, session: Session, command: Command, args: list[bytes]
 ) -> bytes:
     """The reply of a command whose keys lie on several shards, or that has to run on all of them."""
-    shards = Shards(worker, session)
+    shards = Shards(host, session)
     special = SPECIAL.get(command.name)
     if special is not None:
         return await special(shards, args)
@@ -78,6 +84,7 @@ async def split(shards: Shards, command: Command, args: list[bytes]) -> bytes:
         # The arguments are wrong; any shard finds the words for it.
         return await shards.run(0, args)
     groups = groups_by_shard(shards, args, step)
+    shards.require(groups)
     replies = await asyncio.gather(
         *(
             shards.run(
@@ -143,6 +150,7 @@ async def msetnx(shards: Shards, args: list[bytes]) -> bytes:
         return error
     if any(integer(reply) for reply in found):
         return b":0\r\n"
+    shards.require(groups)
     replies = await asyncio.gather(
         *(
             shards.run(shard, [b"MSET", *(arg for at in positions for arg in args[at : at + 2])])
@@ -183,7 +191,7 @@ async def renamenx(shards: Shards, args: list[bytes]) -> bytes:
         raise CommandError(NO_SUCH_KEY)
     exists = await shards.run(shards.of(target), [b"EXISTS", target])
     if exists != b":0\r\n":
-        return exists
+        return b":0\r\n" if exists == b":1\r\n" else exists
     reply = await shards.run(shards.of(target), [b"SHARDIS.IMPORT", target, *exported])
     if reply != OK:
         return reply
@@ -195,15 +203,15 @@ async def copy(shards: Shards, args: list[bytes]) -> bytes:
     """COPY between shards; the options are checked by the source's shard."""
     from shards.commands.generic import copy_options
 
-    options = copy_options(args, shards.worker.databases, shards.database)
+    database, replace = copy_options(args, shards.host.databases, shards.database)
     source, target = args[1], args[2]
     exported = await export(shards, source)
     if exported is None:
         return b":0\r\n"
     there = Shards.__new__(Shards)
-    there.worker, there.resp, there.count = shards.worker, shards.resp, shards.count
-    there.database = options.database
-    if not options.replace:
+    there.host, there.resp, there.count = shards.host, shards.resp, shards.count
+    there.database = database
+    if not replace:
         exists = await there.run(shards.of(target), [b"EXISTS", target])
         if exists != b":0\r\n":
             return b":0\r\n" if exists == b":1\r\n" else exists
@@ -229,12 +237,12 @@ async def random_key(shards: Shards, args: list[bytes]) -> bytes:
 
 async def scan(shards: Shards, args: list[bytes]) -> bytes:
     """One step of a scan, in the shard that owns the cursor's slot; shards follow one another."""
-    dispatcher = shards.worker.dispatcher
+    dispatcher = shards.host.dispatcher
     try:
         cursor = int(args[1]) if args[1].isdigit() and len(args[1]) <= 20 else 0
     except ValueError:
         cursor = 0
-    order = shards.worker.first_slots  # (first slot, shard), in the order of the scan
+    order = shards.host.first_slots  # (first slot, shard), in the order of the scan
     shard = dispatcher.shard_of(cursor % SLOTS) if cursor else order[0][1]
     reply = await shards.run(shard, args)
     if not reply.startswith(b"*2\r\n$1\r\n0\r\n"):

@@ -171,12 +171,20 @@ def move_name(ctx: Context, source: bytes, target: bytes) -> None:
     ctx.changed(target, b"rename_to")
 
 
-def database_number(ctx: Context, argument: bytes) -> int:
+def database_number(databases: int, argument: bytes) -> int:
     """A logical database number of this server."""
     number = int32(argument)
-    if not 0 <= number < ctx.databases:
+    if not 0 <= number < databases:
         raise CommandError(DATABASE_OUT_OF_RANGE)
     return number
+
+
+def copy_options(args: list[bytes], databases: int, database: int) -> tuple[int, bool]:
+    """The target database of a COPY, and whether it replaces: also for a worker that splits it."""
+    options = Options(
+        Option(b"REPLACE"), Option(b"DB", lambda argument: database_number(databases, argument))
+    ).parse(args, 3)
+    return options.get(b"DB", database), b"REPLACE" in options
 
 
 @command(
@@ -191,15 +199,12 @@ def database_number(ctx: Context, argument: bytes) -> int:
 def copy(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Copy a key with its expiry to another name or database. O(N) for N nested items."""
     source, target = args[1], args[2]
-    options = Options(
-        Option(b"REPLACE"), Option(b"DB", lambda argument: database_number(ctx, argument))
-    ).parse(args, 3)
-    database = options.get(b"DB", ctx.database)
+    database, replace = copy_options(args, ctx.databases, ctx.database)
     if database == ctx.database and source == target:
         raise CommandError(SAME_OBJECT)
 
     if not ctx.exists(source, touch=True) or (
-        b"REPLACE" not in options and ctx.exists(target, database=database)
+        not replace and ctx.exists(target, database=database)
     ):
         reply.integer(0)
         return
@@ -219,7 +224,7 @@ def copy(ctx: Context, args: list[bytes], reply: Reply) -> None:
 )
 def move(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Move a key to another database, unless that has a key of this name. O(1)."""
-    key, database = args[1], database_number(ctx, args[2])
+    key, database = args[1], database_number(ctx.databases, args[2])
     if database == ctx.database:
         raise CommandError(SAME_OBJECT)
     if not ctx.exists(key) or ctx.exists(key, database=database):
