@@ -6,6 +6,7 @@ client (session.pyx) and per shard (here); nothing from a dead incarnation of a 
 """
 
 from protocol.commands import F
+from protocol.errors import LOADING as LOADING_ERROR
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
@@ -37,7 +38,7 @@ cdef int32_t ANY_SHARD = 0
 cdef int32_t SEVERAL_SHARDS = -1
 cdef uint32_t FLAG_WRITE = F.WRITE
 
-cdef bytes LOADING = b"LOADING Redis is loading the dataset in memory"
+cdef bytes LOADING = LOADING_ERROR
 cdef const char *loading = LOADING
 cdef size_t loading_length = len(LOADING)
 

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from protocol.commands import Command, Place, Request, Response
-from protocol.errors import NO_SUCH_KEY, CommandError
+from protocol.errors import LOADING, NO_SUCH_KEY, CommandError
 from protocol.slots import key_slot
-from router.merge import first_error, integer, interleave, is_null, merge
+from router.merge import all_succeeded, first_error, integer, interleave, is_null, merge
 from router.replies import elements
 from shards.commands.generic import copy_options
 
 if TYPE_CHECKING:
-    from router.worker import Worker
+    from router.host import Host
     from sessions.session import Session
 
 SLOTS: Final = 16384
@@ -33,32 +33,38 @@ SCAN_ENDS: Final = b"*2\r\n$1\r\n0\r\n"  # how a reply with the cursor 0 begins
 class Shards:
     """The shards as one session's command sees them."""
 
-    def __init__(self, worker: Worker, session: Session) -> None:
-        self.worker = worker
+    def __init__(self, host: Host, session: Session) -> None:
+        self.host = host
         self.database = session.database
         self.resp = session.resp
-        self.count = len(worker.epochs)
+        self.count = len(host.epochs)
 
     def of(self, key: bytes) -> int:
-        return self.worker.dispatcher.shard_of(key_slot(key))
+        return self.host.dispatcher.shard_of(key_slot(key))
 
     def run(
         self, shard: int, args: Sequence[bytes], database: int | None = None
     ) -> Awaitable[bytes]:
         """The raw reply of one command on one shard; an error reply is a reply."""
-        return self.worker.call(
+        return self.host.call(
             shard, [args], self.database if database is None else database, self.resp
         )
 
+    def require(self, shards: Iterable[int]) -> None:
+        """Refuse a command whole before a part of it runs. Raises CommandError."""
+        if not all(self.host.dispatcher.is_up(shard) for shard in shards):
+            raise CommandError(LOADING)
+
     async def on_all(self, args: Sequence[bytes]) -> list[bytes]:
+        self.require(range(self.count))
         return await asyncio.gather(*(self.run(shard, args) for shard in range(self.count)))
 
 
 async def run_multi_shard(
-    worker: Worker, session: Session, command: Command, args: list[bytes]
+    host: Host, session: Session, command: Command, args: list[bytes]
 ) -> bytes:
     """The reply of a command whose keys lie on several shards, or that has to run on all of them."""
-    shards = Shards(worker, session)
+    shards = Shards(host, session)
     special = SPECIAL.get(command.name)
     if special is not None:
         return await special(shards, args)
@@ -84,6 +90,7 @@ async def split(shards: Shards, command: Command, args: list[bytes]) -> bytes:
         # The arguments are wrong; any shard finds the words for it.
         return await shards.run(0, args)
     groups = groups_by_shard(shards, args, step)
+    shards.require(groups)
     replies = await asyncio.gather(
         *(
             shards.run(
@@ -113,9 +120,7 @@ async def in_first_shard(shards: Shards, command: Command, args: list[bytes]) ->
     ]
     home = shards.of(keys[0])
     foreign = [key for key in dict.fromkeys(keys) if shards.of(key) != home]
-    values = await asyncio.gather(
-        *(shards.run(shards.of(key), [b"GET", key]) for key in foreign)
-    )
+    values = await asyncio.gather(*(shards.run(shards.of(key), [b"GET", key]) for key in foreign))
     lent: list[bytes] = []
     for key, value in zip(foreign, values, strict=True):
         if value.startswith(b"-"):
@@ -149,6 +154,7 @@ async def msetnx(shards: Shards, args: list[bytes]) -> bytes:
         return error
     if any(integer(reply) for reply in found):
         return b":0\r\n"
+    shards.require(groups)
     replies = await asyncio.gather(
         *(
             shards.run(shard, [b"MSET", *(arg for at in positions for arg in args[at : at + 2])])
@@ -175,7 +181,9 @@ async def rename(shards: Shards, args: list[bytes]) -> bytes:
     exported = await export(shards, source)
     if exported is None:
         raise CommandError(NO_SUCH_KEY)
-    reply = await shards.run(shards.of(target), [b"SHARDIS.IMPORT", target, b"rename_to", *exported])
+    reply = await shards.run(
+        shards.of(target), [b"SHARDIS.IMPORT", target, b"rename_to", *exported]
+    )
     if reply == OK:
         await shards.run(shards.of(source), [b"SHARDIS.FORGET", source, b"rename_from"])
     return reply
@@ -190,7 +198,9 @@ async def renamenx(shards: Shards, args: list[bytes]) -> bytes:
     exists = await shards.run(shards.of(target), [b"EXISTS", target])
     if exists != b":0\r\n":
         return b":0\r\n" if exists == b":1\r\n" else exists
-    reply = await shards.run(shards.of(target), [b"SHARDIS.IMPORT", target, b"rename_to", *exported])
+    reply = await shards.run(
+        shards.of(target), [b"SHARDIS.IMPORT", target, b"rename_to", *exported]
+    )
     if reply != OK:
         return reply
     await shards.run(shards.of(source), [b"SHARDIS.FORGET", source, b"rename_from"])
@@ -199,7 +209,7 @@ async def renamenx(shards: Shards, args: list[bytes]) -> bytes:
 
 async def copy(shards: Shards, args: list[bytes]) -> bytes:
     """COPY between shards."""
-    options = copy_options(args, shards.worker.databases, shards.database)
+    options = copy_options(args, shards.host.databases, shards.database)
     source, target = args[1], args[2]
     exported = await export(shards, source)
     if exported is None:
@@ -233,12 +243,12 @@ async def random_key(shards: Shards, args: list[bytes]) -> bytes:
 
 async def scan(shards: Shards, args: list[bytes]) -> bytes:
     """One step of a scan, in the shard that owns the cursor's slot; shards follow one another."""
-    dispatcher = shards.worker.dispatcher
+    dispatcher = shards.host.dispatcher
     try:
         cursor = int(args[1]) if args[1].isdigit() and len(args[1]) <= 20 else 0
     except ValueError:
         cursor = 0
-    order = shards.worker.first_slots  # (first slot, shard), in the order of the scan
+    order = shards.host.first_slots  # (first slot, shard), in the order of the scan
     shard = dispatcher.shard_of(cursor % SLOTS) if cursor else order[0][1]
     reply = await shards.run(shard, args)
     for first, following in order[[number for _, number in order].index(shard) + 1 :]:
@@ -255,6 +265,7 @@ async def scan(shards: Shards, args: list[bytes]) -> bytes:
 
 async def swap(shards: Shards, args: list[bytes]) -> bytes:
     """SWAPDB checks its arguments, and counts as one change, in the first shard."""
+    shards.require(range(shards.count))
     reply = await shards.run(0, args)
     if reply != OK:
         return reply
@@ -272,7 +283,7 @@ async def debug(shards: Shards, args: list[bytes]) -> bytes:
     if args[1].upper() in (b"HELP", b"STRINGMATCH-LEN"):
         return await shards.run(0, args)
     replies = await shards.on_all(args)
-    return first_error(replies) or replies[0]
+    return all_succeeded(replies)
 
 
 SPECIAL: Final[dict[str, Callable[[Shards, list[bytes]], Awaitable[bytes]]]] = {

@@ -147,6 +147,11 @@ cdef class Dispatcher:
         }
 
 
+cdef bytes _shown(bytes text, Py_ssize_t bytes_max=SHOWN_NAME_BYTES_MAX):
+    # Redis prints what a client sent as a C string: up to the first NUL.
+    return text.partition(b"\0")[0][:bytes_max]
+
+
 cdef void buffer_detached_rest(Buffer *buffer, size_t end) noexcept nogil:
     # Replace the buffer by a fresh one with the bytes from `end` on; the old memory is the caller's.
     cdef Buffer fresh
@@ -468,18 +473,17 @@ cdef class Session:
         if id == UNKNOWN_SUBCOMMAND:
             return self._refuse(
                 -1,
-                b"ERR unknown subcommand '%b'. Try %b HELP."
-                % (arguments[1][:SHOWN_NAME_BYTES_MAX], name.upper()),
+                b"ERR unknown subcommand '%b'. Try %b HELP." % (_shown(arguments[1]), name.upper()),
             )
         shown = b""
         for argument in arguments[1:]:
             if len(shown) >= SHOWN_NAME_BYTES_MAX:
                 break
-            shown += b"'%b' " % argument[: SHOWN_NAME_BYTES_MAX - len(shown)]
+            shown += b"'%b' " % _shown(argument, SHOWN_NAME_BYTES_MAX - len(shown))
         return self._refuse(
             -1,
             b"ERR unknown command '%b', with args beginning with: %b"
-            % (name[:SHOWN_NAME_BYTES_MAX], shown),
+            % (_shown(name), shown),
         )
 
     def _protocol_error(self):

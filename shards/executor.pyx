@@ -324,6 +324,8 @@ cdef class Executor:
                 step = &steps[i]
                 if step.first:
                     self._open_part(<const RunHeader *>step.run)
+                # Looked up again: a SWAPDB may have run since the key was prefetched.
+                step.key.database = self.shard.store.physical[self.shard.database]
                 self._execute(&step.header, &step.key, step.raw)
                 if step.last:
                     self._close_part(PART_DONE, 0)

@@ -234,6 +234,13 @@ cdef class Keyspace:
         cdef Database *native = self.store.databases[self.number(database)]
         return native.expiring_size if native != NULL else 0
 
+    def reset_statistics(self) -> None:
+        """CONFIG RESETSTAT: hits, misses, expirations; not the count of changes."""
+        self.store.hits = 0
+        self.store.misses = 0
+        self.store.expired = 0
+        self.store.expired_time_cap_reached = 0
+
     def average_ttl_ms(self, int database) -> int:
         """The average TTL that active expiry has seen; 0 if it has seen none. O(1)"""
         cdef Database *native = self.store.databases[self.number(database)]

@@ -20,7 +20,7 @@ from protocol.table import NativeTable
 from shards.commands import generic_native, string_native
 from shards.context import Context, Settings
 from shards.executor import Executor, NativeLane
-from shards.keyspace import Keyspace
+from shards.keyspace import Keyspace, tune_allocator
 
 SLOW_CYCLE_SHARE = 0.25
 """Of each cron period that active expiry may use at most, as redis-server's slow cycle."""
@@ -193,4 +193,5 @@ class ShardProcess:
 
 def shard_main(boot: Boot, table: NativeTable) -> None:
     """The life of a shard process; ends by os._exit."""
+    tune_allocator()
     ShardProcess(boot, table).run()

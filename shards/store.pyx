@@ -572,7 +572,7 @@ cdef inline void moved(Database *database, const Key *key, Entry *entry, uint64_
 cdef inline bint fits(const Entry *entry, size_t bytes) noexcept nogil:
     """Whether an entry's allocation can hold that many bytes without waste."""
     cdef size_t usable = malloc_usable_size(entry)
-    return bytes <= usable and (usable - bytes <= WASTE_BYTES_MAX or bytes >= usable / 2)
+    return bytes <= usable and (usable - bytes <= WASTE_BYTES_MAX or bytes >= usable // 2)
 
 
 cdef Entry *place(Store *store, const Key *key, uint64_t *bucket, EntryType type,
@@ -653,7 +653,7 @@ cdef Entry *store_set_string(Store *store, const Key *key, const char *value, si
         return entry
     blob = entry_blob(bucket_entry(bucket[0])) if bucket != NULL else NULL
     if (blob != NULL and blob_is_growable(blob) and blob_references(blob) == 1
-            and blob_capacity(blob) >= n and blob_capacity(blob) / 2 <= n):
+            and blob_capacity(blob) >= n and blob_capacity(blob) // 2 <= n):
         memcpy(<char *>blob.data, value, n)
         blob.length = n
         if expire_ms != EXPIRE_KEEP:

@@ -118,7 +118,7 @@ cdef class Keys:
                 if delete:
                     store_delete(store, &self.keys[j])
                 else:
-                    store_set_string(store, &self.keys[j], VALUE, size, EXPIRE_NONE, False)
+                    store_set_string(store, &self.keys[j], VALUE, size, EXPIRE_NONE, FORM_SHORTEST)
         return <double>(clock_ns(CLOCK_MONOTONIC) - start) / self.count
 
     def longest_us(self, size_t size, bint delete, int clock_id):
@@ -133,7 +133,7 @@ cdef class Keys:
             if delete:
                 store_delete(store, &self.keys[i])
             else:
-                store_set_string(store, &self.keys[i], VALUE, size, EXPIRE_NONE, False)
+                store_set_string(store, &self.keys[i], VALUE, size, EXPIRE_NONE, FORM_SHORTEST)
             now = clock_ns(clock_id)
             if now - then > third:
                 worst = sorted([*worst, now - then], reverse=True)[:3]

@@ -512,7 +512,7 @@ def scan(ctx: Context, args: list[bytes], reply: Reply) -> None:
     since="1.0.0",
     place=Place.FANOUT,
     request=Request.ALL_SHARDS,
-    tips=("nondeterministic_output_order",),
+    tips=("request_policy:all_shards", "nondeterministic_output_order"),
     acl=("keyspace", "dangerous"),
     complexity="O(N) for N keys in the database",
 )
@@ -536,7 +536,7 @@ def has_expired(ctx: Context, key: bytes) -> bool:
     place=Place.FANOUT,
     request=Request.ALL_SHARDS,
     response=Response.SPECIAL,
-    tips=("nondeterministic_output",),
+    tips=("request_policy:all_shards", "response_policy:special", "nondeterministic_output"),
     acl=("keyspace",),
     complexity="O(1)",
 )

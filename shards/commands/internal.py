@@ -53,9 +53,7 @@ def import_key(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Store what EXPORT gave: key, event, encoding, expiry, value. Replaces an existing key."""
     _, key, event, encoding, expire_ms, value = args
     ctx.delete(key)
-    ctx.set_string(
-        key, value, int(expire_ms), raw=encoding == b"raw", encode=encoding == b"int"
-    )
+    ctx.set_string(key, value, int(expire_ms), raw=encoding == b"raw", encode=encoding == b"int")
     ctx.changed(key, event)
     reply.ok()
 

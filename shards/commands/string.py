@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from protocol.commands import F, Keys, Request, Response, command
@@ -90,7 +91,11 @@ def store(ctx: Context, key: bytes, value: bytes, expire_ms: int | None, verbati
     "SET",
     arity=-3,
     flags=F.WRITE | F.DENYOOM,
-    keys=Keys(1, flags="RW access update variable_flags"),
+    keys=Keys(
+        1,
+        flags="RW access update variable_flags",
+        notes="RW and ACCESS due to the optional `GET` argument",
+    ),
     since="1.0.0",
     acl=("string",),
     complexity="O(1)",
@@ -230,7 +235,7 @@ def getdel(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "GETEX",
     arity=-2,
     flags=F.WRITE | F.FAST,
-    keys=UPDATE,
+    keys=replace(UPDATE, notes="RW and UPDATE because it changes the TTL"),
     since="6.2.0",
     acl=("string",),
     complexity="O(1)",

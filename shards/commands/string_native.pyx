@@ -143,6 +143,7 @@ cdef int set_(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef uint32_t i = 3
     cdef bint has_expiry = False
     cdef const Arg *option
+    cdef Entry *entry
     while unlikely(i < argv.argc):
         option = &argv.args[i]
         i += 1
@@ -167,8 +168,9 @@ cdef int set_(Shard *shard, const Argv *argv, Buffer *out) noexcept:
             i += 1
         else:
             return NATIVE_DECLINED
-    if unlikely(flags):
-        if (store_write(shard.store, &argv.key) != NULL) != (flags == SET_XX):
+    if unlikely(flags or shard.store.lfu):      # in LFU mode, opening the key counts an access
+        entry = store_write(shard.store, &argv.key)
+        if flags and (entry != NULL) != (flags == SET_XX):
             reply_null(out, shard.resp)
             return NATIVE_DONE
     set_value(shard, &argv.key, &argv.args[2], expire_ms)

@@ -1,0 +1,194 @@
+"""What a worker does beside parsing and routing, without a socket of its own; see `Host`.
+
+A worker process (router/worker.py) adds listeners, ZeroMQ links and the control link; the
+simulation (tests/sim) adds links in memory and a loop whose time it decides. Both run this code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from actors.boot import Topology
+from protocol.commands import Command, Place
+from protocol.errors import INTERNAL_ERROR, CommandError
+from protocol.table import NativeTable
+from router.dispatch import WorkerDispatcher
+from router.multi_shard import run_multi_shard
+from router.reactor import Reactor
+from sessions.session import Session
+
+logger = logging.getLogger("shardis")
+
+
+class ShardLost(Exception):
+    """A shard died with a call unanswered; whether it was executed is unknown."""
+
+
+class _Call:
+    """The driver of an internal session: commands of this worker itself for one shard."""
+
+    def __init__(self, future: asyncio.Future[bytes]) -> None:
+        self.future = future
+        self.parts: list[bytes] = []
+
+    def flush_session(self, session: Session) -> None:
+        self.parts.append(session.take_output())
+        if session.unanswered == 0 and session.output_bytes == 0 and not session.waits:
+            session.closed_by_driver()
+            if not self.future.done():
+                self.future.set_result(b"".join(self.parts))
+
+    def close_session(self, session: Session) -> None:
+        session.closed_by_driver()
+        if not self.future.done():
+            self.future.set_exception(ShardLost())
+
+
+class Host:
+    """The host of a dispatcher (see sessions.session.Dispatcher), and the topology it works in.
+
+    Subclasses say how connections come (`accept`), what their end means (`connection_closed`), how
+    shards are reached (`connect`, `disconnect`) and who answers ADMIN commands (`ask_router`).
+    """
+
+    def __init__(
+        self,
+        table: NativeTable,
+        shard_count: int,
+        settings: dict[str, Any],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.table = table.table
+        self.settings = dict(settings)
+        self.databases = int(settings["databases"])
+        self.loop = loop
+        self.dispatcher = WorkerDispatcher(table, shard_count)
+        self.dispatcher.host = self
+        self.reactor = Reactor(self.dispatcher, self.accept)
+        self.epochs: list[int] = [0] * shard_count  # 0: no links
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.first_slots: list[tuple[int, int]] = []  # each shard's first slot, ascending
+        self.flush_due = False
+
+    def accept(self, connection: Any, peer: Any) -> tuple[int, str, str] | None:
+        """A new connection: its client id and addresses, or None to refuse it."""
+        raise NotImplementedError
+
+    def connection_closed(self) -> None:
+        """A client's connection has gone."""
+
+    def connect(self, shard: int, epoch: int) -> tuple[Any, Any]:
+        """Links to this incarnation of a shard: the main one and the bulk one."""
+        raise NotImplementedError
+
+    def disconnect(self, link: Any) -> None:
+        """Close a link that `connect` gave."""
+        raise NotImplementedError
+
+    async def ask_router(self, session: Session, args: list[bytes]) -> bytes:
+        """The raw reply of an ADMIN command."""
+        raise NotImplementedError
+
+    # Topology
+
+    def install(self, topology: Topology) -> None:
+        """Leave the shards that have died, link to those that are up, route by the new slots."""
+        self.dispatcher.set_slots(topology.version, topology.slots)
+        firsts: dict[int, int] = {}
+        for first, _, shard in sorted(topology.slots):
+            firsts.setdefault(shard, first)
+        self.first_slots = [(first, shard) for shard, first in firsts.items()]
+        for shard, epoch, up in topology.shards:
+            if self.epochs[shard] and (not up or self.epochs[shard] != epoch):
+                self.epochs[shard] = 0
+                for link in self.dispatcher.shard_down(shard):
+                    self.disconnect(link)
+                self.schedule_flush()
+            if up and not self.epochs[shard]:
+                self.dispatcher.shard_up(shard, epoch, *self.connect(shard, epoch))
+                self.epochs[shard] = epoch
+
+    # Slow paths
+
+    def closed(self, session: Session) -> None:
+        if not isinstance(session.driver, _Call):
+            self.connection_closed()
+
+    def schedule_flush(self) -> None:
+        """Send what was queued outside a tick, once, at the end of this turn of the loop."""
+        if not self.flush_due:
+            self.flush_due = True
+            self.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self.flush_due = False
+        self.reactor.flush_sessions()
+
+    def run_barrier(self, session: Session, command: Command, args: list[bytes]) -> None:
+        """Start a command that needs more than this process and one shard."""
+        self.spawn(self._run_barrier(session, command, args))
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine beside everything else."""
+        task = self.loop.create_task(coroutine)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _run_barrier(self, session: Session, command: Command, args: list[bytes]) -> None:
+        started = time.perf_counter_ns()
+        try:
+            if command.place is Place.ADMIN:
+                reply = await self.ask_router(session, args)
+            else:
+                reply = await run_multi_shard(self, session, command, args)
+                microseconds = (time.perf_counter_ns() - started) // 1000
+                self.dispatcher.count_call(command.id, microseconds, reply)
+        except CommandError as error:
+            reply = b"-" + error.message + b"\r\n"
+            self.dispatcher.count_call(command.id, 0, reply)
+        except ShardLost:
+            # As when redis-server dies: a write may or may not have happened, so no reply is true,
+            # and what stands behind it in the pipeline must not be executed.
+            session.abort()
+            session.complete_barrier(b"")
+            self.schedule_flush()
+            return
+        except Exception:
+            # A mistake of ours; the client must not wait for ever.
+            logger.exception("%s failed", command.name)
+            reply = b"-" + INTERNAL_ERROR + b"\r\n"
+            self.dispatcher.count_call(command.id, 0, reply)
+        session.complete_barrier(reply)
+        self.schedule_flush()
+
+    def call(
+        self,
+        shard: int,
+        commands: Sequence[Sequence[bytes]],
+        database: int,
+        resp: int,
+    ) -> asyncio.Future[bytes]:
+        """Run commands on one shard, in order and in one run; the raw replies, one after another.
+
+        An unanswered read on a dying shard gives its LOADING error as the reply; a write raises
+        ShardLost.
+        """
+        future: asyncio.Future[bytes] = self.loop.create_future()
+        session = self.dispatcher.open_session(0)
+        session.driver = _Call(future)
+        session.pinned = shard
+        session.database = database
+        session.resp = resp
+        session.push(
+            b"".join(
+                b"*%d\r\n%b"
+                % (len(args), b"".join(b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in args))
+                for args in commands
+            )
+        )
+        self.schedule_flush()
+        return future

@@ -1,0 +1,1 @@
+"""The deterministic simulation: workers, shards and clients in one process, from a seed."""

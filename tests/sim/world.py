@@ -1,0 +1,340 @@
+"""Workers, shards and clients, the deaths among them, and what must hold in the end."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any, NoReturn
+
+from actors.boot import Topology
+from actors.mailbox import MemoryLink
+from protocol.table import NativeTable
+from router.host import Host
+from router.table import full_table
+from shards.commands import generic_native, string_native
+from shards.context import Context, Settings
+from shards.executor import Executor, NativeLane
+from shards.keyspace import Keyspace, live_blocks
+from tests.sim.client import Client
+from tests.sim.clock import Clock, VirtualLoop
+from tests.sim.model import Request
+from tests.sim.network import Network
+from tests.sim.requests import DATABASES
+from tests.support.slots import SLOTS, slot
+
+SHARDS = 3
+TRACE_LINES_MAX = 400
+STEPS_MAX = 200_000
+TABLE = NativeTable(full_table())
+LANE = NativeLane()
+string_native.register(LANE)
+generic_native.register(LANE)
+
+
+class Violation(AssertionError):
+    """The simulated server broke a promise."""
+
+
+@dataclass(slots=True)
+class Options:
+    """The size of a world, and how rough it is there."""
+
+    workers: int = 2
+    clients: int = 6
+    commands: int = 50  # of each client
+    deaths: int = 2
+    hang_ups: int = 1
+    native_lane: bool = True
+
+
+class SimShard:
+    """One incarnation of a shard."""
+
+    def __init__(self, world: World, index: int, epoch: int) -> None:
+        self.world = world
+        self.index = index
+        self.epoch = epoch
+        self.alive = True
+        self.due = False
+        self.links: list[MemoryLink] = []
+        self.keyspace = Keyspace(16, b"0123456789abcdef", world.random.getrandbits(63))
+        context = Context(self.keyspace, Settings({}), TABLE.table, 16, Random(0))
+        self.executor = Executor(
+            TABLE, self.keyspace, context, LANE, epoch, world.clock.now_ms
+        )
+        self.executor.native_lane = world.options.native_lane
+
+    def wake(self) -> None:
+        """Something has come; the shard looks a little later, so that batches form."""
+        if not self.due and self.alive:
+            self.due = True
+            self.world.clock.after(self.world.random.randrange(1, 80), self.service)
+
+    def service(self) -> None:
+        self.due = False
+        if self.alive:
+            self.executor.service()
+
+    def kill(self) -> None:
+        self.alive = False
+        for link in self.links:
+            link.close()
+
+
+class SimHost(Host):
+    """A worker's host without sockets."""
+
+    def __init__(self, worker: SimWorker) -> None:
+        self.worker = worker
+        loop = VirtualLoop()
+        super().__init__(TABLE, SHARDS, {"databases": 16}, loop)
+
+    def connect(self, shard: int, epoch: int) -> tuple[Any, Any]:
+        return self.worker.world.link(self.worker, shard, epoch)
+
+    def disconnect(self, link: Any) -> None:
+        link.close()
+
+    def connection_closed(self) -> None:
+        self.worker.connections -= 1
+
+
+class SimWorker:
+    def __init__(self, world: World, index: int) -> None:
+        self.world = world
+        self.index = index
+        self.due = False
+        self.connections = 0
+        self.control_us = 0  # when its last control message arrives
+        self.host = SimHost(self)
+
+    def wake(self) -> None:
+        if not self.due:
+            self.due = True
+            self.world.clock.after(self.world.random.randrange(1, 60), self.tick)
+
+    def tick(self) -> None:
+        self.due = False
+        self.host.reactor.tick()
+        self.host.loop.run_ready()  # type: ignore[attr-defined]
+
+    def tell(self, topology: Topology) -> None:
+        """The topology of now reaches the worker later, in order."""
+        delay = self.world.random.randrange(10, 5000)
+        self.control_us = max(self.control_us + 1, self.world.clock.now_us + delay)
+        self.world.clock.at(self.control_us, lambda: self.hear(topology))
+
+    def hear(self, topology: Topology) -> None:
+        before = list(self.host.epochs)
+        self.host.install(topology)
+        self.world.note(f"worker{self.index} hears {topology.version}: {topology.shards}")
+        for shard, (old, new) in enumerate(zip(before, self.host.epochs, strict=True)):
+            if new and old != new:
+                self.world.outages[self.index, shard][-1][1] = self.world.clock.now_us
+        self.host.loop.run_ready()  # type: ignore[attr-defined]
+        self.wake()
+
+
+class World:
+    """A run, decided by its seed and options."""
+
+    network_type: type[Network] = Network
+
+    def __init__(self, seed: int, options: Options | None = None) -> None:
+        self.seed = seed
+        self.options = options or Options()
+        self.random = Random(seed)
+        self.clock = Clock()
+        self.trace: deque[str] = deque(maxlen=TRACE_LINES_MAX)
+        self.lines = 0
+        self.digest = 0
+        self.blocks_before = live_blocks()
+        self.network = self.network_type(self.clock, self.random)
+        self.version = 1
+        self.owners = [number * SHARDS // SLOTS for number in range(SLOTS)]
+        self.deaths: dict[int, list[int]] = {}  # slot -> when its contents were lost
+        self.outages: dict[tuple[int, int], list[list[int | None]]] = {}
+        self.shards = [SimShard(self, index, 1) for index in range(SHARDS)]
+        self.workers = [SimWorker(self, index) for index in range(self.options.workers)]
+        for worker in self.workers:
+            for shard in self.shards:
+                self.outages[worker.index, shard.index] = [[0, None]]
+            worker.hear(self.topology())
+        self.clients: list[Client] = []
+        for _ in range(self.options.clients):
+            self.new_client(self.options.commands)
+        self.span_us = 60_000
+        for _ in range(self.options.deaths):
+            self.at_random(self.kill_shard)
+        for _ in range(self.options.hang_ups):
+            self.at_random(lambda: self.random.choice(self.clients).hang_up())
+
+    def at_random(self, event: Callable[[], object]) -> None:
+        self.clock.at(self.random.randrange(self.span_us), event)
+
+    # What happened
+
+    def note(self, line: str) -> None:
+        line = f"{self.clock.now_us:>9} {line}"
+        self.trace.append(line)
+        self.lines += 1
+        self.digest = hash_line(self.digest, line)
+
+    def fail(self, message: str) -> NoReturn:
+        trace = "\n".join(self.trace)
+        raise Violation(f"{message}\nseed {self.seed}, {self.options}; the trace ends:\n{trace}")
+
+    # Shards
+
+    def topology(self) -> Topology:
+        slots = []
+        first = 0
+        for number in range(1, SLOTS + 1):
+            if number == SLOTS or self.owners[number] != self.owners[first]:
+                slots.append((first, number - 1, self.owners[first]))
+                first = number
+        return Topology(
+            self.version,
+            [(shard.index, shard.epoch, shard.alive) for shard in self.shards],
+            [(index, 1) for index in range(self.options.workers)],
+            slots,
+        )
+
+    def announce(self) -> None:
+        self.version += 1
+        topology = self.topology()
+        for worker in self.workers:
+            worker.tell(topology)
+
+    def link(self, worker: SimWorker, index: int, epoch: int) -> tuple[MemoryLink, MemoryLink]:
+        shard = self.shards[index]
+        name = f"s{index}.{epoch}-w{worker.index}"
+        main = self.network.pair(name, worker.wake, shard.wake)
+        bulk = self.network.pair(name + ".bulk", worker.wake, shard.wake)
+        if shard.alive and shard.epoch == epoch:
+            shard.executor.add_links(main[1], bulk[1])
+            shard.links += [main[1], bulk[1]]
+        else:
+            main[1].close()
+            bulk[1].close()
+        return main[0], bulk[0]
+
+    def kill_shard(self) -> None:
+        shard = self.random.choice(self.shards)
+        if not shard.alive:
+            return
+        self.note(f"shard{shard.index} dies")
+        shard.kill()
+        for number, owner in enumerate(self.owners):
+            if owner == shard.index:
+                self.deaths.setdefault(number, []).append(self.clock.now_us)
+        for worker in self.workers:
+            self.outages[worker.index, shard.index].append([self.clock.now_us, None])
+        if self.random.random() < 0.7:
+            self.announce()  # else the workers hear of the death and the new life at once
+        self.clock.after(self.random.randrange(1000, 15_000), lambda: self.revive(shard.index))
+
+    def revive(self, index: int) -> None:
+        self.shards[index] = SimShard(self, index, self.shards[index].epoch + 1)
+        self.note(f"shard{index} lives again")
+        self.announce()
+
+    def deaths_of(self, name: bytes) -> list[int]:
+        return self.deaths.get(slot(name), [])
+
+    def shard_was_down(self, client: Client, request: Request) -> bool:
+        """Whether a shard that the request needs was down for its worker while it was under way."""
+        assert request.sent_us is not None
+        needed = {self.owners[slot(name)] for _, name in request.keys}
+        return any(
+            end is None or end >= request.sent_us
+            for index in needed
+            for _, end in self.outages[client.worker.index, index]
+        )
+
+    # Clients
+
+    def new_client(self, quota: int) -> None:
+        worker = self.random.choice(self.workers)
+        worker.connections += 1
+        client = Client(self, worker, len(self.clients), quota)
+        self.clients.append(client)
+        self.clock.after(self.random.randrange(2000), client.start)
+
+    def replace(self, client: Client) -> None:
+        if client.quota > 0:
+            self.new_client(client.quota)
+
+    # The run
+
+    def run(self) -> World:
+        for _ in range(STEPS_MAX):
+            if not self.clock.step():
+                break
+        else:
+            self.fail("the world does not come to rest")
+        for client in self.clients:
+            if client.waiting or client.quota and not client.closed:
+                self.fail(f"{client.name} waits for ever: {[r.text for r in client.waiting]}")
+        self.check_contents()
+        for client in self.clients:
+            if not client.closed:
+                client.session.closed_by_driver()
+        while self.clock.step():
+            pass
+        self.check_idle()
+        return self
+
+    def check_contents(self) -> None:
+        """The keyspaces hold what the models say, and nothing else."""
+        actual: dict[tuple[int, bytes], bytes | None] = {}
+        for shard in self.shards:
+            shard.keyspace.check()
+            for database in range(DATABASES):
+                for name in list(shard.keyspace.keys(database)):
+                    if self.owners[slot(name)] != shard.index:
+                        self.fail(f"shard{shard.index} holds {name!r}, which is not its own")
+                    actual[database, name] = shard.keyspace.read_string(database, name)
+        for client in self.clients:
+            for key in client.model.values:
+                possible = [value for value, _ in client.model.now(key, 0)]
+                found = actual.pop(key, None)
+                if found not in possible:
+                    self.fail(
+                        f"{client.name}: {key} is {found and found[:60]!r}, not one of "
+                        f"{[value and value[:60] for value in possible]}"
+                    )
+        if actual:
+            self.fail(f"keys that nobody has written: {sorted(actual)[:5]}")
+
+    def check_idle(self) -> None:
+        """Nothing is left over of all that was under way."""
+        for worker in self.workers:
+            left = [one for one in worker.host.dispatcher.sessions if one is not None]
+            if left:
+                self.fail(f"{len(left)} sessions of worker{worker.index} are left")
+            if worker.host.tasks or worker.connections:
+                self.fail(f"worker{worker.index} is not idle")
+            for index, figures in enumerate(worker.host.dispatcher.statistics()):
+                if figures["bytes_in_flight"]:
+                    self.fail(f"worker{worker.index} has bytes in flight to shard{index}")
+        for shard in self.shards:
+            if shard.executor.unfinished:
+                self.fail(f"shard{shard.index} has parked runs")
+
+
+def hash_line(digest: int, line: str) -> int:
+    for byte in line.encode():
+        digest = (digest * 1_000_003 ^ byte) & 0xFFFFFFFFFFFFFFFF
+    return digest
+
+
+def seeds(count: int) -> range:
+    """The seeds to run: SIM_SEED names one, to look at a failure again."""
+    chosen = os.environ.get("SIM_SEED")
+    if chosen is not None:
+        return range(int(chosen), int(chosen) + 1)
+    return range(count)
