@@ -22,6 +22,7 @@ from shards.keyspace cimport (
     store_random,
     store_set_string,
 )
+from shards.store cimport FORM_SHORTEST
 
 cdef enum:
     KEY_BYTES = 16
