@@ -111,6 +111,7 @@ cdef class WorkerDispatcher(Dispatcher):
         on it is disconnected, as when redis-server dies. Returns the two links, for closing.
         """
         cdef Session session
+        cdef Block *block
         cdef ShardState *state = &self.shards[shard]
         links = self.links[shard], self.bulk_links[shard]
         self.links[shard] = None
@@ -120,11 +121,15 @@ cdef class WorkerDispatcher(Dispatcher):
         state.runs = 0
         for key in [key for key in self.early_bulks if key[0] == shard]:
             block_free(<Block *><uintptr_t>self.early_bulks.pop(key))
+        for key in [key for key in self.blocks if key[0] == shard]:
+            # A reply that is partly sent can't become an error.
+            block = <Block *><uintptr_t>self.blocks.pop(key)
+            if not block.orphan:
+                (<Session>self.slots[block.slot]).abort()
+                assert block.orphan, "a driver has not closed the session that was aborted"
+            block_free(block)
         for session in [session for session in self.sessions if session is not None]:
             self._settle(session, shard)
-        for key in [key for key in self.blocks if key[0] == shard]:
-            # Their sessions were aborted by _settle, which left them to us.
-            block_free(<Block *><uintptr_t>self.blocks.pop(key))
         state.bytes_in_flight = 0
         self._wake_full()
         return links
@@ -138,7 +143,7 @@ cdef class WorkerDispatcher(Dispatcher):
             pending = &session.ring[(session.head + i) & (session.ring_size - 1)]
             if pending.shard == shard and not pending.done and pending.writes:
                 lost = True
-        if lost or self._waits_for_block(session):
+        if lost:
             session.abort()
         sequence = session.head
         while sequence != session.tail:
@@ -152,14 +157,6 @@ cdef class WorkerDispatcher(Dispatcher):
                 session.complete_pending(sequence)
             sequence += 1
         return 0
-
-    cdef bint _waits_for_block(self, Session session):
-        cdef Block *block = session.output.first
-        while block != NULL:
-            if not block.ready:
-                return True
-            block = block.next
-        return False
 
     # -- requests
 
@@ -319,6 +316,8 @@ cdef class WorkerDispatcher(Dispatcher):
         self._append_run(session, shard, 1, header, NULL, 0, session.run_flags | RUN_BULK, state.bulk_sent)
         state.bytes_in_flight += length
         session.open_pending(shard, 1, <uint32_t>length, (spec.flags & FLAG_WRITE) != 0)
+        if unlikely(state.bytes_in_flight > SHARD_BYTES_IN_FLIGHT_MAX):
+            self._hold_back(session)
         return 0
 
     cdef void _hold_back(self, Session session):

@@ -559,17 +559,24 @@ cdef class Session:
 
     def abort(self):
         """Close the connection now, with whatever is unsent."""
-        if not self.state & STATE_CLOSED and self.driver is not None:
+        if self.state & STATE_CLOSED:
+            return
+        if self.driver is None:
+            self.closed_by_driver()
+        else:
             self.driver.close_session(self)
 
     def closed_by_driver(self):
         """The connection has gone; the slot stays taken until all that is open is answered."""
+        cdef uint32_t i
         if self.state & STATE_CLOSED:
             return
         self.state |= STATE_CLOSED
         buffer_free(&self.input)
         self.input_start = 0
         output_free(&self.output)
+        for i in range(self.tail - self.head):
+            output_free(&self.ring[(self.head + i) & (self.ring_size - 1)].output)
         self.dispatcher.host.closed(self)
         if self.head == self.tail and (not self.state & STATE_HELD or self.waits_for_barrier):
             self.dispatcher.remove(self)
