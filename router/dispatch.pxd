@@ -16,6 +16,8 @@ cdef struct ShardState:
     uint32_t bulk_sent          # number of the last bulk message to it
     uint32_t bulk_received
     bint up
+    bint due                    # its link has to be looked at: a wake-up came, or may have been eaten
+    bint bulk_due
     uint64_t bytes_in_flight    # of runs not yet complete
     uint64_t messages           # statistics
     uint64_t commands

@@ -109,8 +109,9 @@ cdef class Reactor:
                     last = clock_ns(CLOCK_MONOTONIC)
                 self._flush_dirty()
 
-    def answers(self):
+    def answers(self, int shard, bint bulk):
         """A shard's link has something: the tick without reading from clients."""
+        self.dispatcher.wake(shard, bulk)
         self.dispatcher.receive()
         self._flush_dirty()
 

@@ -70,8 +70,8 @@ class Worker(Host):
         kind = ZmqLink if DIRECT else PyzmqLink
         link = kind(self.zmq, path, False)
         bulk = kind(self.zmq, path + ".bulk", False)
-        for end in (link, bulk):
-            self.loop.add_reader(end.fileno(), self.reactor.answers)
+        self.loop.add_reader(link.fileno(), self.reactor.answers, shard, False)
+        self.loop.add_reader(bulk.fileno(), self.reactor.answers, shard, True)
         return link, bulk
 
     def disconnect(self, link: Any) -> None:

@@ -96,6 +96,9 @@ cdef class Executor:
     cdef readonly dict errors
     cdef readonly uint64_t commands_processed
 
+    cdef bint bulk_used                 # sent to since it was last looked at
+
+    cdef int _serve(self, uint32_t number) except -1
     cdef int execute_message(self, uint32_t link, const char *data, size_t n) except -1
     cdef int _execute_runs(self, uint32_t link, const char *data, const char *end) except -1
     cdef int _special_run(self, uint32_t link, const char *data, size_t n) except -1

@@ -216,38 +216,62 @@ cdef class Executor:
     # -- batches
 
     def service(self):
-        """Execute what has come, and answer. Returns how many messages there were.
+        """Execute what has come on all links, and answer. Returns how many messages there were.
 
-        After SERVICE_MESSAGES_MAX `has_more` is true: the caller owes another call, as no wake-up
-        for the rest will come.
+        After SERVICE_MESSAGES_MAX of a link, `has_more` is true: the caller owes another call, as no
+        wake-up for the rest will come.
         """
-        cdef uint32_t i
-        cdef int taken, total = 0
+        cdef int total = 0
+        self.has_more = False
+        for link in range(len(self.links)):
+            if self.links[link] is not None:
+                self._receive_bulk(link)
+                total += self._serve(link)
+        return total
+
+    def serve(self, uint32_t link):
+        """A worker's link has become readable: execute what has come on it, and answer.
+
+        Asking a ZeroMQ link that has nothing costs four system calls, so no other one is asked.
+        """
+        self._serve(link)
+
+    def serve_bulk(self, uint32_t link):
+        """A worker's bulk link has become readable."""
+        if self.bulk_links[link] is not None:
+            self._receive_bulk(link)
+            # What was unparked has been answered on the main link, whose wake-up that can have eaten.
+            self._serve(link)
+
+    cdef int _serve(self, uint32_t number) except -1:
+        cdef int taken = 1, total = 0
         cdef Message message
         cdef Link link
-        cdef bint more = True
-        while more and total < SERVICE_MESSAGES_MAX:
-            more = False
-            for i in range(len(self.links)):
-                if self.links[i] is None:
-                    continue
-                self._receive_bulk(i)
-                link = self.links[i]
-                taken = 0
-                while taken < MESSAGES_MAX and link.receive(&message):
-                    if taken == 0:
-                        self._start_batch()
-                        self.out_link = i
-                    try:
-                        self.execute_message(i, message.data, message.size)
-                    finally:
-                        message_release(&message)
-                    taken += 1
-                if taken:
-                    self._send()
-                    more = True
-                    total += taken
-        self.has_more = more
+        while taken:
+            if self.links[number] is None:
+                break
+            if total >= SERVICE_MESSAGES_MAX:
+                self.has_more = True
+                break
+            link = self.links[number]
+            taken = 0
+            while taken < MESSAGES_MAX and link.receive(&message):
+                if taken == 0:
+                    self._start_batch()
+                    self.out_link = number
+                try:
+                    self.execute_message(number, message.data, message.size)
+                finally:
+                    message_release(&message)
+                taken += 1
+            if taken:
+                self._send()
+                total += taken
+            if unlikely(self.bulk_used):
+                # Sending on the bulk link can have eaten its wake-up.
+                self.bulk_used = False
+                self._receive_bulk(number)
+                taken = 1
         return total
 
     cdef int execute_message(self, uint32_t link, const char *data, size_t n) except -1:
@@ -476,6 +500,7 @@ cdef class Executor:
         self.bulk_sent[self.out_link] += 1
         self._close_part(PART_PARKED, self.bulk_sent[self.out_link])
         link.send_owned(copy, n, release_memory, copy)
+        self.bulk_used = True
         self._open_part(&self.run)
         return 0
 
@@ -487,6 +512,7 @@ cdef class Executor:
         self.bulk_sent[self.out_link] += 1
         self._close_part(PART_PARKED, self.bulk_sent[self.out_link])
         link.send_owned(<char *>blob.data, blob.length, release_blob, blob)
+        self.bulk_used = True
         self._open_part(&self.run)
         buffer_append(&self.out, b"\r\n", 2)
         return 0

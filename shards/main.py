@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import uvloop
@@ -91,19 +92,20 @@ class ShardProcess:
         kind = ZmqLink if DIRECT else PyzmqLink
         link = kind(self.zmq, path, True)
         bulk = kind(self.zmq, path + ".bulk", True)
-        self.links[worker] = epoch, self.executor.add_links(link, bulk)
-        for end in (link, bulk):
-            self.loop.add_reader(end.fileno(), self._serve)
+        number = self.executor.add_links(link, bulk)
+        self.links[worker] = epoch, number
+        self.loop.add_reader(link.fileno(), self._serve, self.executor.serve, number)
+        self.loop.add_reader(bulk.fileno(), self._serve, self.executor.serve_bulk, number)
 
-    def _serve(self) -> None:
-        self.executor.service()
+    def _serve(self, serve: Callable[[int], None], link: int) -> None:
+        serve(link)
         if self.executor.has_more and not self.serve_due:
             self.serve_due = True
             self.loop.call_soon(self._serve_rest)
 
     def _serve_rest(self) -> None:
         self.serve_due = False
-        self._serve()
+        self._serve(lambda _: self.executor.service(), 0)
 
     # Control
 

@@ -117,6 +117,7 @@ class SimWorker:
 
     def tick(self) -> None:
         self.due = False
+        self.host.dispatcher.collect()
         self.host.reactor.tick()
         self.host.loop.run_ready()  # type: ignore[attr-defined]
 
