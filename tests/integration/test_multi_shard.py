@@ -21,7 +21,7 @@ Call = tuple[bytes | str | int, ...]
 
 def copies() -> Iterable[Call]:
     yield "SET", "number", 12345
-    yield "SET", "text", "hello", "PX", 1000000
+    yield "SET", "text", "hello", "PXAT", 4000000000000
     yield "SET", "sum", 1
     yield "INCRBYFLOAT", "sum", "1"
     yield "APPEND", "grown", "12"
@@ -49,7 +49,7 @@ def copies() -> Iterable[Call]:
 
 def renames() -> Iterable[Call]:
     for number, (source, target) in enumerate(zip(KEYS[:12], TARGETS, strict=True)):
-        yield "SET", source, "value %d" % number, "PX", 1000000 + number
+        yield "SET", source, "value %d" % number, "PXAT", 4000000000000 + 1000 * number
         yield "RENAMENX", source, target
         yield "RENAMENX", target, target
         yield "SET", source, number
@@ -58,7 +58,7 @@ def renames() -> Iterable[Call]:
         yield "RENAME", source, target
         yield "EXISTS", source, target
         yield "GET", target
-        yield "TTL", target
+        yield "EXPIRETIME", target
         yield "OBJECT", "ENCODING", target
         yield "RENAME", source, target
         yield "RENAMENX", source, target
