@@ -102,6 +102,7 @@ def with_keys(ctx: Context, args: list[bytes], reply: Reply) -> None:
     }
     call = args[2 + 3 * count :]
     declared = ctx.table[call[0].decode().upper()]
+    assert declared.handler is not None
     ctx.overlay = foreign
     try:
         declared.handler(ctx, call, reply)
