@@ -201,7 +201,7 @@ cdef class Reactor:
     cdef int _end_of_input(self, Session session) except -1:
         """The client will send no more; it still gets the replies to what it has sent."""
         session.input_ended = True
-        if session.finished() and not session.state & STATE_HELD:
+        if session.finished() and not session.state & (STATE_HELD | STATE_THROTTLED | STATE_SHARD_FULL):
             self._close(session)
         else:
             self._flush_session(session)

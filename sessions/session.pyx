@@ -580,7 +580,11 @@ cdef class Session:
 
     def abort(self):
         """Close the connection now, with whatever is unsent."""
-        if not self.state & STATE_CLOSED and self.driver is not None:
+        if self.state & STATE_CLOSED:
+            return
+        if self.driver is None:
+            self.closed_by_driver()
+        else:
             self.driver.close_session(self)
 
     def closed_by_driver(self):

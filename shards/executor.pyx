@@ -361,7 +361,9 @@ cdef class Executor:
         memcpy(self.out.data + self.part_at, &part, sizeof(PartHeader))
         self.parts += 1
         self.part_open = False
-        if unlikely(self.out.used > OUT_BYTES_MAX):
+        # What stands behind a bulk reply ends it: both halves go in one message, or a death between
+        # would leave the client with half a reply.
+        if unlikely(self.out.used > OUT_BYTES_MAX and status == PART_DONE):
             self._send()
 
     cdef int _send(self) except -1:

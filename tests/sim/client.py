@@ -22,7 +22,7 @@ class Client:
         self.worker = worker
         self.random: Random = world.random
         self.name = f"client{number}"
-        self.requests = Requests(self.random, b"c%d" % number)
+        self.requests = Requests(self.random, b"c%d" % number, world.options.tags)
         self.model = Model(world.deaths_of)
         self.quota = quota
         self.waiting: deque[Request] = deque()  # sent, at least in part, and unanswered
@@ -69,9 +69,7 @@ class Client:
     def start(self) -> None:
         if self.closed or self.quota <= 0:
             return
-        batch = [
-            self.requests.next() for _ in range(min(self.quota, self.random.randint(1, 24)))
-        ]
+        batch = [self.requests.next() for _ in range(min(self.quota, self.random.randint(1, 24)))]
         self.quota -= len(batch)
         data = b"".join(request.raw for request in batch)
         ends = []

@@ -42,7 +42,8 @@ def number(value: Value) -> int | None:
 class Requests:
     """The commands of one connection; names of keys begin with its own prefix."""
 
-    def __init__(self, random: Random, prefix: bytes) -> None:
+    def __init__(self, random: Random, prefix: bytes, tags: int) -> None:
+        self.tags = TAGS[:tags]
         self.random = random
         self.prefix = prefix
         self.database = 0
@@ -66,7 +67,7 @@ class Requests:
     # Arguments
 
     def key(self) -> bytes:
-        tag = self.random.choice(TAGS)
+        tag = self.random.choice(self.tags)
         return b"%b{%b}%d" % (self.prefix, tag, self.random.randrange(KEYS_PER_TAG))
 
     def distinct_keys(self, low: int, high: int) -> list[bytes]:
@@ -84,7 +85,12 @@ class Requests:
         return b"%b%d" % (self.prefix, self.counter)
 
     def make(
-        self, args: list[bytes], names: list[bytes], effect: Effect, writes: bool, large: bool = False
+        self,
+        args: list[bytes],
+        names: list[bytes],
+        effect: Effect,
+        writes: bool,
+        large: bool = False,
     ) -> Request:
         raw = encode(args)
         if sum(map(len, args)) < 200 and self.random.random() < 0.05 and b"" not in args:
@@ -137,9 +143,7 @@ class Requests:
 
     def getdel(self) -> Request:
         key = self.key()
-        return self.make(
-            [b"GETDEL", key], [key], lambda now: (bulk(now[0]), (None,)), True, True
-        )
+        return self.make([b"GETDEL", key], [key], lambda now: (bulk(now[0]), (None,)), True, True)
 
     def setnx(self) -> Request:
         key, value = self.key(), self.value()

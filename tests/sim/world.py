@@ -48,6 +48,7 @@ class Options:
     deaths: int = 2
     hang_ups: int = 1
     native_lane: bool = True
+    tags: int = 12  # slots that all keys are in
 
 
 class SimShard:
@@ -62,9 +63,7 @@ class SimShard:
         self.links: list[MemoryLink] = []
         self.keyspace = Keyspace(16, b"0123456789abcdef", world.random.getrandbits(63))
         context = Context(self.keyspace, Settings({}), TABLE.table, 16, Random(0))
-        self.executor = Executor(
-            TABLE, self.keyspace, context, LANE, epoch, world.clock.now_ms
-        )
+        self.executor = Executor(TABLE, self.keyspace, context, LANE, epoch, world.clock.now_ms)
         self.executor.native_lane = world.options.native_lane
 
     def wake(self) -> None:
@@ -271,13 +270,24 @@ class World:
     # The run
 
     def run(self) -> World:
+        """Live until nothing happens any more. Raises Violation."""
+        try:
+            self.live()
+        except BaseException:
+            for worker in self.workers:
+                for task in worker.host.tasks:
+                    task.get_coro().close()  # type: ignore[union-attr]
+            raise
+        return self
+
+    def live(self) -> None:
         for _ in range(STEPS_MAX):
             if not self.clock.step():
                 break
         else:
             self.fail("the world does not come to rest")
         for client in self.clients:
-            if client.waiting or client.quota and not client.closed:
+            if client.waiting or (client.quota and not client.closed):
                 self.fail(f"{client.name} waits for ever: {[r.text for r in client.waiting]}")
         self.check_contents()
         for client in self.clients:
@@ -286,7 +296,6 @@ class World:
         while self.clock.step():
             pass
         self.check_idle()
-        return self
 
     def check_contents(self) -> None:
         """The keyspaces hold what the models say, and nothing else."""

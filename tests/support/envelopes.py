@@ -1,0 +1,123 @@
+"""The messages between workers and shards, read and written apart from the code under test.
+
+The layout is that of protocol/envelope.pxd.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+MESSAGE_RUNS = 1
+MESSAGE_REPLIES = 2
+PART_DONE, PART_PARKED, PART_BOUNCED = 0, 1, 2
+RUN_BULK, RUN_NO_TOUCH, RUN_INTERNAL = 1, 2, 4
+PART_BULK = 1
+
+REQUEST_HEADER = struct.Struct("=B3xII")  # kind, epoch, runs
+RUN = struct.Struct("=IIIIIIQHBBB3x")
+COMMAND = struct.Struct("=IIIHH")
+REPLY_HEADER = struct.Struct("=B3xII")  # kind, epoch, parts
+PART = struct.Struct("=IIIIHBB")
+
+
+@dataclass(slots=True)
+class Run:
+    """A stretch of commands of one client, and their raw bytes."""
+
+    client: int = 0
+    sequence: int = 0
+    commands: list[tuple[int, int, int, int, int]] = field(default_factory=list)
+    raw: bytes = b""
+    bulk: int = 0
+    map_version: int = 1
+    client_id: int = 0
+    database: int = 0
+    resp: int = 2
+    flags: int = 0
+
+    def packed(self) -> bytes:
+        head = RUN.pack(
+            self.client, self.sequence, len(self.raw), self.bulk, self.map_version, 0,
+            self.client_id, len(self.commands), self.database, self.resp, self.flags,
+        )  # fmt: skip
+        return head + b"".join(COMMAND.pack(*command) for command in self.commands) + self.raw
+
+
+@dataclass(slots=True)
+class Part:
+    """A piece of the answer to a run; `bounced` is what comes back unexecuted."""
+
+    client: int
+    sequence: int
+    data: bytes
+    commands: int
+    status: int = PART_DONE
+    bulk: int = 0
+    bounced: Run | None = None
+
+    def packed(self) -> bytes:
+        head = PART.pack(
+            self.client, self.sequence, len(self.data), self.bulk, self.commands, self.status,
+            PART_BULK if self.bulk else 0,
+        )  # fmt: skip
+        return head + self.data + (self.bounced.packed() if self.bounced is not None else b"")
+
+
+def read_run(data: bytes, at: int) -> tuple[Run, int]:
+    """The run at this place, and where it ends."""
+    client, sequence, size, bulk, version, _, client_id, count, database, resp, flags = (
+        RUN.unpack_from(data, at)
+    )
+    at += RUN.size
+    commands = [COMMAND.unpack_from(data, at + i * COMMAND.size) for i in range(count)]
+    at += count * COMMAND.size
+    raw = data[at : at + size]
+    run = Run(
+        client, sequence, commands, raw, bulk, version, client_id, database, resp, flags
+    )  # fmt: skip
+    return run, at + size
+
+
+def read_requests(data: bytes) -> tuple[int, list[Run]]:
+    """The epoch and runs of a request message."""
+    kind, epoch, count = REQUEST_HEADER.unpack_from(data)
+    assert kind == MESSAGE_RUNS
+    at = REQUEST_HEADER.size
+    runs = []
+    for _ in range(count):
+        run, at = read_run(data, at)
+        runs.append(run)
+    assert at == len(data)
+    return epoch, runs
+
+
+def requests(epoch: int, runs: Sequence[Run]) -> bytes:
+    """A request message."""
+    head = REQUEST_HEADER.pack(MESSAGE_RUNS, epoch, len(runs))
+    return head + b"".join(run.packed() for run in runs)
+
+
+def read_replies(data: bytes) -> tuple[int, list[Part]]:
+    """The epoch and parts of a reply message."""
+    kind, epoch, count = REPLY_HEADER.unpack_from(data)
+    assert kind == MESSAGE_REPLIES
+    at = REPLY_HEADER.size
+    parts = []
+    for _ in range(count):
+        client, sequence, size, bulk, commands, status, _ = PART.unpack_from(data, at)
+        at += PART.size
+        part = Part(client, sequence, data[at : at + size], commands, status, bulk)
+        at += size
+        if status == PART_BOUNCED:
+            part.bounced, at = read_run(data, at)
+        parts.append(part)
+    assert at == len(data)
+    return epoch, parts
+
+
+def replies(epoch: int, parts: Iterable[Part]) -> bytes:
+    """A reply message."""
+    packed = [part.packed() for part in parts]
+    return REPLY_HEADER.pack(MESSAGE_REPLIES, epoch, len(packed)) + b"".join(packed)
