@@ -1,7 +1,8 @@
-from typing import Any
+from typing import Any, final
 
 from protocol.commands import CommandTable
 
+@final
 class Session:
     """One client connection, as the handlers of SESSION commands see it: `(session, args, reply)`.
 

@@ -1,6 +1,6 @@
 from collections.abc import Mapping
 from random import Random
-from typing import Any
+from typing import Any, final
 
 from protocol.commands import CommandTable
 from shards.keyspace import Keyspace
@@ -20,6 +20,7 @@ class Settings:
     def __init__(self, config: Mapping[str, Any]) -> None: ...
     def update(self, changes: Mapping[str, Any]) -> None: ...
 
+@final
 class Context:
     """All that a Python handler sees of its shard: `(ctx, args, reply)`.
 

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final
 
 from actors.mailbox import Link
 from protocol.table import NativeTable
@@ -9,6 +9,7 @@ from shards.keyspace import Keyspace
 class NativeLane:
     def __init__(self) -> None: ...
 
+@final
 class Executor:
     native_lane: bool
     epoch: int
