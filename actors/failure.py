@@ -22,9 +22,7 @@ def end_on_failure(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _on_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    logger.critical(
-        "%s", context.get("message", "an exception"), exc_info=context.get("exception")
-    )
+    logger.critical("%s", context.get("message", "an exception"), exc_info=context.get("exception"))
     if "handle" in context:
         for handler in logger.handlers:
             handler.flush()

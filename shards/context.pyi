@@ -1,4 +1,6 @@
+from collections.abc import Mapping
 from random import Random
+from typing import Any, final
 
 from protocol.commands import CommandTable
 from shards.keyspace import Keyspace
@@ -15,6 +17,10 @@ class Settings:
     active_expire: bool  # DEBUG SET-ACTIVE-EXPIRE
     lazyfree_lazy_user_flush: bool
 
+    def __init__(self, config: Mapping[str, Any]) -> None: ...
+    def update(self, changes: Mapping[str, Any]) -> None: ...
+
+@final
 class Context:
     """All that a Python handler sees of its shard: `(ctx, args, reply)`.
 
@@ -30,6 +36,14 @@ class Context:
     table: CommandTable
     overlay: dict[bytes, bytes | None] | None  # foreign keys lent to the running command
 
+    def __init__(
+        self,
+        keyspace: Keyspace,
+        settings: Settings,
+        table: CommandTable,
+        databases: int = 16,
+        random: Random | None = None,
+    ) -> None: ...
     def type(self, key: bytes, database: int | None = None) -> bytes | None: ...
     def exists(self, key: bytes, touch: bool = False, database: int | None = None) -> bool: ...
     def read_string(self, key: bytes) -> bytes | None: ...

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final
 
 from actors.mailbox import Link
 from protocol.table import NativeTable
@@ -9,12 +9,15 @@ from shards.keyspace import Keyspace
 class NativeLane:
     def __init__(self) -> None: ...
 
+@final
 class Executor:
     native_lane: bool
     epoch: int
     errors: dict[bytes, int]
     commands_processed: int
     unfinished: int
+    has_more: bool  # `service` has left messages behind: call it again
+    context: Context
 
     def __init__(
         self,
@@ -27,7 +30,7 @@ class Executor:
     ) -> None: ...
     def set_limits(self, bulk_bytes_max: int) -> None: ...
     def add_links(self, link: Link, bulk_link: Link) -> int: ...
-    def remove_links(self, link: int) -> tuple[Link, Link]: ...
+    def remove_links(self, link: int) -> tuple[Any, Any]: ...
     def refresh_time(self) -> int: ...
     def service(self) -> int: ...
     def serve(self, link: int) -> None: ...

@@ -566,7 +566,6 @@ cdef class Executor:
             self._tick(started)
         self._parse(raw, header, &argv)
         argv.key = key[0]
-        argv.key.database = self.shard.store.physical[self.shard.database]
         if likely(handler != NULL):
             status = handler(&self.shard, &argv, &self.out)
         if unlikely(status != NATIVE_DONE):

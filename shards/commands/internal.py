@@ -1,8 +1,9 @@
 """Commands between our own processes: how one shard's keys reach a command that runs in another.
 
-A client that names one gets "unknown command". A worker uses them for commands whose keys lie on several
-shards (router/multi_shard.py): EXPORT on the source, IMPORT on the target, FORGET on the source; or WITH, which runs an
-ordinary command in one shard while it sees foreign keys as if they were here. SWAP is SWAPDB's.
+A client that names one gets "unknown command". A worker uses them for commands whose keys lie on
+several shards (router/multi_shard.py): EXPORT on the source, IMPORT on the target, FORGET on the
+source; or WITH, which runs an ordinary command in one shard while it sees foreign keys as if they
+were here. SWAP is SWAPDB's.
 """
 
 from __future__ import annotations
@@ -94,13 +95,14 @@ def swap(ctx: Context, args: list[bytes], reply: Reply) -> None:
     complexity="That of the command",
 )
 def with_keys(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Run a command that reads foreign keys: count, then (key, 0 or 1, value) each, then the call."""
+    """Run a command that reads foreign keys: count, (key, 0 or 1, value) each, then the call."""
     count = int(args[1])
     foreign = {
         args[i]: args[i + 2] if args[i + 1] == b"1" else None for i in range(2, 2 + 3 * count, 3)
     }
     call = args[2 + 3 * count :]
     declared = ctx.table[call[0].decode().upper()]
+    assert declared.handler is not None
     ctx.overlay = foreign
     try:
         declared.handler(ctx, call, reply)

@@ -1,7 +1,7 @@
 """Commands whose keys lie on several shards answer, and leave behind, what redis-server does.
 
-Each script runs on both servers, in RESP2 and RESP3 and in two databases; ours has four shards, over
-which the numbered keys spread. Where an order is not defined, elements are sorted.
+Each script runs on both servers, in RESP2 and RESP3; ours has four shards, over which the numbered
+keys spread, and both lanes. Where an order is not defined, elements are sorted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Call = tuple[bytes | str | int, ...]
 
 def copies() -> Iterable[Call]:
     yield "SET", "number", 12345
-    yield "SET", "text", "hello", "PX", 1000000
+    yield "SET", "text", "hello", "PXAT", 4000000000000
     yield "SET", "sum", 1
     yield "INCRBYFLOAT", "sum", "1"
     yield "APPEND", "grown", "12"
@@ -49,7 +49,7 @@ def copies() -> Iterable[Call]:
 
 def renames() -> Iterable[Call]:
     for number, (source, target) in enumerate(zip(KEYS[:12], TARGETS, strict=True)):
-        yield "SET", source, "value %d" % number, "PX", 1000000 + number
+        yield "SET", source, f"value {number}", "PXAT", 4000000000000 + 1000 * number
         yield "RENAMENX", source, target
         yield "RENAMENX", target, target
         yield "SET", source, number
@@ -58,7 +58,7 @@ def renames() -> Iterable[Call]:
         yield "RENAME", source, target
         yield "EXISTS", source, target
         yield "GET", target
-        yield "TTL", target
+        yield "EXPIRETIME", target
         yield "OBJECT", "ENCODING", target
         yield "RENAME", source, target
         yield "RENAMENX", source, target
@@ -199,8 +199,8 @@ def test_large_values_are_freed_by_the_helper_thread(shardis: Shardis) -> None:
     value = b"x" * (3 << 20)
     with shardis.client() as client:
         for number in range(8):
-            client.call("SET", "large%d" % number, value)
-            client.call("SET", "large%d" % number, value[1:])
+            client.call("SET", f"large{number}", value)
+            client.call("SET", f"large{number}", value[1:])
         assert client.call("GET", "large3") == b"$%d\r\n%b\r\n" % (len(value) - 1, value[1:])
         client.call("UNLINK", "large0", "large1", "large2")
         client.call("SET", "large3", "small")
