@@ -114,9 +114,7 @@ async def in_first_shard(shards: Shards, command: Command, args: list[bytes]) ->
     ]
     home = shards.of(keys[0])
     foreign = [key for key in dict.fromkeys(keys) if shards.of(key) != home]
-    values = await asyncio.gather(
-        *(shards.run(shards.of(key), [b"GET", key]) for key in foreign)
-    )
+    values = await asyncio.gather(*(shards.run(shards.of(key), [b"GET", key]) for key in foreign))
     lent: list[bytes] = []
     for key, value in zip(foreign, values, strict=True):
         if value.startswith(b"-"):

@@ -50,8 +50,8 @@ class Context:
     ) -> None:
         """The one place a write is recorded: dirty, WATCH, notification, propagation, blocked.
 
-        `event` is the keyspace event's name (b"set", b"incrby", b"del", ...). A count of 0 does
-        nothing.
+        `event` is the keyspace event's name (b"set", b"incrby", b"del", ...). A count of 0
+        is for a second event of one change: SET with EX is "set" and "expire", but one change.
         """
 
     def propagate(self, args: list[bytes]) -> None:

@@ -302,6 +302,8 @@ cdef class Executor:
                 step = &steps[i]
                 if step.first:
                     self._open_part(<const RunHeader *>step.run)
+                # Only now: a SWAPDB may stand before it in this window.
+                step.key.database = self.shard.store.physical[self.shard.database]
                 self._execute(&step.header, &step.key, step.raw)
                 if step.last:
                     self._close_part(PART_DONE, 0)

@@ -83,7 +83,7 @@ def store(ctx: Context, key: bytes, value: bytes, expire_ms: int | None, verbati
     if not verbatim:
         ctx.propagate([b"SET", key, value, b"PXAT", b"%d" % expire_ms])
     ctx.changed(key, b"set")
-    ctx.changed(key, b"expire")
+    ctx.changed(key, b"expire", 0)
 
 
 @command(

@@ -281,9 +281,8 @@ class Context:
     def changed(
         self, key: bytes, event: bytes, count: int = 1, database: int | None = None
     ) -> None:
-        if count:
-            self.events.append((event, key, self.number(database)))
-            self.keyspace.changes += count
+        self.events.append((event, key, self.number(database)))
+        self.keyspace.changes += count
 
     def propagate(self, args: list[bytes]) -> None:
         self.propagated.append(args)
