@@ -1,9 +1,10 @@
 """Commands that concern more than one shard: `run_multi_shard`.
 
-The session is held meanwhile, so a client's own order is kept. Until transactions over shards exist,
-such a command is atomic on each shard, not over all: others may see it half done. MSETNX looks at
-every key before it writes the first one, and RENAME writes the target before it deletes the source, so
-that a failure between never loses data.
+The session is held meanwhile, so a client's own order is kept. Until transactions over shards
+exist, such a command is atomic on each shard, not over all: others may see it half done. It is
+refused whole when one of its shards is down. MSETNX looks at every key before it writes the first
+one, and RENAME writes the target before it deletes the source, so that a failure between never
+loses data.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Shards:
 async def run_multi_shard(
     host: Host, session: Session, command: Command, args: list[bytes]
 ) -> bytes:
-    """The reply of a command whose keys lie on several shards, or that has to run on all of them."""
+    """The reply of a command with keys on several shards, or that has to run on all of them."""
     shards = Shards(host, session)
     special = SPECIAL.get(command.name)
     if special is not None:
@@ -102,7 +103,7 @@ async def split(shards: Shards, command: Command, args: list[bytes]) -> bytes:
 
 
 async def in_first_shard(shards: Shards, command: Command, args: list[bytes]) -> bytes:
-    """A command that reads several keys (LCS): it runs in its first key's shard, which is lent the rest."""
+    """A command that reads several keys (LCS): the first key's shard runs it, lent the rest."""
     keys = [
         args[position]
         for spec in command.keys

@@ -47,7 +47,7 @@ def test_every_client_gets_what_the_model_says_for_long(options: Options) -> Non
 
 
 def test_the_runs_reach_what_they_are_for() -> None:
-    """Otherwise they would prove little: deaths, disconnects, LOADING and large values all occur."""
+    """Otherwise they would prove little: deaths, disconnects, LOADING, large values all occur."""
     trace = "\n".join(line for seed in range(20) for line in World(seed, ROUGH).run().trace)
     for sign in ("dies", "lives again", "is disconnected", "hangs up", "-LOADING", "...", "+OK"):
         assert sign in trace, sign

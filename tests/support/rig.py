@@ -1,8 +1,8 @@
-"""A worker's core without processes: real sessions and dispatcher, shards that a test plays itself."""
+"""A worker's core without processes: real sessions and dispatcher; a test plays the shards."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from router.dispatch import WorkerDispatcher
@@ -17,7 +17,6 @@ from tests.support.slots import SLOTS, slot
 
 if TYPE_CHECKING:
     from protocol.commands import Command
-    from sessions.session import Session
 
 TABLE = NativeTable(full_table())
 
@@ -28,13 +27,13 @@ class Client:
     def __init__(self, rig: Rig, number: int) -> None:
         self.received = b""
         self.closed = False
-        self.session: Session = rig.dispatcher.open_session(number)
+        self.session: Any = rig.dispatcher.open_session(number)
         self.session.driver = self
 
-    def flush_session(self, session: Session) -> None:
+    def flush_session(self, session: Any) -> None:
         self.received += session.take_output()
 
-    def close_session(self, session: Session) -> None:
+    def close_session(self, session: Any) -> None:
         self.closed = True
         session.closed_by_driver()
 
@@ -73,13 +72,13 @@ class Rig:
     """It is the dispatcher's host, too: barrier commands wait in `barriers`."""
 
     databases = 16
-    settings: dict[str, object] = {}
 
     def __init__(self, shards: int = 3) -> None:
+        self.settings: dict[str, object] = {}
         self.dispatcher = WorkerDispatcher(TABLE, shards)
         self.dispatcher.host = self
         self.reactor = Reactor(self.dispatcher, lambda connection, peer: (1, "", ""))
-        self.barriers: list[tuple[Session, Command, list[bytes]]] = []
+        self.barriers: list[tuple[Any, Command, list[bytes]]] = []
         self.gone = 0
         self.shards = [Shard(1) for _ in range(shards)]
         self.dispatcher.set_slots(
@@ -94,10 +93,10 @@ class Rig:
         self.shards[index] = shard
         self.dispatcher.shard_up(index, shard.epoch, shard.link_of_worker, shard.bulk_of_worker)
 
-    def run_barrier(self, session: Session, command: Command, args: list[bytes]) -> None:
+    def run_barrier(self, session: Any, command: Command, args: list[bytes]) -> None:
         self.barriers.append((session, command, args))
 
-    def closed(self, session: Session) -> None:
+    def closed(self, session: Any) -> None:
         self.gone += 1
 
     def client(self) -> Client:
@@ -107,7 +106,7 @@ class Rig:
     def tick(self) -> None:
         self.reactor.tick()
 
-    def send(self, client: Client, *commands: list[bytes | str | int]) -> None:
+    def send(self, client: Client, *commands: Sequence[bytes | str | int]) -> None:
         """One input with all the commands, and a tick."""
         client.session.push(b"".join(encode(*command) for command in commands))
         self.tick()

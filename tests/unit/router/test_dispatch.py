@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.envelopes import PART_PARKED, RUN_BULK, RUN_INTERNAL, Part
 from tests.support.resp_client import encode
-from tests.support.rig import Rig, Shard, reply_to
+from tests.support.rig import Client, Rig, Shard, reply_to
 
 MIB = 1 << 20
 LOADING = b"-LOADING Redis is loading the dataset in memory\r\n"
@@ -168,7 +168,11 @@ def test_an_answer_that_nobody_waits_for_is_a_bug(rig: Rig, client: int, sequenc
 
 def test_a_large_command_goes_by_the_bulk_link(rig: Rig) -> None:
     client = rig.client()
-    commands = [["SET", rig.key(0), "a"], ["SET", rig.key(0), b"x" * 70_000], ["GET", rig.key(0)]]
+    commands: list[list[bytes | str | int]] = [
+        ["SET", rig.key(0), "a"],
+        ["SET", rig.key(0), b"x" * 70_000],
+        ["GET", rig.key(0)],
+    ]
     rig.send(client, *commands)
     small, large, last = rig.shards[0].runs()
     assert (large.flags & RUN_BULK, large.bulk, large.raw) == (RUN_BULK, 1, b"")
@@ -254,7 +258,7 @@ def test_a_large_reply_to_a_client_that_has_left_is_dropped(rig: Rig, bulk_first
     rig.tick()
 
 
-def half_answered(rig: Rig, shard: int, behind: int | None = None) -> tuple[object, Rig]:
+def half_answered(rig: Rig, shard: int, behind: int | None = None) -> Client:
     """A client that waits for the bulk of a reply whose place has been announced."""
     client = rig.client()
     if behind is not None:
@@ -263,30 +267,30 @@ def half_answered(rig: Rig, shard: int, behind: int | None = None) -> tuple[obje
     run = rig.shards[shard].runs()[-1]
     rig.shards[shard].answer(Part(run.client, run.sequence, b"", 1, bulk=1))
     rig.tick()
-    return client, rig
+    return client
 
 
 def test_a_death_disconnects_who_waits_for_a_large_reply_of_that_shard_only(rig: Rig) -> None:
     """All who waited for any shard's large reply used to be disconnected (simulation, seed 771)."""
-    own, _ = half_answered(rig, 0)
-    other, _ = half_answered(rig, 1)
+    own = half_answered(rig, 0)
+    other = half_answered(rig, 1)
     rig.dispatcher.shard_down(0)
-    assert own.closed  # type: ignore[attr-defined]
-    assert not other.closed  # type: ignore[attr-defined]
+    assert own.closed
+    assert not other.closed
     rig.shards[1].bulk.post(b"$2\r\nab\r\n")
     rig.tick()
-    assert other.take() == b"$2\r\nab\r\n"  # type: ignore[attr-defined]
+    assert other.take() == b"$2\r\nab\r\n"
 
 
 def test_a_death_leaves_no_large_reply_behind_other_replies(rig: Rig) -> None:
     """A block in the ring, not yet in the output, was freed and then still sent."""
-    client, _ = half_answered(rig, 0, behind=1)
+    client = half_answered(rig, 0, behind=1)
     rig.dispatcher.shard_down(0)
-    assert client.closed  # type: ignore[attr-defined]
+    assert client.closed
     (run,) = rig.shards[1].runs()
     rig.shards[1].answer(reply_to(run, b"$-1\r\n"))
     rig.tick()
-    assert client.take() == b""  # type: ignore[attr-defined]
+    assert client.take() == b""
     assert rig.taken() == 0
 
 

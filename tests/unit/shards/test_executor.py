@@ -1,4 +1,4 @@
-"""The executor: envelopes in, envelopes out, over links in memory and a clock that the test moves."""
+"""The executor: envelopes in and out, over links in memory, and a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -274,16 +274,18 @@ def test_an_error_takes_back_what_a_python_handler_has_written(
 
 
 CALLS: list[list[bytes | str | int]] = [
-    ["SET", "k", "v"], ["GET", "k"], ["GET", "none"], ["SET", "k", "v", "NX"], ["SET", "k", "w", "GET"],
-    ["SET", "k", "v", "EX", "100"], ["TTL", "k"], ["SET", "k", "v", "KEEPTTL"], ["PTTL", "k"],
-    ["SET", "k", "v", "EX", "0"], ["SET", "k", "v", "NX", "XX"], ["SET", "n", "10"], ["INCR", "n"],
-    ["DECR", "n"], ["INCRBY", "n", "5"], ["DECRBY", "n", "x"], ["INCR", "k"], ["APPEND", "k", "more"],
-    ["STRLEN", "k"], ["STRLEN", "none"], ["GETRANGE", "k", "1", "-2"], ["SETRANGE", "k", "1", "zz"],
-    ["MSET", "a", "1", "b", "2"], ["MGET", "a", "b", "none"], ["EXISTS", "a", "a", "none"],
-    ["DEL", "a", "none"], ["UNLINK", "b"], ["TYPE", "k"], ["TYPE", "none"], ["SETNX", "k", "x"],
-    ["GETSET", "k", "y"], ["GETDEL", "k"], ["SETEX", "k", "10", "v"], ["PSETEX", "k", "0", "v"],
-    ["EXPIRE", "k", "100"], ["PERSIST", "k"], ["EXPIRE", "none", "1"], ["INCRBYFLOAT", "n", "0.5"],
-    ["INCR", "n"], ["TOUCH", "n"], ["RENAME", "n", "m"], ["RENAME", "n", "m"], ["DBSIZE"], ["GETEX", "m"],
+    ["SET", "k", "v"], ["GET", "k"], ["GET", "none"], ["SET", "k", "v", "NX"],
+    ["SET", "k", "w", "GET"], ["SET", "k", "v", "EX", "100"], ["TTL", "k"],
+    ["SET", "k", "v", "KEEPTTL"], ["PTTL", "k"], ["SET", "k", "v", "EX", "0"],
+    ["SET", "k", "v", "NX", "XX"], ["SET", "n", "10"], ["INCR", "n"], ["DECR", "n"],
+    ["INCRBY", "n", "5"], ["DECRBY", "n", "x"], ["INCR", "k"], ["APPEND", "k", "more"],
+    ["STRLEN", "k"], ["STRLEN", "none"], ["GETRANGE", "k", "1", "-2"],
+    ["SETRANGE", "k", "1", "zz"], ["MSET", "a", "1", "b", "2"], ["MGET", "a", "b", "none"],
+    ["EXISTS", "a", "a", "none"], ["DEL", "a", "none"], ["UNLINK", "b"], ["TYPE", "k"],
+    ["TYPE", "none"], ["SETNX", "k", "x"], ["GETSET", "k", "y"], ["GETDEL", "k"],
+    ["SETEX", "k", "10", "v"], ["PSETEX", "k", "0", "v"], ["EXPIRE", "k", "100"],
+    ["PERSIST", "k"], ["EXPIRE", "none", "1"], ["INCRBYFLOAT", "n", "0.5"], ["INCR", "n"],
+    ["TOUCH", "n"], ["RENAME", "n", "m"], ["RENAME", "n", "m"], ["DBSIZE"], ["GETEX", "m"],
 ]  # fmt: skip
 
 
