@@ -154,6 +154,14 @@ class Host:
             session.complete_barrier(b"")
             self.schedule_flush()
             return
+        except Exception as error:
+            # A bug of ours: what the command has done is unknown, as when a shard is lost.
+            session.abort()
+            session.complete_barrier(b"")
+            self.loop.call_exception_handler(
+                {"message": f"{command.name} over several shards failed", "exception": error}
+            )
+            return
         session.complete_barrier(reply)
         self.schedule_flush()
 
