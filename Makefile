@@ -55,7 +55,8 @@ check-tree: $(BUILT) .stamps/test
 bench: $(BUILT)
 	@$(PY) -m bench.macro $(ARGS)
 
-# The sanitizers need their own objects, so they get their own copy of the tree.
+# The sanitizers need their own objects, so they get their own copy of the tree. First the kernels'
+# tests run under them, then a whole server does, of which any report is a failed test.
 asan: $(BUILT) .stamps/test
 	@mkdir -p build/asan && rm -rf build/asan/tests
 	@git ls-files -z --cached --others --exclude-standard --deduplicate \
@@ -66,7 +67,11 @@ asan: $(BUILT) .stamps/test
 	LD_PRELOAD=$$(cc -print-file-name=libasan.so):$$(cc -print-file-name=libubsan.so) \
 	PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
 	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	$$python -m pytest -p no:cacheprovider -p no:faulthandler --capture=sys $(wildcard tests/unit tests/property) $(ARGS)
+	$$python -m pytest -p no:cacheprovider -p no:faulthandler --capture=sys $(wildcard tests/unit tests/property) $(ARGS) && \
+	SHARDIS_TEST_COMMAND="env LD_PRELOAD=$$(cc -print-file-name=libasan.so):$$(cc -print-file-name=libubsan.so) \
+	PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	$$python -m router.main --bind 127.0.0.1 --shards 2 --port {port}" \
+	$$python -m pytest -p no:cacheprovider -q tests/integration/test_pipelines.py tests/integration/test_multi_shard.py
 
 clean:
 	rm -rf build dist .stamps .venv .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -25,6 +25,7 @@ class ProtocolError(Exception):
 
 
 SYNTAX = b"ERR syntax error"
+INTERNAL_ERROR = b"ERR internal error"  # a mistake of ours, which the log describes
 WRONG_TYPE = b"WRONGTYPE Operation against a key holding the wrong kind of value"
 NOT_INTEGER = b"ERR value is not an integer or out of range"
 NOT_FLOAT = b"ERR value is not a valid float"

@@ -41,6 +41,12 @@ cdef extern from *:
         fflush(stderr);
         abort();
     }
+    /* For what no input may cause: the process ends, and says why. */
+    static inline void shardis_fatal(const char *message) {
+        fprintf(stderr, "Fatal: %s\\n", message);
+        fflush(stderr);
+        abort();
+    }
     """
     bint likely "SHARDIS_LIKELY"(bint) noexcept nogil
     bint unlikely "SHARDIS_UNLIKELY"(bint) noexcept nogil
@@ -54,5 +60,6 @@ cdef extern from *:
     int64_t clock_ns "shardis_clock_ns"(int clock_id) noexcept nogil
     uint64_t ticks "shardis_ticks"() noexcept nogil
     void out_of_memory "shardis_out_of_memory"(size_t) noexcept nogil
+    void fatal "shardis_fatal"(const char *message) noexcept nogil
     const int CLOCK_REALTIME
     const int CLOCK_MONOTONIC

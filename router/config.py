@@ -537,23 +537,18 @@ class Config:
     def prepare(self, pairs: Sequence[tuple[bytes, bytes]]) -> dict[str, Any]:
         """Check all pairs of a CONFIG SET; the new values by directive. Raises SetError."""
         chosen: list[tuple[Directive, str, str]] = []
-        problem: tuple[str, str] | None = None
         for raw_name, raw_value in pairs:
             shown = _text(raw_name)
             directive = BY_NAME.get(shown.lower())
             if directive is None:
-                # An unknown name comes first, wherever it stands.
                 raise SetError(
                     f"ERR Unknown option or number of arguments for CONFIG SET - '{shown}'"
-                ) from None
-            if problem is None:
-                if not directive.mutable:
-                    problem = (shown, "can't set immutable config")
-                elif any(directive is other for other, _, _ in chosen):
-                    problem = (shown, "duplicate parameter")
+                )
+            if not directive.mutable:
+                raise _failed(shown, "can't set immutable config")
+            if any(directive is other for other, _, _ in chosen):
+                raise _failed(shown, "duplicate parameter")
             chosen.append((directive, shown, _text(raw_value)))
-        if problem is not None:
-            raise _failed(*problem)
         changes: dict[str, Any] = {}
         for directive, _, text in chosen:
             arguments: list[str] | None = [text]

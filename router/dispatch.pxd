@@ -6,6 +6,7 @@ from actors.mailbox cimport Link
 from protocol.buffer cimport Buffer
 from protocol.envelope cimport CommandHeader
 from protocol.table cimport CommandSpec
+from sessions.output cimport Output
 from sessions.session cimport Dispatcher, Session
 
 cdef struct ShardState:
@@ -32,7 +33,7 @@ cdef class WorkerDispatcher(Dispatcher):
     cdef const char *run_start          # in the session's input
     cdef const char *run_end
     cdef bint run_writes
-    cdef list full                      # sessions that wait for a shard with too much in flight
+    cdef list full                      # (session, shard with too much in flight for which it waits)
     cdef dict blocks                    # (shard, bulk number) -> address of the Block that waits for it
     cdef dict early_bulks               # (shard, bulk number) -> bulk that came before its part
     cdef int32_t scan_id
@@ -43,11 +44,12 @@ cdef class WorkerDispatcher(Dispatcher):
                          const char *raw, size_t bytes, uint8_t flags, uint32_t bulk) except -1
     cdef int32_t _place(self, Session session, const CommandSpec *spec, const char *raw,
                         uint32_t *key_offset, uint32_t *key_length, uint16_t *slot) noexcept
-    cdef int flush(self) except -1
+    cdef bint flush(self) except -1
     cdef int receive(self) except -1
     cdef int _demux(self, int32_t shard, const char *data, size_t n) except -1
     cdef int _receive_bulk(self, int32_t shard, Link link) except -1
     cdef int _append_block(self, Session session, int32_t shard, uint32_t sequence, uint32_t bulk) except -1
     cdef int _settle(self, Session session, int32_t shard) except -1
-    cdef void _hold_back(self, Session session)
-    cdef int _wake_full(self) except -1
+    cdef bint _waits_for_block(self, const Output *output, int32_t shard) noexcept
+    cdef void _hold_back(self, Session session, int32_t shard)
+    cdef bint _wake_full(self) except -1

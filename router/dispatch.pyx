@@ -121,15 +121,15 @@ cdef class WorkerDispatcher(Dispatcher):
         state.runs = 0
         for key in [key for key in self.early_bulks if key[0] == shard]:
             block_free(<Block *><uintptr_t>self.early_bulks.pop(key))
-        for key in [key for key in self.blocks if key[0] == shard]:
-            # A reply that is partly sent can't become an error.
-            block = <Block *><uintptr_t>self.blocks.pop(key)
-            if not block.orphan:
-                (<Session>self.slots[block.slot]).abort()
-                assert block.orphan, "a driver has not closed the session that was aborted"
-            block_free(block)
         for session in [session for session in self.sessions if session is not None]:
             self._settle(session, shard)
+        for key in [key for key in self.blocks if key[0] == shard]:
+            # _settle has closed their sessions, and so made orphans of them.
+            block = <Block *><uintptr_t>self.blocks.pop(key)
+            if block.orphan:
+                block_free(block)
+            else:
+                block.ready = True      # and empty; its session's, which has a driver that lingers
         state.bytes_in_flight = 0
         self._wake_full()
         return links
@@ -137,11 +137,14 @@ cdef class WorkerDispatcher(Dispatcher):
     cdef int _settle(self, Session session, int32_t shard) except -1:
         cdef uint32_t i, sequence
         cdef Pending *pending
-        cdef bint lost = False
+        cdef bint lost
         cdef Output *output
+        lost = self._waits_for_block(&session.output, shard)
         for i in range(session.tail - session.head):
             pending = &session.ring[(session.head + i) & (session.ring_size - 1)]
             if pending.shard == shard and not pending.done and pending.writes:
+                lost = True
+            elif self._waits_for_block(&pending.output, shard):
                 lost = True
         if lost:
             session.abort()
@@ -152,11 +155,21 @@ cdef class WorkerDispatcher(Dispatcher):
                 if not session.state & STATE_CLOSED:
                     output = session.output_for(sequence)
                     for i in range(pending.commands):
-                        self.count_error(loading, loading_length)
+                        if session.pinned < 0:
+                            self.count_error(loading, loading_length)
                         reply_error(&output.tail, loading, loading_length)
                 session.complete_pending(sequence)
             sequence += 1
         return 0
+
+    cdef bint _waits_for_block(self, const Output *output, int32_t shard) noexcept:
+        """Whether a reply was begun whose large part this shard has yet to send."""
+        cdef const Block *block = output.first
+        while block != NULL:
+            if not block.ready and block.shard == shard:
+                return True
+            block = block.next
+        return False
 
     # -- requests
 
@@ -259,7 +272,7 @@ cdef class WorkerDispatcher(Dispatcher):
             self.run_shard, self.run_count, <uint32_t>(self.run_end - self.run_start), self.run_writes
         )
         if unlikely(self.shards[self.run_shard].bytes_in_flight > SHARD_BYTES_IN_FLIGHT_MAX):
-            self._hold_back(session)
+            self._hold_back(session, self.run_shard)
         self.run_shard = -1
         self.run_count = 0
         self.run_end = NULL
@@ -317,30 +330,35 @@ cdef class WorkerDispatcher(Dispatcher):
         state.bytes_in_flight += length
         session.open_pending(shard, 1, <uint32_t>length, (spec.flags & FLAG_WRITE) != 0)
         if unlikely(state.bytes_in_flight > SHARD_BYTES_IN_FLIGHT_MAX):
-            self._hold_back(session)
+            self._hold_back(session, shard)
         return 0
 
-    cdef void _hold_back(self, Session session):
+    cdef void _hold_back(self, Session session, int32_t shard):
         session.state |= STATE_SHARD_FULL
-        self.full.append(session)
+        self.full.append((session, shard))
 
-    cdef int _wake_full(self) except -1:
+    cdef bint _wake_full(self) except -1:
+        """Let sessions go on whose shard has room again; whether there were any."""
         cdef Session session
-        cdef list waiting
-        if not self.full:
-            return 0
-        for i in range(self.shard_count):
-            if self.shards[i].bytes_in_flight > SHARD_BYTES_IN_FLIGHT_MAX // 2:
-                return 0
-        waiting = self.full
+        cdef list waiting = self.full
+        cdef bint woken = False
+        if not waiting:
+            return False
         self.full = []
-        for session in waiting:
+        for session, shard in waiting:
+            if self.shards[<int32_t>shard].bytes_in_flight > SHARD_BYTES_IN_FLIGHT_MAX // 2:
+                self.full.append((session, shard))
+                continue
+            woken = True
             session.state &= ~STATE_SHARD_FULL
             session.resume()
-        return 0
+        return woken
 
-    cdef int flush(self) except -1:
-        """Send each shard its batch. Afterwards `receive` is due (see actors.mailbox, rule 4)."""
+    cdef bint flush(self) except -1:
+        """Send each shard its batch; whether there was any. Then `receive` is due, as sending can
+        eat a wake-up (see actors.mailbox, rule 4).
+        """
+        cdef bint sent = False
         cdef int32_t i
         cdef ShardState *state
         cdef RequestHeader *header
@@ -353,12 +371,13 @@ cdef class WorkerDispatcher(Dispatcher):
             header.epoch = state.epoch
             header.runs = state.runs
             (<Link>self.links[i]).send(state.batch.data, state.batch.used)
+            sent = True
             state.messages += 1
             state.runs = 0
             state.batch.used = 0
             if state.batch.size > BATCH_KEEP_BYTES:
                 buffer_free(&state.batch)
-        return 0
+        return sent
 
     def post(self):
         """`flush`, for drivers in Python."""
@@ -389,11 +408,8 @@ cdef class WorkerDispatcher(Dispatcher):
                         self._demux(i, message.data, message.size)
                     finally:
                         message_release(&message)
-                if self.shards[i].batch.used:
-                    more = True
             self._wake_full()
-            if more:
-                self.flush()
+            more = self.flush()
         return 0
 
     cdef int _demux(self, int32_t shard, const char *data, size_t n) except -1:
@@ -423,6 +439,7 @@ cdef class WorkerDispatcher(Dispatcher):
             data += part.bytes
             if unlikely(part.flags & PART_BULK):
                 self._append_block(session, shard, part.sequence, part.bulk)
+                pending.writes = True   # a reply that has begun can't become an error any more
             pending.commands -= part.commands
             if likely(part.status == PART_DONE):
                 state.bytes_in_flight -= pending.bytes
@@ -439,6 +456,7 @@ cdef class WorkerDispatcher(Dispatcher):
             block = block_new()
             self.blocks[shard, bulk] = <uintptr_t>block
         block.slot = session.slot
+        block.shard = shard
         if session.state & STATE_CLOSED:
             if block.ready:
                 block_free(block)

@@ -7,18 +7,21 @@ simulation (tests/sim) adds links in memory and a loop whose time it decides. Bo
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from actors.boot import Topology
 from protocol.commands import Command, Place
-from protocol.errors import CommandError
+from protocol.errors import INTERNAL_ERROR, CommandError
 from protocol.table import NativeTable
 from router.dispatch import WorkerDispatcher
 from router.multi_shard import run_multi_shard
 from router.reactor import Reactor
 from sessions.session import Session
+
+logger = logging.getLogger("shardis")
 
 
 class ShardLost(Exception):
@@ -143,10 +146,10 @@ class Host:
             else:
                 reply = await run_multi_shard(self, session, command, args)
                 microseconds = (time.perf_counter_ns() - started) // 1000
-                self.dispatcher.count_call(command.id, microseconds, reply.startswith(b"-"))
+                self.dispatcher.count_call(command.id, microseconds, reply)
         except CommandError as error:
             reply = b"-" + error.message + b"\r\n"
-            self.dispatcher.count_call(command.id, 0, True)
+            self.dispatcher.count_call(command.id, 0, reply)
         except ShardLost:
             # As when redis-server dies: a write may or may not have happened, so no reply is true,
             # and what stands behind it in the pipeline must not be executed.
@@ -154,14 +157,11 @@ class Host:
             session.complete_barrier(b"")
             self.schedule_flush()
             return
-        except Exception as error:
-            # A bug of ours: what the command has done is unknown, as when a shard is lost.
-            session.abort()
-            session.complete_barrier(b"")
-            self.loop.call_exception_handler(
-                {"message": f"{command.name} over several shards failed", "exception": error}
-            )
-            return
+        except Exception:
+            # A mistake of ours; the client must not wait for ever.
+            logger.exception("%s failed", command.name)
+            reply = b"-" + INTERNAL_ERROR + b"\r\n"
+            self.dispatcher.count_call(command.id, 0, reply)
         session.complete_barrier(reply)
         self.schedule_flush()
 

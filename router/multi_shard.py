@@ -1,10 +1,9 @@
 """Commands that concern more than one shard: `run_multi_shard`.
 
-The session is held meanwhile, so a client's own order is kept. Until transactions over shards
-exist, such a command is atomic on each shard, not over all: others may see it half done. It is
-refused whole when one of its shards is down. MSETNX looks at every key before it writes the first
-one, and RENAME writes the target before it deletes the source, so that a failure between never
-loses data.
+The session is held meanwhile, so a client's own order is kept. Until transactions over shards exist,
+such a command is atomic on each shard, not over all: others may see it half done. MSETNX looks at
+every key before it writes the first one, and RENAME writes the target before it deletes the source, so
+that a failure between never loses data.
 """
 
 from __future__ import annotations
@@ -17,8 +16,9 @@ from typing import TYPE_CHECKING, Final
 from protocol.commands import Command, Place, Request, Response
 from protocol.errors import LOADING, NO_SUCH_KEY, CommandError
 from protocol.slots import key_slot
-from router.merge import first_error, integer, interleave, is_null, merge
+from router.merge import all_succeeded, first_error, integer, interleave, is_null, merge
 from router.replies import elements
+from shards.commands.generic import copy_options
 
 if TYPE_CHECKING:
     from router.host import Host
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SLOTS: Final = 16384
 NULL: Final = {2: b"$-1\r\n", 3: b"_\r\n"}
 OK: Final = b"+OK\r\n"
+SCAN_ENDS: Final = b"*2\r\n$1\r\n0\r\n"  # how a reply with the cursor 0 begins
 
 
 class Shards:
@@ -41,9 +42,13 @@ class Shards:
     def of(self, key: bytes) -> int:
         return self.host.dispatcher.shard_of(key_slot(key))
 
-    def run(self, shard: int, args: Sequence[bytes]) -> Awaitable[bytes]:
+    def run(
+        self, shard: int, args: Sequence[bytes], database: int | None = None
+    ) -> Awaitable[bytes]:
         """The raw reply of one command on one shard; an error reply is a reply."""
-        return self.host.call(shard, [args], self.database, self.resp)
+        return self.host.call(
+            shard, [args], self.database if database is None else database, self.resp
+        )
 
     def require(self, shards: Iterable[int]) -> None:
         """Refuse a command whole before a part of it runs. Raises CommandError."""
@@ -58,7 +63,7 @@ class Shards:
 async def run_multi_shard(
     host: Host, session: Session, command: Command, args: list[bytes]
 ) -> bytes:
-    """The reply of a command with keys on several shards, or that has to run on all of them."""
+    """The reply of a command whose keys lie on several shards, or that has to run on all of them."""
     shards = Shards(host, session)
     special = SPECIAL.get(command.name)
     if special is not None:
@@ -103,7 +108,7 @@ async def split(shards: Shards, command: Command, args: list[bytes]) -> bytes:
 
 
 async def in_first_shard(shards: Shards, command: Command, args: list[bytes]) -> bytes:
-    """A command that reads several keys (LCS): the first key's shard runs it, lent the rest."""
+    """A command that reads several keys (LCS): it runs in its first key's shard, which is lent the rest."""
     keys = [
         args[position]
         for spec in command.keys
@@ -176,9 +181,11 @@ async def rename(shards: Shards, args: list[bytes]) -> bytes:
     exported = await export(shards, source)
     if exported is None:
         raise CommandError(NO_SUCH_KEY)
-    reply = await shards.run(shards.of(target), [b"SHARDIS.IMPORT", target, *exported])
+    reply = await shards.run(
+        shards.of(target), [b"SHARDIS.IMPORT", target, b"rename_to", *exported]
+    )
     if reply == OK:
-        await shards.run(shards.of(source), [b"DEL", source])
+        await shards.run(shards.of(source), [b"SHARDIS.FORGET", source, b"rename_from"])
     return reply
 
 
@@ -191,30 +198,30 @@ async def renamenx(shards: Shards, args: list[bytes]) -> bytes:
     exists = await shards.run(shards.of(target), [b"EXISTS", target])
     if exists != b":0\r\n":
         return b":0\r\n" if exists == b":1\r\n" else exists
-    reply = await shards.run(shards.of(target), [b"SHARDIS.IMPORT", target, *exported])
+    reply = await shards.run(
+        shards.of(target), [b"SHARDIS.IMPORT", target, b"rename_to", *exported]
+    )
     if reply != OK:
         return reply
-    await shards.run(shards.of(source), [b"DEL", source])
+    await shards.run(shards.of(source), [b"SHARDIS.FORGET", source, b"rename_from"])
     return b":1\r\n"
 
 
 async def copy(shards: Shards, args: list[bytes]) -> bytes:
-    """COPY between shards; the options are checked by the source's shard."""
-    from shards.commands.generic import copy_options
-
-    database, replace = copy_options(args, shards.host.databases, shards.database)
+    """COPY between shards."""
+    options = copy_options(args, shards.host.databases, shards.database)
     source, target = args[1], args[2]
     exported = await export(shards, source)
     if exported is None:
         return b":0\r\n"
-    there = Shards.__new__(Shards)
-    there.host, there.resp, there.count = shards.host, shards.resp, shards.count
-    there.database = database
-    if not replace:
-        exists = await there.run(shards.of(target), [b"EXISTS", target])
+    there = shards.of(target)
+    if not options.replace:
+        exists = await shards.run(there, [b"EXISTS", target], options.database)
         if exists != b":0\r\n":
             return b":0\r\n" if exists == b":1\r\n" else exists
-    reply = await there.run(shards.of(target), [b"SHARDIS.IMPORT", target, *exported])
+    reply = await shards.run(
+        there, [b"SHARDIS.IMPORT", target, b"copy_to", *exported], options.database
+    )
     return b":1\r\n" if reply == OK else reply
 
 
@@ -244,14 +251,29 @@ async def scan(shards: Shards, args: list[bytes]) -> bytes:
     order = shards.host.first_slots  # (first slot, shard), in the order of the scan
     shard = dispatcher.shard_of(cursor % SLOTS) if cursor else order[0][1]
     reply = await shards.run(shard, args)
-    if not reply.startswith(b"*2\r\n$1\r\n0\r\n"):
+    for first, following in order[[number for _, number in order].index(shard) + 1 :]:
+        if not reply.startswith(SCAN_ENDS):
+            break
+        if reply != SCAN_ENDS + b"*0\r\n":
+            cursor_text = b"%d" % first
+            rest = reply[len(SCAN_ENDS) :]
+            return b"*2\r\n$%d\r\n%b\r\n%b" % (len(cursor_text), cursor_text, rest)
+        # Nothing was found at the shard's end, so the next one is asked at once.
+        reply = await shards.run(following, [args[0], b"%d" % first, *args[2:]])
+    return reply
+
+
+async def swap(shards: Shards, args: list[bytes]) -> bytes:
+    """SWAPDB checks its arguments, and counts as one change, in the first shard."""
+    shards.require(range(shards.count))
+    reply = await shards.run(0, args)
+    if reply != OK:
         return reply
-    place = [number for _, number in order].index(shard) + 1
-    if place == len(order):
-        return reply
-    following = b"%d" % order[place][0]
-    rest = reply[len(b"*2\r\n$1\r\n0\r\n") :]
-    return b"*2\r\n$%d\r\n%b\r\n%b" % (len(following), following, rest)
+    others = range(1, shards.count)
+    replies = await asyncio.gather(
+        *(shards.run(shard, [b"SHARDIS.SWAP", *args[1:]]) for shard in others)
+    )
+    return first_error(replies) or OK
 
 
 async def debug(shards: Shards, args: list[bytes]) -> bytes:
@@ -261,7 +283,7 @@ async def debug(shards: Shards, args: list[bytes]) -> bytes:
     if args[1].upper() in (b"HELP", b"STRINGMATCH-LEN"):
         return await shards.run(0, args)
     replies = await shards.on_all(args)
-    return first_error(replies) or replies[0]
+    return all_succeeded(replies)
 
 
 SPECIAL: Final[dict[str, Callable[[Shards, list[bytes]], Awaitable[bytes]]]] = {
@@ -272,4 +294,5 @@ SPECIAL: Final[dict[str, Callable[[Shards, list[bytes]], Awaitable[bytes]]]] = {
     "RANDOMKEY": random_key,
     "SCAN": scan,
     "DEBUG": debug,
+    "SWAPDB": swap,
 }

@@ -146,13 +146,16 @@ cdef class Reactor:
                 connection, peer = listener.accept()
             except OSError:
                 return 0        # nothing left, or the peer has gone, or no file descriptor is free
-            connection.setblocking(False)
-            accepted = self.on_accept(connection, peer)
+            try:
+                connection.setblocking(False)
+                if connection.family != _socket.AF_UNIX:
+                    connection.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+                accepted = self.on_accept(connection, peer)
+            except OSError:
+                accepted = None     # the peer has gone already
             if accepted is None:
                 connection.close()
                 continue
-            if connection.family != _socket.AF_UNIX:
-                connection.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
             client_id, address, local_address = accepted
             session = self.dispatcher.open_session(client_id)
             session.address = address
@@ -288,8 +291,9 @@ cdef class Reactor:
                     self._flush_session(session)
                 else:
                     session.driver.flush_session(session)
-        # Sessions that went on (a throttle or barrier ended) have filled batches.
-        self.dispatcher.flush()
+            # Sessions that went on (a throttle or barrier ended) have filled batches.
+            if self.dispatcher.flush():
+                self.dispatcher.receive()
         return 0
 
     def flush_sessions(self):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import socket
@@ -14,8 +15,10 @@ import zmq
 
 from actors.boot import Boot, Topology, link_path
 from actors.control import ControlClosed, ControlFailure, ControlLink
+from actors.failure import end_on_failure
 from actors.figures import process_figures
 from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
+from protocol.errors import INTERNAL_ERROR
 from protocol.table import NativeTable
 from router.host import Host
 from sessions.session import Session
@@ -40,6 +43,7 @@ class Worker(Host):
 
     def run(self) -> None:
         asyncio.set_event_loop(self.loop)
+        end_on_failure(self.loop)
         self.loop.run_until_complete(self._start())
         gc.collect()
         gc.freeze()
@@ -77,31 +81,35 @@ class Worker(Host):
     # Connections
 
     def accept(self, connection: socket.socket, peer: Any) -> tuple[int, str, str] | None:
-        """A new connection: its client id and addresses, or None to refuse it."""
+        """A new connection: its client id and addresses, or None to refuse it.
+
+        Raises OSError for a peer that has gone, before the connection is counted.
+        """
+        keepalive = int(self.settings.get("tcp-keepalive", 300))
+        if keepalive and connection.family != socket.AF_UNIX:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, keepalive)
+            connection.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, keepalive // 3)
+            )
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+        local = connection.getsockname()
         page = self.boot.page
         if page.connect(self.boot.index) > self.settings["maxclients"]:
             page.disconnect(self.boot.index)
             self.rejected_connections += 1
-            try:
+            with contextlib.suppress(OSError):
                 connection.send(b"-ERR max number of clients reached\r\n")
-            except OSError:
-                pass
             return None
         self.connections += 1
         self.total_connections += 1
         if connection.family == socket.AF_UNIX:
-            path = str(connection.getsockname())
+            path = str(local)
             return page.next_client_id(), f"{path}:0", f"{path}:0"
-        keepalive = int(self.settings.get("tcp-keepalive", 300))
-        if keepalive:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, keepalive)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, keepalive // 3))
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
         return (
             page.next_client_id(),
             _address(connection.family, peer),
-            _address(connection.family, connection.getsockname()),
+            _address(connection.family, local),
         )
 
     def connection_closed(self) -> None:
@@ -123,7 +131,7 @@ class Worker(Host):
         try:
             answer = await self.control.request({"op": "admin", "caller": caller, "args": args})
         except (ControlClosed, ControlFailure):
-            return b"-ERR internal error\r\n"
+            return b"-" + INTERNAL_ERROR + b"\r\n"
         reply: bytes = answer["reply"]
         return reply
 

@@ -1,10 +1,13 @@
 """What a connection still has to send: a tail buffer for ordinary replies, and blocks for large ones.
 
+No limit is set to it, as redis-server sets none for normal clients (client-output-buffer-limit
+normal 0 0 0): a client that does not read what it asks for takes memory until it is closed.
+
 The bytes are those of the blocks, in order, and then the tail's. A block may stand for memory that
 has not arrived yet (`ready` false); nothing behind it can be sent before it is filled.
 """
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
@@ -22,6 +25,7 @@ cdef struct Block:
     bint ready                  # `data` is there
     bint orphan                 # its connection has gone before it became ready
     uint32_t slot               # of the session that waits for it
+    int32_t shard               # that sends it
 
 cdef struct Output:
     Block *first

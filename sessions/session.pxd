@@ -37,7 +37,7 @@ cdef struct Pending:            # one place in a session's ring
     uint32_t bytes              # in flight, for backpressure
     int32_t shard               # -1: answered in this process
     uint8_t done
-    uint8_t writes              # a command of it has the WRITE flag
+    uint8_t writes              # must not be answered LOADING: has a WRITE command, or a reply has begun
 
 cdef class Dispatcher:
     cdef readonly NativeTable table

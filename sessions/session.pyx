@@ -1,9 +1,10 @@
 """One client connection, sans-IO: bytes in, commands out, replies in order. See session.pxd."""
 
+import logging
 import time
 
 from protocol.commands import F, Place
-from protocol.errors import CommandError
+from protocol.errors import INTERNAL_ERROR, CommandError
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -23,12 +24,15 @@ cdef enum:
     RING_SIZE_FIRST = 8
     INPUT_KEEP_BYTES = 16384        # a larger empty input buffer is given back
     SESSION_BYTES_IN_FLIGHT_MAX = 1 << 20
+    COMMAND_BYTES_MAX = 0x7FFFFFFF  # an envelope's lengths are 32 bits
     SHOWN_NAME_BYTES_MAX = 128      # of an unknown command's name and arguments in the error
 
 cdef uint8_t PLACE_SESSION = Place.SESSION.value
 cdef uint8_t PLACE_SHARD = Place.SHARD.value
 cdef uint8_t PLACE_FANOUT = Place.FANOUT.value
 cdef uint32_t FLAG_INTERNAL = F.INTERNAL
+
+logger = logging.getLogger("shardis")
 
 
 cdef class Dispatcher:
@@ -111,7 +115,7 @@ cdef class Dispatcher:
     def set_limits(self, int64_t bulk_bytes_max, size_t query_buffer_max):
         """Apply proto-max-bulk-len and client-query-buffer-limit."""
         self.limits.bulk_bytes_max = bulk_bytes_max
-        self.query_buffer_max = query_buffer_max
+        self.query_buffer_max = min(query_buffer_max, COMMAND_BYTES_MAX)
 
     def reset_statistics(self):
         cdef size_t size = self.table.count * sizeof(uint64_t)
@@ -122,12 +126,14 @@ cdef class Dispatcher:
         self.errors.clear()
         self.commands_processed = 0
 
-    def count_call(self, int32_t id, uint64_t microseconds, bint failed):
-        """Count a command that the host has run; the error codes were counted where they arose."""
+    def count_call(self, int32_t id, uint64_t microseconds, bytes reply):
+        """Count a command that the host has run, and its error if that is the raw reply."""
         self.calls[id] += 1
         self.microseconds[id] += microseconds
-        self.failed[id] += failed
         self.commands_processed += 1
+        if reply.startswith(b"-"):
+            self.failed[id] += 1
+            self.count_error(PyBytes_AS_STRING(reply) + 1, PyBytes_GET_SIZE(reply) - 3)
 
     def command_statistics(self):
         """{name: [calls, microseconds, rejected, failed]} of commands that ran here."""
@@ -139,6 +145,11 @@ cdef class Dispatcher:
             for command in self.table.table
             if self.calls[command.id] or self.rejected[command.id] or self.failed[command.id]
         }
+
+
+cdef bytes _shown(bytes text, Py_ssize_t bytes_max=SHOWN_NAME_BYTES_MAX):
+    # Redis prints what a client sent as a C string: up to the first NUL.
+    return text.partition(b"\0")[0][:bytes_max]
 
 
 cdef void buffer_detached_rest(Buffer *buffer, size_t end) noexcept nogil:
@@ -254,6 +265,8 @@ cdef class Session:
             self._consume(
                 self.input.data + self.input_start, self.input.used - self.input_start, &consumed
             )
+            if unlikely(self.state & STATE_CLOSED):
+                return 0            # closing has freed the buffer
             if likely(not self.input_replaced):
                 self.input_start += consumed
                 break
@@ -422,6 +435,13 @@ cdef class Session:
             message = error.message
             dispatcher.count_error(PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
             reply.error(message)
+        except Exception:
+            # A mistake of ours. The client must not wait for ever, nor the others suffer.
+            logger.exception("%s failed", command.name)
+            dispatcher.failed[spec.id] += 1
+            dispatcher.count_error(INTERNAL_ERROR, len(INTERNAL_ERROR))
+            reply = Reply(self.resp)
+            reply.error(INTERNAL_ERROR)
         dispatcher.calls[spec.id] += 1
         dispatcher.commands_processed += 1
         dispatcher.microseconds[spec.id] += (clock_ns(CLOCK_MONOTONIC) - started) // 1000
@@ -432,9 +452,10 @@ cdef class Session:
     cdef int _refuse(self, int32_t id, bytes message) except -1:
         """Answer with an error before the command has run."""
         cdef bytes data = b"-" + message.replace(b"\r", b" ").replace(b"\n", b" ") + b"\r\n"
-        if id >= 0:
-            self.dispatcher.rejected[id] += 1
-        self.dispatcher.count_error(PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
+        if self.pinned < 0:         # an internal call's error is counted with the command it is part of
+            if id >= 0:
+                self.dispatcher.rejected[id] += 1
+            self.dispatcher.count_error(PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
         self.reply_here(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
         return 0
 
@@ -446,23 +467,23 @@ cdef class Session:
         return self._refuse(spec.id, b"ERR wrong number of arguments for '%b' command" % name)
 
     cdef int _reject_unknown(self, const char *raw, int32_t id) except -1:
-        cdef list arguments = self._arguments(raw)
+        # As C prints them: a text ends at its first NUL.
+        cdef list arguments = [argument.partition(b"\0")[0] for argument in self._arguments(raw)]
         cdef bytes name = arguments[0]
         if id == UNKNOWN_SUBCOMMAND:
             return self._refuse(
                 -1,
-                b"ERR unknown subcommand '%b'. Try %b HELP."
-                % (arguments[1][:SHOWN_NAME_BYTES_MAX], name.upper()),
+                b"ERR unknown subcommand '%b'. Try %b HELP." % (_shown(arguments[1]), name.upper()),
             )
         shown = b""
         for argument in arguments[1:]:
             if len(shown) >= SHOWN_NAME_BYTES_MAX:
                 break
-            shown += b"'%b' " % argument[: SHOWN_NAME_BYTES_MAX - len(shown)]
+            shown += b"'%b' " % _shown(argument, SHOWN_NAME_BYTES_MAX - len(shown))
         return self._refuse(
             -1,
             b"ERR unknown command '%b', with args beginning with: %b"
-            % (name[:SHOWN_NAME_BYTES_MAX], shown),
+            % (_shown(name), shown),
         )
 
     def _protocol_error(self):
@@ -559,15 +580,15 @@ cdef class Session:
 
     def abort(self):
         """Close the connection now, with whatever is unsent."""
-        if self.state & STATE_CLOSED:
-            return
-        if self.driver is None:
-            self.closed_by_driver()
-        else:
+        if not self.state & STATE_CLOSED and self.driver is not None:
             self.driver.close_session(self)
 
     def closed_by_driver(self):
-        """The connection has gone; the slot stays taken until all that is open is answered."""
+        """The connection has gone; the slot stays taken until all that is open is answered.
+
+        Nothing of its output stays: a large reply that arrives later finds that its block is an
+        orphan, and so never looks for the session, whose slot may be another's by then.
+        """
         cdef uint32_t i
         if self.state & STATE_CLOSED:
             return
@@ -575,8 +596,8 @@ cdef class Session:
         buffer_free(&self.input)
         self.input_start = 0
         output_free(&self.output)
-        for i in range(self.tail - self.head):
-            output_free(&self.ring[(self.head + i) & (self.ring_size - 1)].output)
+        for i in range(self.ring_size):
+            output_free(&self.ring[i].output)
         self.dispatcher.host.closed(self)
         if self.head == self.tail and (not self.state & STATE_HELD or self.waits_for_barrier):
             self.dispatcher.remove(self)

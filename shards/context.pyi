@@ -13,6 +13,7 @@ class Settings:
     lfu_decay_time: int
     proto_max_bulk_len: int
     active_expire: bool  # DEBUG SET-ACTIVE-EXPIRE
+    lazyfree_lazy_user_flush: bool
 
 class Context:
     """All that a Python handler sees of its shard: `(ctx, args, reply)`.
@@ -34,8 +35,13 @@ class Context:
     def read_string(self, key: bytes) -> bytes | None: ...
     def write_string(self, key: bytes) -> bytes | None: ...
     def set_string(
-        self, key: bytes, value: bytes, expire_ms: int = -1, raw: bool = False
-    ) -> None: ...
+        self,
+        key: bytes,
+        value: bytes,
+        expire_ms: int = -1,
+        raw: bool = False,
+        encode: bool = True,
+    ) -> None: ...  # not encode: no int encoding, as INCRBYFLOAT's result
     def append(self, key: bytes, value: bytes) -> int: ...
     def set_range(self, key: bytes, offset: int, value: bytes) -> int: ...
     def string_length(self, key: bytes) -> int: ...
@@ -50,9 +56,21 @@ class Context:
     ) -> None:
         """The one place a write is recorded: dirty, WATCH, notification, propagation, blocked.
 
-        `event` is the keyspace event's name (b"set", b"incrby", b"del", ...). A count of 0
-        is for a second event of one change: SET with EX is "set" and "expire", but one change.
+        `event` is the keyspace event's name (b"set", b"incrby", b"del", ...). A count of 0 does
+        nothing.
         """
+
+    def notify(self, key: bytes, event: bytes, database: int | None = None) -> None:
+        """A further event of a change that `changed` has counted: SET's expire, RENAME's rename_to.
+
+        It signals as `changed` does, but adds nothing to the dirty count.
+        """
+
+    def flush(self, database: int, lazily: bool = False) -> None:
+        """Empty a database, and signal it. Lazily: its memory is freed by a helper thread."""
+
+    def swap(self, first: int, second: int) -> None:
+        """Exchange two databases, and signal the keys of both. The caller counts the change."""
 
     def propagate(self, args: list[bytes]) -> None:
         """Log this command instead of the one that was called (chance- or time-dependent ones)."""

@@ -25,6 +25,7 @@ class Settings:
         self.lfu_decay_time = 1
         self.proto_max_bulk_len = 512 << 20
         self.active_expire = True
+        self.lazyfree_lazy_user_flush = False
         self.update(config)
 
     def update(self, changes):
@@ -72,8 +73,8 @@ cdef class Context:
     def write_string(self, bytes key):
         return self.keyspace.write_string(self.database, key)
 
-    def set_string(self, bytes key, bytes value, expire_ms=-1, bint raw=False):
-        self.keyspace.set_string(self.database, key, value, expire_ms, raw)
+    def set_string(self, bytes key, bytes value, expire_ms=-1, bint raw=False, bint encode=True):
+        self.keyspace.set_string(self.database, key, value, expire_ms, raw, encode)
 
     def append(self, bytes key, bytes value):
         return self.keyspace.append(self.database, key, value)
@@ -104,6 +105,15 @@ cdef class Context:
 
     def changed(self, bytes key, bytes event, int64_t count=1, database=None):
         self.keyspace.store.changes += count
+
+    def notify(self, bytes key, bytes event, database=None):
+        """An event of a change that is counted already. Nobody listens yet."""
+
+    def flush(self, int database, bint lazily=False):
+        self.keyspace.store.changes += self.keyspace.flush(database, lazily)
+
+    def swap(self, int first, int second):
+        self.keyspace.swap(first, second)
 
     def propagate(self, list args):
         """What a log or replica would be sent instead of the call. Nobody listens yet."""

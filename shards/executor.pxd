@@ -47,6 +47,8 @@ ctypedef int (*native_handler)(Shard *shard, const Argv *argv, Buffer *out) noex
 
 # Record a change: the native lane's side of Context.changed.
 cdef void shard_changed(Shard *shard, const Key *key, const char *event, uint64_t count) noexcept nogil
+# A further event of a change that is counted already: Context.notify.
+cdef void shard_notify(Shard *shard, const Key *key, const char *event) noexcept nogil
 
 # A command's key at another argument than the first: slot and hash computed here.
 cdef void key_at(Shard *shard, const Arg *arg, Key *key) noexcept nogil
@@ -71,6 +73,7 @@ cdef class Executor:
     cdef list bulk_links
     cdef list bulk_received             # number of the last bulk message, by link
     cdef list bulk_sent
+    cdef readonly bint has_more         # `service` has left messages behind
     cdef dict parked                    # (link, client) -> deque of (run bytes)
     cdef dict arrived                   # (link, bulk number) -> BulkMessage
     cdef Buffer out                     # the reply message under construction
@@ -98,6 +101,7 @@ cdef class Executor:
     cdef int _special_run(self, uint32_t link, const char *data, size_t n) except -1
     cdef int _execute(self, const CommandHeader *header, const Key *key, const char *raw) except -1
     cdef int _execute_python(self, const CommandHeader *header, const Argv *argv) except -1
+    cdef void _resize_args(self, uint32_t size) noexcept
     cdef void _parse(self, const char *raw, const CommandHeader *header, Argv *argv) noexcept
     cdef void _open_part(self, const RunHeader *run) noexcept
     cdef void _close_part(self, uint8_t status, uint32_t bulk) noexcept

@@ -9,10 +9,10 @@ A run whose bytes come by the bulk link is parked until they are there, and so a
 client; the shard goes on with everybody else meanwhile.
 """
 
-import time
+import logging
 from collections import deque
 
-from protocol.errors import CommandError
+from protocol.errors import INTERNAL_ERROR, CommandError
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -23,10 +23,10 @@ from libc.string cimport memcpy, memset
 from actors.mailbox cimport Link, Message, message_release
 from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 from protocol.envelope cimport (
-    MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_PARKED, RUN_BULK, RUN_INTERNAL, CommandHeader, PartHeader,
-    ReplyHeader, RequestHeader, RunHeader,
+    MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_PARKED, RUN_BULK, RUN_INTERNAL, RUN_NO_TOUCH, CommandHeader,
+    PartHeader, ReplyHeader, RequestHeader, RunHeader,
 )
-from protocol.native cimport CLOCK_REALTIME, clock_ns, likely, out_of_memory, ticks, unlikely
+from protocol.native cimport CLOCK_REALTIME, clock_ns, fatal, likely, out_of_memory, ticks, unlikely
 from protocol.reply cimport Reply
 from protocol.slots cimport key_slot
 from protocol.table cimport NativeTable
@@ -41,6 +41,11 @@ cdef enum:
     OUT_BYTES_MAX = 256 << 10           # a reply message is sent at this size at the latest
     OUT_KEEP_BYTES = 1 << 20
     MESSAGES_MAX = 64                   # taken from one link before the next one has its turn
+    SERVICE_MESSAGES_MAX = 256          # taken in one go: then control messages and the cron have theirs
+    ARGS_KEEP = 4096                    # a larger array of arguments is given back
+
+logger = logging.getLogger("shardis")
+
 
 cdef struct Step:
     const char *raw
@@ -53,6 +58,10 @@ cdef struct Step:
 
 cdef void shard_changed(Shard *shard, const Key *key, const char *event, uint64_t count) noexcept nogil:
     shard.store.changes += count
+
+
+cdef void shard_notify(Shard *shard, const Key *key, const char *event) noexcept nogil:
+    pass                                # nobody listens yet
 
 
 cdef void key_at(Shard *shard, const Arg *arg, Key *key) noexcept nogil:
@@ -149,7 +158,15 @@ cdef class Executor:
         self.shard.bulk_bytes_max = bulk_bytes_max
 
     def add_links(self, Link link, Link bulk_link):
-        """A worker's two links; returns their number."""
+        """A worker's two links; returns their number, maybe one that has become free."""
+        cdef uint32_t i
+        for i in range(len(self.links)):
+            if self.links[i] is None:
+                self.links[i] = link
+                self.bulk_links[i] = bulk_link
+                self.bulk_received[i] = 0
+                self.bulk_sent[i] = 0
+                return i
         self.links.append(link)
         self.bulk_links.append(bulk_link)
         self.bulk_received.append(0)
@@ -199,13 +216,17 @@ cdef class Executor:
     # -- batches
 
     def service(self):
-        """Execute all that has come, and answer. Returns how many messages there were."""
+        """Execute what has come, and answer. Returns how many messages there were.
+
+        After SERVICE_MESSAGES_MAX `has_more` is true: the caller owes another call, as no wake-up
+        for the rest will come.
+        """
         cdef uint32_t i
         cdef int taken, total = 0
         cdef Message message
         cdef Link link
         cdef bint more = True
-        while more:
+        while more and total < SERVICE_MESSAGES_MAX:
             more = False
             for i in range(len(self.links)):
                 if self.links[i] is None:
@@ -226,6 +247,7 @@ cdef class Executor:
                     self._send()
                     more = True
                     total += taken
+        self.has_more = more
         return total
 
     cdef int execute_message(self, uint32_t link, const char *data, size_t n) except -1:
@@ -246,7 +268,7 @@ cdef class Executor:
         cdef uint32_t left = 0              # commands of it not yet gathered
         cdef uint32_t count
         cdef uint32_t i
-        cdef uint32_t physical = 0
+        cdef uint32_t physical = 0         # as now; a SWAPDB ahead of the command may change it
         cdef size_t size
         cdef bint first = False
         cdef Key *key
@@ -302,7 +324,7 @@ cdef class Executor:
                 step = &steps[i]
                 if step.first:
                     self._open_part(<const RunHeader *>step.run)
-                # Only now: a SWAPDB may stand before it in this window.
+                # Looked up again: a SWAPDB may have run since the key was prefetched.
                 step.key.database = self.shard.store.physical[self.shard.database]
                 self._execute(&step.header, &step.key, step.raw)
                 if step.last:
@@ -320,6 +342,7 @@ cdef class Executor:
         self.shard.database = self.run.database
         self.shard.resp = self.run.resp
         self.shard.flags = self.run.flags
+        self.shard.store.no_touch = self.run.flags & RUN_NO_TOUCH != 0
         self.part_at = self.out.used
         buffer_reserve(&self.out, sizeof(PartHeader))
         self.out.used += sizeof(PartHeader)
@@ -470,6 +493,12 @@ cdef class Executor:
 
     # -- commands
 
+    cdef void _resize_args(self, uint32_t size) noexcept:
+        self.args_size = size
+        self.args = <Arg *>realloc(self.args, size * sizeof(Arg))
+        if self.args == NULL:
+            out_of_memory(size * sizeof(Arg))
+
     cdef void _parse(self, const char *raw, const CommandHeader *header, Argv *argv) noexcept:
         """Split raw RESP, which the worker's scanner has validated, into arguments."""
         cdef const char *p = raw + 1
@@ -480,11 +509,8 @@ cdef class Executor:
             argc = argc * 10 + <uint32_t>(p[0] - c"0")
             p += 1
         p += 2
-        if unlikely(argc > self.args_size):
-            self.args_size = argc
-            self.args = <Arg *>realloc(self.args, argc * sizeof(Arg))
-            if self.args == NULL:
-                out_of_memory(argc * sizeof(Arg))
+        if unlikely(argc > self.args_size or (self.args_size > ARGS_KEEP and argc < ARGS_KEEP)):
+            self._resize_args(argc if argc > ARGS_KEEP else ARGS_KEEP)
         for i in range(argc):
             p += 1
             length = <size_t>(p[0] - c"0")
@@ -497,8 +523,8 @@ cdef class Executor:
             self.args[i].length = length
             p += length + 2
             if unlikely(p > end):
-                # Never by a worker of ours: an envelope is broken, and nothing in it can be trusted.
-                out_of_memory(0)
+                # Never by a worker of ours: nothing in the envelope can be trusted.
+                fatal(b"a command in a worker's message is longer than its header says")
         argv.args = self.args
         argv.argc = argc
         argv.raw = raw
@@ -514,20 +540,21 @@ cdef class Executor:
             self._tick(started)
         self._parse(raw, header, &argv)
         argv.key = key[0]
+        argv.key.database = self.shard.store.physical[self.shard.database]
         if likely(handler != NULL):
             status = handler(&self.shard, &argv, &self.out)
         if unlikely(status != NATIVE_DONE):
             if status == NATIVE_DECLINED:
                 self._execute_python(header, &argv)
         self.part_commands += 1
-        if unlikely(self.out.used > start and self.out.data[start] == c"-"):
+        if unlikely(self.out.used > start and self.out.data[start] == c"-" and not self.run.flags & RUN_INTERNAL):
             self._count_error(header.id, start)
         if unlikely(status == NATIVE_BLOB):
             self._blob_reply()
         elif unlikely(self.out.used - start > BULK_BYTES_MIN):
             self._bulk_reply(start)
         if likely(not self.run.flags & RUN_INTERNAL):
-            # A worker's own command is part of one that is counted where it was split.
+            # A worker's own command is part of one that is counted where it was split, errors included.
             self.calls[header.id] += 1
             self.commands_processed += 1
             self.command_ticks[header.id] += ticks() - started
@@ -550,6 +577,12 @@ cdef class Executor:
         except CommandError as error:
             self.out.used = start
             self.reply.error(error.message)
+        except Exception:
+            # A mistake of ours. The keyspace is whole behind each of its calls, so the shard goes on
+            # rather than lose it; the log has the story.
+            logger.exception("%s failed", command.name)
+            self.out.used = start
+            self.reply.error(INTERNAL_ERROR)
         finally:
             self.reply.out = &self.reply.own
         return 0

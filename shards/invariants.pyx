@@ -108,7 +108,7 @@ cdef int check_index(Store *store, Database *database, Table **tables, uint32_t 
         if table == NULL:
             continue
         require(table_size(table) > 0, "an empty table is kept")
-        require(table_size(table) <= (<uint64_t>table.mask + 1) * 3 / 4, "a table is too full")
+        require(table_size(table) <= (<uint64_t>table.mask + 1) * 3 // 4, "a table is too full")
         check_table(store, database, table, table, slot, expiring, flagged, bytes)
         if table.old != NULL:
             require(table.old.old == NULL, "two resizes at once")

@@ -84,12 +84,14 @@ from shards.store cimport (
     store_walk,
     store_write,
 )
+from shards.reaper cimport Reaper
 from shards.table cimport EntryList, Table, entries_free, entries_push
 
 
 cdef class Keyspace:
     """A Store for Python: the Context of the Python lane, and the tests."""
     cdef Store *store           # owned
+    cdef Reaper *reaper         # owned; NULL: what is cut off is freed at once
     cdef object listener        # `on_removed`: called for expired and evicted keys, or None
 
     # Slot and hash are computed; data points into `key`.

@@ -18,8 +18,13 @@ class Keyspace:
         step: int = 64,
         inline_bytes_max: int = 65536,
     ) -> None: ...  # for tests: small thresholds, while it is unused
+    def start_reaper(self) -> None: ...  # frees large strings, and lazily flushed databases
     # Figures
     changes: int
+    @property
+    def lazyfree_pending(self) -> int: ...
+    @property
+    def lazyfreed(self) -> int: ...
     @property
     def used_memory(self) -> int: ...
     @property
@@ -33,6 +38,7 @@ class Keyspace:
     @property
     def expired_stale_percent(self) -> float: ...
     def average_ttl_ms(self, database: int) -> int: ...
+    def reset_statistics(self) -> None: ...
     def size(self, database: int) -> int: ...
     def expiring_size(self, database: int) -> int: ...
     def slot_size(self, database: int, slot: int) -> int: ...
@@ -43,8 +49,14 @@ class Keyspace:
     def read_string(self, database: int, key: bytes) -> bytes | None: ...  # WRONGTYPE
     def write_string(self, database: int, key: bytes) -> bytes | None: ...  # WRONGTYPE
     def set_string(
-        self, database: int, key: bytes, value: bytes, expire_ms: int = -1, raw: bool = False
-    ) -> None: ...
+        self,
+        database: int,
+        key: bytes,
+        value: bytes,
+        expire_ms: int = -1,
+        raw: bool = False,
+        encode: bool = True,
+    ) -> None: ...  # not encode: no int encoding, as INCRBYFLOAT's result
     def set_integer(self, database: int, key: bytes, value: int, expire_ms: int = -2) -> None: ...
     def append(self, database: int, key: bytes, value: bytes) -> int: ...  # WRONGTYPE
     def set_range(self, database: int, key: bytes, offset: int, value: bytes) -> int: ...
@@ -73,7 +85,7 @@ class Keyspace:
         last_slot: int = 16383,
     ) -> tuple[int, list[bytes]]: ...  # expired keys are left out (and removed)
     def keys(self, database: int) -> Iterator[bytes]: ...
-    def flush(self, database: int) -> int: ...  # how many keys went
+    def flush(self, database: int, lazily: bool = False) -> int: ...  # how many keys went
     def swap(self, first: int, second: int) -> None: ...
     def active_expire(self, budget_us: int, effort: int) -> int: ...  # how many keys expired
     def check(self) -> None: ...  # AssertionError on a broken invariant. O(n)

@@ -8,7 +8,10 @@ from protocol.slots cimport SLOTS, key_slot
 from shards.blob cimport blobs_alive
 from shards.invariants cimport store_check
 from shards.memory cimport M_MXFAST, M_TRIM_THRESHOLD, mallopt, malloc_trim
-from shards.store cimport store_blocks_alive
+from shards.reaper cimport (
+    reaper_free_blob, reaper_free_database, reaper_freed, reaper_start, reaper_stop, reaper_waiting,
+)
+from shards.store cimport FORM_RAW, FORM_SHORTEST, FORM_TEXT, store_blocks_alive
 
 from protocol.errors import WRONG_TYPE, CommandError
 
@@ -62,6 +65,10 @@ cdef void tell_listener(void *owner, Store *store, const Key *key, Entry *entry,
     keyspace.listener(logical, PyBytes_FromStringAndSize(key.data, key.length), <int>reason)
 
 
+cdef void free_blob_later(void *owner, Blob *blob) noexcept nogil:
+    reaper_free_blob((<Keyspace>owner).reaper, blob)
+
+
 cdef class Keyspace:
     """The keyspace of one shard. `database` is a logical number everywhere.
 
@@ -78,7 +85,29 @@ cdef class Keyspace:
             random_seed)
 
     def __dealloc__(self):
+        if self.store != NULL:
+            self.store.free_blob = NULL
         store_free(self.store)
+        with nogil:
+            reaper_stop(self.reaper)
+
+    def start_reaper(self) -> None:
+        """Free large strings, and databases flushed lazily, on a thread of their own."""
+        if self.reaper == NULL:
+            self.reaper = reaper_start()
+        if self.reaper != NULL:
+            self.store.owner = <void *>self
+            self.store.free_blob = free_blob_later
+
+    @property
+    def lazyfree_pending(self) -> int:
+        """How many things the reaper has yet to free."""
+        return reaper_waiting(self.reaper) if self.reaper != NULL else 0
+
+    @property
+    def lazyfreed(self) -> int:
+        """How many things the reaper has freed."""
+        return reaper_freed(self.reaper) if self.reaper != NULL else 0
 
     cdef uint32_t number(self, int database) except *:
         if not 0 <= database < <int>self.store.database_count:
@@ -205,6 +234,13 @@ cdef class Keyspace:
         cdef Database *native = self.store.databases[self.number(database)]
         return native.expiring_size if native != NULL else 0
 
+    def reset_statistics(self) -> None:
+        """CONFIG RESETSTAT: hits, misses, expirations; not the count of changes."""
+        self.store.hits = 0
+        self.store.misses = 0
+        self.store.expired = 0
+        self.store.expired_time_cap_reached = 0
+
     def average_ttl_ms(self, int database) -> int:
         """The average TTL that active expiry has seen; 0 if it has seen none. O(1)"""
         cdef Database *native = self.store.databases[self.number(database)]
@@ -285,11 +321,15 @@ cdef class Keyspace:
         return self.string_bytes(self.string_entry(&native, True))
 
     def set_string(self, int database, bytes key, bytes value not None,
-                   int64_t expire_ms=EXPIRE_NONE, bint raw=False) -> None:
-        """Set a string, whatever was there. expire_ms: a time, -1 for none, -2 to keep it. O(n)"""
+                   int64_t expire_ms=EXPIRE_NONE, bint raw=False, bint encode=True) -> None:
+        """Set a string, whatever was there. expire_ms: a time, -1 for none, -2 to keep it. O(n)
+
+        raw: in the raw encoding; not encode: not as an int.
+        """
+        cdef int form = FORM_RAW if raw else FORM_SHORTEST if encode else FORM_TEXT
         cdef Key native = self.key(key, database)
         store_set_string(self.store, &native, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value),
-                         expire_ms, raw)
+                         expire_ms, form)
 
     def set_integer(self, int database, bytes key, int64_t value,
                     int64_t expire_ms=EXPIRE_KEEP) -> None:
@@ -440,12 +480,15 @@ cdef class Keyspace:
             if cursor == 0:
                 return
 
-    def flush(self, int database) -> int:
-        """Delete all keys of a database; returns how many there were. O(n)"""
+    def flush(self, int database, bint lazily=False) -> int:
+        """Delete all keys of a database; returns how many there were. O(n), lazily O(1)"""
         cdef Database *native = store_detach_database(self.store, self.number(database))
         cdef uint64_t size = native.size if native != NULL else 0
-        with nogil:
-            database_free(native)
+        if lazily and native != NULL and self.reaper != NULL:
+            reaper_free_database(self.reaper, native)
+        else:
+            with nogil:
+                database_free(native)
         return size
 
     def swap(self, int first, int second) -> None:

@@ -13,13 +13,14 @@ import zmq
 
 from actors.boot import Boot, link_path
 from actors.control import ControlLink
+from actors.failure import end_on_failure
 from actors.figures import process_figures
 from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
 from protocol.table import NativeTable
 from shards.commands import generic_native, string_native
 from shards.context import Context, Settings
 from shards.executor import Executor, NativeLane
-from shards.keyspace import Keyspace
+from shards.keyspace import Keyspace, tune_allocator
 
 SLOW_CYCLE_SHARE = 0.25
 """Of each cron period that active expiry may use at most, as redis-server's slow cycle."""
@@ -37,6 +38,7 @@ class ShardProcess:
         self.keyspace = Keyspace(
             int(config["databases"]), boot.hash_seed, int.from_bytes(os.urandom(8), "little")
         )
+        self.keyspace.start_reaper()
         context = Context(
             self.keyspace, self.settings, table.table, int(config["databases"])
         )
@@ -49,11 +51,13 @@ class ShardProcess:
         self.links: dict[int, tuple[int, int]] = {}  # worker -> (its epoch, link number)
         self.expire_cycle_us = 0
         self.collected_at = time.monotonic()
+        self.serve_due = False  # a call of _serve is scheduled
         self.loop = uvloop.new_event_loop()
         self.control: ControlLink | None = None
 
     def run(self) -> None:
         asyncio.set_event_loop(self.loop)
+        end_on_failure(self.loop)
         self.loop.run_until_complete(self._start())
         gc.collect()
         gc.freeze()
@@ -89,7 +93,17 @@ class ShardProcess:
         bulk = kind(self.zmq, path + ".bulk", True)
         self.links[worker] = epoch, self.executor.add_links(link, bulk)
         for end in (link, bulk):
-            self.loop.add_reader(end.fileno(), self.executor.service)
+            self.loop.add_reader(end.fileno(), self._serve)
+
+    def _serve(self) -> None:
+        self.executor.service()
+        if self.executor.has_more and not self.serve_due:
+            self.serve_due = True
+            self.loop.call_soon(self._serve_rest)
+
+    def _serve_rest(self) -> None:
+        self.serve_due = False
+        self._serve()
 
     # Control
 
@@ -108,6 +122,8 @@ class ShardProcess:
                 self.expire_cycle_us = 0
             case "shutdown":
                 self.executor.service()
+                while self.executor.has_more:
+                    self.executor.service()
                 self.loop.call_soon(self._exit)
             case operation:
                 raise ValueError(f"unknown control operation {operation!r}")
@@ -177,4 +193,5 @@ class ShardProcess:
 
 def shard_main(boot: Boot, table: NativeTable) -> None:
     """The life of a shard process; ends by os._exit."""
+    tune_allocator()
     ShardProcess(boot, table).run()

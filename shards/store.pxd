@@ -87,6 +87,11 @@ cdef struct Store:
 cdef enum:
     FREE_LATER_BYTES = 1048576
 
+cdef enum:                      # what a string is stored as: int, embstr or raw
+    FORM_SHORTEST = 0           # an int if it is one
+    FORM_RAW = 1                # raw, as SETRANGE and APPEND do
+    FORM_TEXT = 2               # never an int, as INCRBYFLOAT's result
+
 cdef Store *store_new(uint32_t databases, uint64_t seed0, uint64_t seed1,
                       uint64_t random_seed) noexcept nogil
 cdef void store_free(Store *store) noexcept nogil              # O(n)
@@ -106,11 +111,10 @@ cdef bint store_is_expired(const Store *store, const Entry *entry) noexcept nogi
 cdef bint store_delete(Store *store, const Key *key) noexcept                  # True: it existed
 # Remove an entry that is there through the hook: expired, or evicted.
 cdef void store_remove(Store *store, const Key *key, Entry *entry, RemoveReason reason) noexcept
-# Set a string, whatever was there. expire_ms: a time, EXPIRE_NONE or EXPIRE_KEEP.
-# raw: keep the bytes as they are (no int or embstr encoding), as SETRANGE and APPEND do.
+# Set a string, whatever was there. expire_ms: a time, EXPIRE_NONE or EXPIRE_KEEP. form: FORM_...
 # Setting refreshes the LRU clock but counts no LFU access: that is store_write's, once a command.
 cdef Entry *store_set_string(Store *store, const Key *key, const char *value, size_t n,
-                             int64_t expire_ms, bint raw) noexcept
+                             int64_t expire_ms, int form) noexcept
 cdef Entry *store_set_integer(Store *store, const Key *key, int64_t value,
                               int64_t expire_ms) noexcept
 # Takes over the caller's reference.

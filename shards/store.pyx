@@ -572,7 +572,7 @@ cdef inline void moved(Database *database, const Key *key, Entry *entry, uint64_
 cdef inline bint fits(const Entry *entry, size_t bytes) noexcept nogil:
     """Whether an entry's allocation can hold that many bytes without waste."""
     cdef size_t usable = malloc_usable_size(entry)
-    return bytes <= usable and (usable - bytes <= WASTE_BYTES_MAX or bytes >= usable / 2)
+    return bytes <= usable and (usable - bytes <= WASTE_BYTES_MAX or bytes >= usable // 2)
 
 
 cdef Entry *place(Store *store, const Key *key, uint64_t *bucket, EntryType type,
@@ -634,14 +634,14 @@ cdef Entry *set_blob_at(Store *store, const Key *key, uint64_t *bucket, Blob *bl
 
 
 cdef Entry *store_set_string(Store *store, const Key *key, const char *value, size_t n,
-                             int64_t expire_ms, bint raw) noexcept:
+                             int64_t expire_ms, int form) noexcept:
     cdef uint64_t *bucket = live_bucket(store, key)
     cdef Entry *entry
     cdef Blob *blob
     cdef int64_t number
     cdef EntryEncoding encoding = ENCODING_RAW
-    if not raw and n <= EMBSTR_BYTES_MAX:
-        if (n <= 20 and n > 0 and (<uint8_t>(value[0] - 48) <= 9 or value[0] == c'-')
+    if form != FORM_RAW and n <= EMBSTR_BYTES_MAX:
+        if (form == FORM_SHORTEST and n <= 20 and n > 0 and (<uint8_t>(value[0] - 48) <= 9 or value[0] == c'-')
                 and parse_int64(value, n, &number)):
             entry = place(store, key, bucket, TYPE_STRING, ENCODING_INT, 8, expire_ms)
             store64(entry_value(entry), <uint64_t>number)
@@ -653,7 +653,7 @@ cdef Entry *store_set_string(Store *store, const Key *key, const char *value, si
         return entry
     blob = entry_blob(bucket_entry(bucket[0])) if bucket != NULL else NULL
     if (blob != NULL and blob_is_growable(blob) and blob_references(blob) == 1
-            and blob_capacity(blob) >= n and blob_capacity(blob) / 2 <= n):
+            and blob_capacity(blob) >= n and blob_capacity(blob) // 2 <= n):
         memcpy(<char *>blob.data, value, n)
         blob.length = n
         if expire_ms != EXPIRE_KEEP:
@@ -773,7 +773,7 @@ cdef size_t store_append(Store *store, const Key *key, const char *value, size_t
     cdef char scratch[24]
     cdef size_t length
     if bucket == NULL:
-        store_set_string(store, key, value, n, EXPIRE_NONE, False)
+        store_set_string(store, key, value, n, EXPIRE_NONE, FORM_SHORTEST)
         return n
     entry_string(bucket_entry(bucket[0]), scratch, &length)
     if length + n < n:

@@ -240,7 +240,7 @@ cdef inline void table_insert(Pool *pool, const TableRules *rules, Table **place
     elif unlikely(table.old != NULL):
         table_step(pool, rules, table, rules.step)
     size = <size_t>table.mask + 1
-    if unlikely(table_size(table) + 1 > size - size / 4):
+    if unlikely(table_size(table) + 1 > size - size // 4):
         while table.old != NULL:    # only if steps are set too small to keep up
             table_step(pool, rules, table, size)
         table_resize(pool, rules, place, size * 2)
@@ -279,8 +279,8 @@ cdef inline void table_remove(Pool *pool, const TableRules *rules, Table **place
         table_step(pool, rules, table, rules.step)
     else:
         size = mask + 1
-        if unlikely(table.count < size / 8 and size > rules.buckets_min):
-            size = size / 4 if size / 4 > rules.buckets_min else rules.buckets_min
+        if unlikely(table.count < size // 8 and size > rules.buckets_min):
+            size = size // 4 if size // 4 > rules.buckets_min else rules.buckets_min
             table_resize(pool, rules, place, size)
 
 

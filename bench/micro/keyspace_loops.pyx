@@ -22,6 +22,7 @@ from shards.keyspace cimport (
     store_random,
     store_set_string,
 )
+from shards.store cimport FORM_SHORTEST
 
 cdef enum:
     KEY_BYTES = 16
@@ -118,7 +119,7 @@ cdef class Keys:
                 if delete:
                     store_delete(store, &self.keys[j])
                 else:
-                    store_set_string(store, &self.keys[j], VALUE, size, EXPIRE_NONE, False)
+                    store_set_string(store, &self.keys[j], VALUE, size, EXPIRE_NONE, FORM_SHORTEST)
         return <double>(clock_ns(CLOCK_MONOTONIC) - start) / self.count
 
     def longest_us(self, size_t size, bint delete, int clock_id):
@@ -133,7 +134,7 @@ cdef class Keys:
             if delete:
                 store_delete(store, &self.keys[i])
             else:
-                store_set_string(store, &self.keys[i], VALUE, size, EXPIRE_NONE, False)
+                store_set_string(store, &self.keys[i], VALUE, size, EXPIRE_NONE, FORM_SHORTEST)
             now = clock_ns(clock_id)
             if now - then > third:
                 worst = sorted([*worst, now - then], reverse=True)[:3]

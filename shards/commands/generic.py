@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from protocol.commands import F, Keys, Place, Request, Response, command
@@ -168,10 +169,10 @@ def renamenx(ctx: Context, args: list[bytes], reply: Reply) -> None:
 def move_name(ctx: Context, source: bytes, target: bytes) -> None:
     ctx.rename(source, target)
     ctx.changed(source, b"rename_from")
-    ctx.changed(target, b"rename_to")
+    ctx.notify(target, b"rename_to")
 
 
-def database_number(databases: int, argument: bytes) -> int:
+def database_number(argument: bytes, databases: int) -> int:
     """A logical database number of this server."""
     number = int32(argument)
     if not 0 <= number < databases:
@@ -179,12 +180,23 @@ def database_number(databases: int, argument: bytes) -> int:
     return number
 
 
-def copy_options(args: list[bytes], databases: int, database: int) -> tuple[int, bool]:
-    """The target database of a COPY, and whether it replaces: also for a worker that splits it."""
+@dataclass(frozen=True, slots=True)
+class CopyOptions:
+    """What COPY's arguments say beside its two keys."""
+
+    database: int  # of the target
+    replace: bool
+
+
+def copy_options(args: list[bytes], databases: int, current: int) -> CopyOptions:
+    """The options of a COPY call. Raises CommandError, also for a key copied onto itself."""
     options = Options(
-        Option(b"REPLACE"), Option(b"DB", lambda argument: database_number(databases, argument))
+        Option(b"REPLACE"), Option(b"DB", lambda argument: database_number(argument, databases))
     ).parse(args, 3)
-    return options.get(b"DB", database), b"REPLACE" in options
+    database = options.get(b"DB", current)
+    if database == current and args[1] == args[2]:
+        raise CommandError(SAME_OBJECT)
+    return CopyOptions(database, b"REPLACE" in options)
 
 
 @command(
@@ -199,17 +211,15 @@ def copy_options(args: list[bytes], databases: int, database: int) -> tuple[int,
 def copy(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Copy a key with its expiry to another name or database. O(N) for N nested items."""
     source, target = args[1], args[2]
-    database, replace = copy_options(args, ctx.databases, ctx.database)
-    if database == ctx.database and source == target:
-        raise CommandError(SAME_OBJECT)
+    options = copy_options(args, ctx.databases, ctx.database)
 
     if not ctx.exists(source, touch=True) or (
-        not replace and ctx.exists(target, database=database)
+        not options.replace and ctx.exists(target, database=options.database)
     ):
         reply.integer(0)
         return
-    ctx.copy(source, target, database)
-    ctx.changed(target, b"copy_to", database=database)
+    ctx.copy(source, target, options.database)
+    ctx.changed(target, b"copy_to", database=options.database)
     reply.integer(1)
 
 
@@ -224,7 +234,7 @@ def copy(ctx: Context, args: list[bytes], reply: Reply) -> None:
 )
 def move(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Move a key to another database, unless that has a key of this name. O(1)."""
-    key, database = args[1], database_number(ctx.databases, args[2])
+    key, database = args[1], database_number(args[2], ctx.databases)
     if database == ctx.database:
         raise CommandError(SAME_OBJECT)
     if not ctx.exists(key) or ctx.exists(key, database=database):
@@ -232,7 +242,7 @@ def move(ctx: Context, args: list[bytes], reply: Reply) -> None:
         return
     ctx.move(key, database)
     ctx.changed(key, b"move_from")
-    ctx.changed(key, b"move_to", database=database)
+    ctx.notify(key, b"move_to", database)
     reply.integer(1)
 
 
@@ -502,7 +512,7 @@ def scan(ctx: Context, args: list[bytes], reply: Reply) -> None:
     since="1.0.0",
     place=Place.FANOUT,
     request=Request.ALL_SHARDS,
-    tips=("nondeterministic_output_order",),
+    tips=("request_policy:all_shards", "nondeterministic_output_order"),
     acl=("keyspace", "dangerous"),
     complexity="O(N) for N keys in the database",
 )
@@ -526,7 +536,7 @@ def has_expired(ctx: Context, key: bytes) -> bool:
     place=Place.FANOUT,
     request=Request.ALL_SHARDS,
     response=Response.SPECIAL,
-    tips=("nondeterministic_output",),
+    tips=("request_policy:all_shards", "response_policy:special", "nondeterministic_output"),
     acl=("keyspace",),
     complexity="O(1)",
 )
@@ -556,10 +566,13 @@ def dbsize(ctx: Context, args: list[bytes], reply: Reply) -> None:
     reply.integer(ctx.keyspace.size(ctx.database))
 
 
-def check_flush_mode(args: list[bytes]) -> None:
-    """At most one word, ASYNC or SYNC. The shard frees in bounded slices in both modes."""
-    if len(args) > 2 or (len(args) == 2 and word(args[1]) not in (b"ASYNC", b"SYNC")):
+def is_lazy_flush(ctx: Context, args: list[bytes]) -> bool:
+    """Whether memory is freed by the helper thread: ASYNC, SYNC, or as it is configured."""
+    if len(args) == 1:
+        return bool(ctx.settings.lazyfree_lazy_user_flush)
+    if len(args) > 2 or word(args[1]) not in (b"ASYNC", b"SYNC"):
         raise CommandError(SYNTAX)
+    return word(args[1]) == b"ASYNC"
 
 
 @command(
@@ -575,9 +588,13 @@ def check_flush_mode(args: list[bytes]) -> None:
     group="server",
 )
 def flushdb(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Delete all keys of the database. O(N) for N keys."""
-    check_flush_mode(args)
-    flush(ctx, [ctx.database], args)
+    """Delete all keys of the database. O(N) for N keys.
+
+    It is logged even if there were none: a replica might have some.
+    """
+    lazily = is_lazy_flush(ctx, args)
+    ctx.flush(ctx.database, lazily)
+    ctx.propagate(args)
     reply.ok()
 
 
@@ -595,16 +612,11 @@ def flushdb(ctx: Context, args: list[bytes], reply: Reply) -> None:
 )
 def flushall(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Delete all keys of all databases. O(N) for N keys."""
-    check_flush_mode(args)
-    flush(ctx, range(ctx.databases), args)
-    reply.ok()
-
-
-def flush(ctx: Context, databases: list[int] | range, args: list[bytes]) -> None:
-    """Empty databases. It is logged even when they were empty: a replica's might not be."""
-    for database in databases:
-        ctx.keyspace.changes += ctx.keyspace.flush(database)
+    lazily = is_lazy_flush(ctx, args)
+    for database in range(ctx.databases):
+        ctx.flush(database, lazily)
     ctx.propagate(args)
+    reply.ok()
 
 
 @command(
@@ -623,7 +635,7 @@ def swapdb(ctx: Context, args: list[bytes], reply: Reply) -> None:
     second = int32(args[2], b"ERR invalid second DB index")
     if not (0 <= first < ctx.databases and 0 <= second < ctx.databases):
         raise CommandError(DATABASE_OUT_OF_RANGE)
-    ctx.keyspace.swap(first, second)
+    ctx.swap(first, second)
     ctx.keyspace.changes += 1
     ctx.propagate(args)
     reply.ok()

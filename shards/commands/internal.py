@@ -1,8 +1,8 @@
 """Commands between our own processes: how one shard's keys reach a command that runs in another.
 
 A client that names one gets "unknown command". A worker uses them for commands whose keys lie on several
-shards (router/multi_shard.py): EXPORT on the source, then IMPORT on the target; or WITH, which runs an
-ordinary command in one shard while it sees foreign keys as if they were here.
+shards (router/multi_shard.py): EXPORT on the source, IMPORT on the target, FORGET on the source; or WITH, which runs an
+ordinary command in one shard while it sees foreign keys as if they were here. SWAP is SWAPDB's.
 """
 
 from __future__ import annotations
@@ -43,17 +43,46 @@ def export(ctx: Context, args: list[bytes], reply: Reply) -> None:
 
 @command(
     "SHARDIS.IMPORT",
-    arity=5,
+    arity=6,
     flags=F.WRITE | F.INTERNAL,
     keys=Keys(1, flags="OW UPDATE"),
     since=SINCE,
     complexity="O(N) for N bytes",
 )
 def import_key(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Store what EXPORT gave: key, encoding, expiry, value. Replaces an existing key."""
-    _, key, encoding, expire_ms, value = args
-    ctx.set_string(key, value, int(expire_ms), raw=encoding == b"raw")
-    ctx.changed(key, b"rename_to")
+    """Store what EXPORT gave: key, event, encoding, expiry, value. Replaces an existing key."""
+    _, key, event, encoding, expire_ms, value = args
+    ctx.delete(key)
+    ctx.set_string(key, value, int(expire_ms), raw=encoding == b"raw", encode=encoding == b"int")
+    ctx.changed(key, event)
+    reply.ok()
+
+
+@command(
+    "SHARDIS.FORGET",
+    arity=3,
+    flags=F.WRITE | F.INTERNAL,
+    keys=Keys(1, flags="RM DELETE"),
+    since=SINCE,
+    complexity="O(1)",
+)
+def forget(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """Delete a key that was imported elsewhere, where the change was counted: key, event."""
+    if ctx.delete(args[1]):
+        ctx.notify(args[1], args[2])
+    reply.ok()
+
+
+@command(
+    "SHARDIS.SWAP",
+    arity=3,
+    flags=F.WRITE | F.INTERNAL,
+    since=SINCE,
+    complexity="O(1)",
+)
+def swap(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """SWAPDB in all shards but the first, which has checked the numbers and counted the change."""
+    ctx.swap(int(args[1]), int(args[2]))
     reply.ok()
 
 

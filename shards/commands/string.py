@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from protocol.commands import F, Keys, Request, Response, command
@@ -83,14 +84,18 @@ def store(ctx: Context, key: bytes, value: bytes, expire_ms: int | None, verbati
     if not verbatim:
         ctx.propagate([b"SET", key, value, b"PXAT", b"%d" % expire_ms])
     ctx.changed(key, b"set")
-    ctx.changed(key, b"expire", 0)
+    ctx.notify(key, b"expire")
 
 
 @command(
     "SET",
     arity=-3,
     flags=F.WRITE | F.DENYOOM,
-    keys=Keys(1, flags="RW access update variable_flags"),
+    keys=Keys(
+        1,
+        flags="RW access update variable_flags",
+        notes="RW and ACCESS due to the optional `GET` argument",
+    ),
     since="1.0.0",
     acl=("string",),
     complexity="O(1)",
@@ -230,7 +235,7 @@ def getdel(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "GETEX",
     arity=-2,
     flags=F.WRITE | F.FAST,
-    keys=UPDATE,
+    keys=replace(UPDATE, notes="RW and UPDATE because it changes the TTL"),
     since="6.2.0",
     acl=("string",),
     complexity="O(1)",
@@ -450,7 +455,7 @@ def incrbyfloat(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """
     key = args[1]
     result = add_long_doubles(ctx.write_string(key), args[2])
-    ctx.set_string(key, result, EXPIRE_KEEP)
+    ctx.set_string(key, result, EXPIRE_KEEP, encode=False)
     ctx.propagate([b"SET", key, result, b"KEEPTTL"])
     ctx.changed(key, b"incrbyfloat")
     reply.bulk(result)

@@ -19,12 +19,14 @@ from protocol.numbers cimport parse_int64
 from protocol.reply cimport reply_bulk, reply_error, reply_header, reply_integer, reply_null
 from shards.executor cimport (
     NATIVE_BLOB, NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed,
+    shard_notify,
 )
 from shards.keyspace cimport (
     EXPIRE_KEEP, EXPIRE_NONE, INLINE_BYTES_MAX, TYPE_STRING, Blob, Entry, Key, entry_blob,
     entry_integer, entry_string, entry_type, store_append, store_delete, store_read, store_set_blob,
     store_set_integer, store_set_range, store_set_string, store_write,
 )
+from shards.store cimport FORM_SHORTEST
 
 cdef extern from *:
     uint64_t __sync_fetch_and_add(uint64_t *, uint64_t) noexcept nogil
@@ -106,9 +108,10 @@ cdef void release_adopted(Blob *blob) noexcept nogil:
 
 
 cdef void set_value(Shard *shard, const Key *key, const Arg *value, int64_t expire_ms) noexcept:
-    """Store a value; a large one that came in a message of its own is kept where it is."""
+    """Store a value; a large one that came in a message of its own, and fills it, is kept there."""
     cdef Blob *blob
-    if unlikely(shard.adopt != NULL and value.length > INLINE_BYTES_MAX):
+    if unlikely(shard.adopt != NULL and value.length > INLINE_BYTES_MAX
+                and value.length > shard.adopt.size // 4 * 3):
         blob = <Blob *>malloc(sizeof(Blob))
         if blob == NULL:
             out_of_memory(sizeof(Blob))
@@ -121,7 +124,7 @@ cdef void set_value(Shard *shard, const Key *key, const Arg *value, int64_t expi
         shard.adopt = NULL
         store_set_blob(shard.store, key, blob, expire_ms)
     else:
-        store_set_string(shard.store, key, value.data, value.length, expire_ms, False)
+        store_set_string(shard.store, key, value.data, value.length, expire_ms, FORM_SHORTEST)
 
 
 cdef int get(Shard *shard, const Argv *argv, Buffer *out) noexcept:
@@ -140,6 +143,7 @@ cdef int set_(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef uint32_t i = 3
     cdef bint has_expiry = False
     cdef const Arg *option
+    cdef Entry *entry
     while unlikely(i < argv.argc):
         option = &argv.args[i]
         i += 1
@@ -164,14 +168,15 @@ cdef int set_(Shard *shard, const Argv *argv, Buffer *out) noexcept:
             i += 1
         else:
             return NATIVE_DECLINED
-    if unlikely(flags):
-        if (store_write(shard.store, &argv.key) != NULL) != (flags == SET_XX):
+    if unlikely(flags or shard.store.lfu):      # in LFU mode, opening the key counts an access
+        entry = store_write(shard.store, &argv.key)
+        if flags and (entry != NULL) != (flags == SET_XX):
             reply_null(out, shard.resp)
             return NATIVE_DONE
     set_value(shard, &argv.key, &argv.args[2], expire_ms)
     shard_changed(shard, &argv.key, b"set", 1)
     if unlikely(has_expiry and expire_ms != EXPIRE_KEEP):
-        shard_changed(shard, &argv.key, b"expire", 0)
+        shard_notify(shard, &argv.key, b"expire")
     return reply_ok(out)
 
 
@@ -181,7 +186,7 @@ cdef int setex_in(Shard *shard, const Argv *argv, Buffer *out, int64_t unit) noe
         return NATIVE_DECLINED
     set_value(shard, &argv.key, &argv.args[3], expire_ms)
     shard_changed(shard, &argv.key, b"set", 1)
-    shard_changed(shard, &argv.key, b"expire", 0)
+    shard_notify(shard, &argv.key, b"expire")
     return reply_ok(out)
 
 
@@ -388,7 +393,8 @@ cdef int mset(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     for i in range(1, argv.argc, 2):
         key_at(shard, &argv.args[i], &key)
         store_set_string(
-            shard.store, &key, argv.args[i + 1].data, argv.args[i + 1].length, EXPIRE_NONE, False
+            shard.store, &key, argv.args[i + 1].data, argv.args[i + 1].length, EXPIRE_NONE,
+            FORM_SHORTEST,
         )
         shard_changed(shard, &key, b"set", 1)
     return reply_ok(out)

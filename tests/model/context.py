@@ -33,6 +33,7 @@ class Settings:
     lfu_decay_time: int = 1
     proto_max_bulk_len: int = 512 * 1024 * 1024
     active_expire: bool = True
+    lazyfree_lazy_user_flush: bool = False
 
 
 @dataclass(slots=True)
@@ -47,10 +48,10 @@ class Value:
     frequency: int = 5
 
 
-def encoding_of(data: bytes, raw: bool) -> bytes:
+def encoding_of(data: bytes, raw: bool, encode: bool) -> bytes:
     if raw:
         return b"raw"
-    if parse_int64(data) is not None:
+    if encode and parse_int64(data) is not None:
         return b"int"
     return b"embstr" if len(data) <= EMBSTR_BYTES_MAX else b"raw"
 
@@ -117,12 +118,13 @@ class Keyspace:
         data: bytes,
         expire_ms: int = EXPIRE_NONE,
         raw: bool = False,
+        encode: bool = True,
     ) -> None:
         if expire_ms == EXPIRE_KEEP:
             old = self.find(database, key)
             expire_ms = EXPIRE_NONE if old is None else old.expire_ms
         self.databases[database][key] = Value(
-            b"string", data, encoding_of(data, raw), expire_ms, self.now_ms
+            b"string", data, encoding_of(data, raw, encode), expire_ms, self.now_ms
         )
 
     def append(self, database: int, key: bytes, data: bytes) -> int:
@@ -247,9 +249,14 @@ class Context:
         return self.keyspace.write_string(self.database, key)
 
     def set_string(
-        self, key: bytes, value: bytes, expire_ms: int = EXPIRE_NONE, raw: bool = False
+        self,
+        key: bytes,
+        value: bytes,
+        expire_ms: int = EXPIRE_NONE,
+        raw: bool = False,
+        encode: bool = True,
     ) -> None:
-        self.keyspace.set_string(self.database, key, value, expire_ms, raw)
+        self.keyspace.set_string(self.database, key, value, expire_ms, raw, encode)
 
     def append(self, key: bytes, value: bytes) -> int:
         return self.keyspace.append(self.database, key, value)
@@ -281,8 +288,18 @@ class Context:
     def changed(
         self, key: bytes, event: bytes, count: int = 1, database: int | None = None
     ) -> None:
+        if count:
+            self.events.append((event, key, self.number(database)))
+            self.keyspace.changes += count
+
+    def notify(self, key: bytes, event: bytes, database: int | None = None) -> None:
         self.events.append((event, key, self.number(database)))
-        self.keyspace.changes += count
+
+    def flush(self, database: int, lazily: bool = False) -> None:
+        self.keyspace.changes += self.keyspace.flush(database)
+
+    def swap(self, first: int, second: int) -> None:
+        self.keyspace.swap(first, second)
 
     def propagate(self, args: list[bytes]) -> None:
         self.propagated.append(args)

@@ -80,16 +80,19 @@ def test_a_key_that_stays_is_returned_whatever_happens_to_others(
 @given(numbers=st.sets(st.integers(0, 3000), max_size=200), count=st.integers(1, 50))
 @settings(max_examples=50, deadline=None)
 def test_an_undisturbed_scan_returns_each_key_once(numbers: set[int], count: int) -> None:
+    """Even half-way through a resize, which a scan doesn't carry on."""
     keyspace = Keyspace(1)
-    for n in numbers:
-        keyspace.set_string(0, b"%d" % n, b"")
+    keyspace.tune(incremental_min=4, step=1)
+    names = [name(n % 2, n) if n % 3 else b"%d" % n for n in numbers]
+    for key in names:
+        keyspace.set_string(0, key, b"")
     cursor, found = keyspace.scan(0, 0, count)
     while cursor:
         cursor, more = keyspace.scan(0, cursor, count)
-        # A call gives about `count`: the last home may add a few. It may also give none.
-        assert len(more) <= count + 8
+        # A call gives about `count`: the last homes may add a few. It may also give none.
+        assert len(more) <= count + 40
         found += more
-    assert sorted(found) == sorted(b"%d" % n for n in numbers)
+    assert sorted(found) == sorted(names)
 
 
 @given(

@@ -14,6 +14,7 @@ running servers by configuration, because starting one costs far more than empty
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import shlex
@@ -32,6 +33,8 @@ from tests.support import processes
 from tests.support.resp_client import RespClient
 
 ROOT = Path(__file__).resolve().parents[2]
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
 START_SECONDS = 20.0
 STOP_SECONDS = 15.0
 # Servers kept running by a pool at a time: more would only compete for the processors.
@@ -42,6 +45,14 @@ INFO_ROLE = re.compile(r"^(shard|worker)_?(\d+)[:_].*?pid[=:](\d+)", re.MULTILIN
 
 class ServerError(Exception):
     """A server did not start, or did not end as it should; the text holds the end of its log."""
+
+
+def _end_with_parent() -> None:
+    """Let the kernel kill a server whose tests were killed: nothing else would end it.
+
+    Holds for the thread that starts it, so servers are started by the main thread only.
+    """
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def free_port() -> int:
@@ -100,6 +111,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
+                preexec_fn=_end_with_parent,
             )
         while time.monotonic() < started + START_SECONDS:
             if self.process.poll() is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import time
 from collections.abc import Callable
 
 import pytest
@@ -427,3 +428,74 @@ def test_the_same_seed_gives_the_same_order_and_another_one_does_not() -> None:
             keyspace.set_string(0, b"{t}%d" % n, b"")
         orders.append(hashlib.sha256(b",".join(keyspace.keys(0))).digest())
     assert orders[0] == orders[1] != orders[2]
+
+
+# Freeing on the helper thread
+
+
+def wait_until_freed(keyspace: Keyspace, count: int) -> None:
+    """The reaper has freed so many things, and has none left."""
+    limit = time.monotonic() + 20.0
+    while keyspace.lazyfreed < count or keyspace.lazyfree_pending:
+        assert time.monotonic() < limit, "the reaper does not free"
+        time.sleep(0.001)
+
+
+def test_large_strings_that_are_deleted_or_overwritten_are_freed_by_the_reaper() -> None:
+    keyspace = Keyspace()
+    idle_memory = keyspace.used_memory
+    blocks = live_blocks()
+    keyspace.start_reaper()
+    for number in range(6):
+        keyspace.set_string(0, b"k%d" % number, b"x" * (2 * MIB))
+    keyspace.set_string(0, b"small", b"x" * (MIB // 2))
+    for number in range(3):
+        keyspace.delete(0, b"k%d" % number)
+    keyspace.set_string(0, b"k3", b"short")
+    keyspace.delete(0, b"small")
+    assert keyspace.used_memory < 5 * MIB  # no longer counted, freed or not
+    wait_until_freed(keyspace, 4)
+    keyspace.check()
+    keyspace.flush(0)
+    assert keyspace.used_memory == idle_memory
+    assert live_blocks() == blocks
+
+
+def test_a_database_flushed_lazily_is_empty_at_once_and_freed_later() -> None:
+    keyspace = Keyspace()
+    idle_memory = keyspace.used_memory
+    blocks = live_blocks()
+    keyspace.start_reaper()
+    for number in range(5000):
+        keyspace.set_string(0, b"k%d" % number, b"v" * 40, 1 << 50 if number % 2 else -1)
+    keyspace.set_string(0, b"large", b"x" * (2 * MIB))
+    assert keyspace.flush(0, lazily=True) == 5001
+    assert keyspace.size(0) == 0
+    assert keyspace.used_memory == idle_memory
+    keyspace.set_string(0, b"k1", b"new")
+    wait_until_freed(keyspace, 1)
+    keyspace.check()
+    assert keyspace.read_string(0, b"k1") == b"new"
+    keyspace.flush(0)
+    assert live_blocks() == blocks
+
+
+def test_a_keyspace_that_ends_frees_what_its_reaper_has_yet_to_free() -> None:
+    blocks = live_blocks()
+    keyspace = Keyspace()
+    keyspace.start_reaper()
+    for number in range(50):
+        keyspace.set_string(0, b"k", b"%d" % number + b"x" * (2 * MIB))
+        keyspace.set_string(1, b"k", b"v")
+        keyspace.flush(1, lazily=True)
+    del keyspace
+    assert live_blocks() == blocks
+
+
+def test_a_string_that_must_not_be_an_int_is_kept_as_text(keyspace: Keyspace) -> None:
+    keyspace.set_string(0, b"k", b"11", encode=False)
+    assert keyspace.encoding(0, b"k") == b"embstr"
+    keyspace.set_string(0, b"k", b"1" * 45, encode=False)
+    assert keyspace.encoding(0, b"k") == b"raw"
+    keyspace.copy(0, b"k", b"l", 0)
+    assert keyspace.encoding(0, b"l") == b"raw"
