@@ -120,13 +120,9 @@ def test_copy_between_shards(host: PlayedHost, options: list[bytes | str | int])
         host.answer(1, b":0\r\n")
     (run,) = host.runs(1)
     args = parse(run.raw).value
-    assert [arg.value for arg in args[:5]] == [
-        b"SHARDIS.IMPORT",
-        host.key(1),
-        b"embstr",
-        b"-1",
-        b"v",
-    ]
+    assert [arg.value for arg in args] == [
+        b"SHARDIS.IMPORT", host.key(1), b"copy_to", b"embstr", b"-1", b"v",
+    ]  # fmt: skip
     assert run.database == (3 if "DB" in options else 0)
     host.played[1].answer(reply_to(run, b"+OK\r\n"))
     host.tick()
