@@ -52,5 +52,6 @@ cdef class WorkerDispatcher(Dispatcher):
     cdef int _receive_bulk(self, int32_t shard, Link link) except -1
     cdef int _append_block(self, Session session, int32_t shard, uint32_t sequence, uint32_t bulk) except -1
     cdef int _settle(self, Session session, int32_t shard) except -1
+    cdef bint _waits_for_block(self, const Output *output, int32_t shard) noexcept
     cdef void _hold_back(self, Session session, int32_t shard)
     cdef bint _wake_full(self) except -1

@@ -123,15 +123,15 @@ cdef class WorkerDispatcher(Dispatcher):
         state.runs = 0
         for key in [key for key in self.early_bulks if key[0] == shard]:
             block_free(<Block *><uintptr_t>self.early_bulks.pop(key))
-        for key in [key for key in self.blocks if key[0] == shard]:
-            # A reply that is partly sent can't become an error.
-            block = <Block *><uintptr_t>self.blocks.pop(key)
-            if not block.orphan:
-                (<Session>self.slots[block.slot]).abort()
-                assert block.orphan, "a driver has not closed the session that was aborted"
-            block_free(block)
         for session in [session for session in self.sessions if session is not None]:
             self._settle(session, shard)
+        for key in [key for key in self.blocks if key[0] == shard]:
+            # _settle has closed their sessions, and so made orphans of them.
+            block = <Block *><uintptr_t>self.blocks.pop(key)
+            if block.orphan:
+                block_free(block)
+            else:
+                block.ready = True      # and empty; its session's, which has a driver that lingers
         state.bytes_in_flight = 0
         self._wake_full()
         return links
@@ -139,11 +139,14 @@ cdef class WorkerDispatcher(Dispatcher):
     cdef int _settle(self, Session session, int32_t shard) except -1:
         cdef uint32_t i, sequence
         cdef Pending *pending
-        cdef bint lost = False
+        cdef bint lost
         cdef Output *output
+        lost = self._waits_for_block(&session.output, shard)
         for i in range(session.tail - session.head):
             pending = &session.ring[(session.head + i) & (session.ring_size - 1)]
             if pending.shard == shard and not pending.done and pending.writes:
+                lost = True
+            elif self._waits_for_block(&pending.output, shard):
                 lost = True
         if lost:
             session.abort()
@@ -160,6 +163,15 @@ cdef class WorkerDispatcher(Dispatcher):
                 session.complete_pending(sequence)
             sequence += 1
         return 0
+
+    cdef bint _waits_for_block(self, const Output *output, int32_t shard) noexcept:
+        """Whether a reply was begun whose large part this shard has yet to send."""
+        cdef const Block *block = output.first
+        while block != NULL:
+            if not block.ready and block.shard == shard:
+                return True
+            block = block.next
+        return False
 
     # -- requests
 

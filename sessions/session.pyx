@@ -580,11 +580,7 @@ cdef class Session:
 
     def abort(self):
         """Close the connection now, with whatever is unsent."""
-        if self.state & STATE_CLOSED:
-            return
-        if self.driver is None:
-            self.closed_by_driver()
-        else:
+        if not self.state & STATE_CLOSED and self.driver is not None:
             self.driver.close_session(self)
 
     def closed_by_driver(self):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.sim.model import LOADING, Model, Request
 from tests.sim.requests import Requests
 
 if TYPE_CHECKING:
-    from sessions.session import Session
     from tests.sim.world import SimWorker, World
 
 
@@ -30,20 +29,20 @@ class Client:
         self.received = bytearray()
         self.closed = False
         self.answered = 0
-        self.session: Session = worker.host.dispatcher.open_session(number)
+        self.session: Any = worker.host.dispatcher.open_session(number)
         self.session.driver = self
         self.sending = False
         self.expected: dict[bytes, object] | None = None
 
     # The session's driver
 
-    def flush_session(self, session: Session) -> None:
+    def flush_session(self, session: Any) -> None:
         output = session.take_output()
         if output:
             self.received += output
             self.check()
 
-    def close_session(self, session: Session) -> None:
+    def close_session(self, session: Any) -> None:
         """The server hangs up, which it may do only over a write that may be lost."""
         session.closed_by_driver()
         self.world.note(f"{self.name} is disconnected")

@@ -1,8 +1,8 @@
 """What a client may be told: exact semantics of the commands used, over sets of possible values.
 
 A key is usually known exactly. It is one of several things after a connection was lost (each
-unanswered write was executed, or was not), and while a shard's death may or may not have come before
-a command. A `Possible` is a value and how many deaths of its slot it has lived through.
+unanswered write was executed, or was not), and while a shard's death may or may not have come
+before a command. A `Possible` is a value and how many deaths of its slot it has lived through.
 """
 
 from __future__ import annotations

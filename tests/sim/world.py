@@ -88,7 +88,7 @@ class SimHost(Host):
 
     def __init__(self, worker: SimWorker) -> None:
         self.worker = worker
-        loop = VirtualLoop()
+        loop = VirtualLoop()  # type: ignore[abstract]
         super().__init__(TABLE, SHARDS, {"databases": 16}, loop)
 
     def connect(self, shard: int, epoch: int) -> tuple[Any, Any]:
@@ -277,7 +277,7 @@ class World:
         except BaseException:
             for worker in self.workers:
                 for task in worker.host.tasks:
-                    task.get_coro().close()  # type: ignore[union-attr]
+                    task.get_coro().close()
             raise
         return self
 

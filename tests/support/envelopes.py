@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 MESSAGE_RUNS = 1
 MESSAGE_REPLIES = 2
-PART_DONE, PART_PARKED, PART_BOUNCED = 0, 1, 2
+PART_DONE, PART_PARKED = 0, 1
 RUN_BULK, RUN_NO_TOUCH, RUN_INTERNAL = 1, 2, 4
 PART_BULK = 1
 
@@ -47,7 +47,7 @@ class Run:
 
 @dataclass(slots=True)
 class Part:
-    """A piece of the answer to a run; `bounced` is what comes back unexecuted."""
+    """A piece of the answer to a run."""
 
     client: int
     sequence: int
@@ -55,14 +55,13 @@ class Part:
     commands: int
     status: int = PART_DONE
     bulk: int = 0
-    bounced: Run | None = None
 
     def packed(self) -> bytes:
         head = PART.pack(
             self.client, self.sequence, len(self.data), self.bulk, self.commands, self.status,
             PART_BULK if self.bulk else 0,
         )  # fmt: skip
-        return head + self.data + (self.bounced.packed() if self.bounced is not None else b"")
+        return head + self.data
 
 
 def read_run(data: bytes, at: int) -> tuple[Run, int]:
@@ -110,8 +109,6 @@ def read_replies(data: bytes) -> tuple[int, list[Part]]:
         at += PART.size
         part = Part(client, sequence, data[at : at + size], commands, status, bulk)
         at += size
-        if status == PART_BOUNCED:
-            part.bounced, at = read_run(data, at)
         parts.append(part)
     assert at == len(data)
     return epoch, parts

@@ -1,0 +1,152 @@
+"""The host's slow paths: commands over several shards, whose deaths the test decides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from actors.boot import Topology
+from router.host import Host
+from tests.sim.clock import VirtualLoop
+from tests.support.envelopes import Run
+from tests.support.resp_client import encode, parse
+from tests.support.rig import TABLE, Client, Shard, reply_to
+from tests.support.slots import slot
+
+LOADING = b"-LOADING Redis is loading the dataset in memory\r\n"
+
+
+class PlayedHost(Host):
+    """A host whose shards the test plays."""
+
+    def __init__(self) -> None:
+        self.virtual = VirtualLoop()  # type: ignore[abstract]
+        super().__init__(TABLE, 3, {"databases": 16}, self.virtual)
+        self.played: dict[int, Shard] = {}
+        self.version = 0
+        self.topology({0: 1, 1: 1, 2: 1})
+
+    def connect(self, shard: int, epoch: int) -> tuple[Any, Any]:
+        self.played[shard] = Shard(epoch)
+        return self.played[shard].link_of_worker, self.played[shard].bulk_of_worker
+
+    def disconnect(self, link: Any) -> None:
+        link.close()
+
+    def topology(self, epochs: dict[int, int]) -> None:
+        """Shards that are up, with their epochs."""
+        self.version += 1
+        slots = [(0, 5460, 0), (5461, 10922, 1), (10923, 16383, 2)]
+        shards = [(shard, epochs.get(shard, 9), shard in epochs) for shard in range(3)]
+        self.install(Topology(self.version, shards, [(0, 1)], slots))
+
+    def tick(self) -> None:
+        self.reactor.tick()
+        self.virtual.run_ready()
+
+    def key(self, shard: int) -> bytes:
+        keys = (b"k%d" % i for i in range(1000))
+        return next(key for key in keys if self.dispatcher.shard_of(slot(key)) == shard)
+
+    def runs(self, shard: int) -> list[Run]:
+        return self.played[shard].runs()
+
+    def answer(self, shard: int, data: bytes) -> bytes:
+        """Answer the one run that this shard has; what it asked."""
+        (run,) = self.runs(shard)
+        self.played[shard].answer(reply_to(run, data))
+        self.tick()
+        return run.raw
+
+
+@pytest.fixture
+def host() -> PlayedHost:
+    return PlayedHost()
+
+
+def client_of(host: PlayedHost, *commands: list[bytes | str | int]) -> Client:
+    client = Client(host, 1)  # type: ignore[arg-type]
+    client.session.push(b"".join(encode(*command) for command in commands))
+    host.tick()
+    return client
+
+
+def test_a_split_command_is_refused_whole_when_one_shard_is_down(host: PlayedHost) -> None:
+    """Its parts on the other shards were executed, although the client was told LOADING."""
+    host.topology({0: 1, 2: 1})
+    keys = [host.key(shard) for shard in range(3)]
+    client = client_of(
+        host, ["MSET", keys[0], "a", keys[1], "b"], ["DEL", *keys], ["FLUSHALL"], ["PING"]
+    )
+    assert client.take() == LOADING * 3 + b"+PONG\r\n"
+    assert host.runs(0) == host.runs(2) == []
+
+
+def test_nothing_behind_a_lost_write_is_executed(host: PlayedHost) -> None:
+    """The pipeline went on before its client was disconnected."""
+    client = client_of(host, ["DEL", host.key(0), host.key(1)], ["SET", host.key(2), "v"])
+    host.topology({1: 1, 2: 1})
+    host.tick()
+    assert client.closed
+    assert host.runs(2) == []
+    assert [one for one in host.dispatcher.sessions if one is client.session] == []
+
+
+def test_a_lost_read_of_a_split_command_is_loading(host: PlayedHost) -> None:
+    client = client_of(host, ["MGET", host.key(0), host.key(1)], ["PING"])
+    host.answer(1, b"*1\r\n$1\r\nv\r\n")
+    host.topology({1: 1, 2: 1})
+    host.tick()
+    assert client.take() == LOADING + b"+PONG\r\n"
+    assert not client.closed
+    assert not host.tasks
+
+
+def test_renamenx_between_shards_says_that_the_target_exists(host: PlayedHost) -> None:
+    """It answered 1 and renamed nothing (simulation, calm, seed 12)."""
+    client = client_of(host, ["RENAMENX", host.key(0), host.key(1)])
+    host.answer(0, b"*4\r\n$6\r\nstring\r\n$6\r\nembstr\r\n:-1\r\n$1\r\nv\r\n")
+    assert host.answer(1, b":1\r\n").startswith(b"*2\r\n$6\r\nEXISTS")
+    assert client.take() == b":0\r\n"
+
+
+@pytest.mark.parametrize("options", [[], ["REPLACE"], ["DB", "3"]])
+def test_copy_between_shards(host: PlayedHost, options: list[bytes | str | int]) -> None:
+    """The options could not be read at all, and the client waited for ever."""
+    client = client_of(host, ["COPY", host.key(0), host.key(1), *options])
+    host.answer(0, b"*4\r\n$6\r\nstring\r\n$6\r\nembstr\r\n:-1\r\n$1\r\nv\r\n")
+    if options != ["REPLACE"]:
+        host.answer(1, b":0\r\n")
+    (run,) = host.runs(1)
+    args = parse(run.raw).value
+    assert [arg.value for arg in args] == [
+        b"SHARDIS.IMPORT", host.key(1), b"copy_to", b"embstr", b"-1", b"v",
+    ]  # fmt: skip
+    assert run.database == (3 if "DB" in options else 0)
+    host.played[1].answer(reply_to(run, b"+OK\r\n"))
+    host.tick()
+    assert client.take() == b":1\r\n"
+
+
+def test_a_client_that_leaves_is_forgotten_when_its_command_ends(host: PlayedHost) -> None:
+    client = client_of(host, ["DEL", host.key(0), host.key(1)])
+    client.session.closed_by_driver()
+    host.answer(0, b":1\r\n")
+    host.answer(1, b":1\r\n")
+    assert not any(host.dispatcher.sessions)
+    assert not host.tasks
+
+
+def test_a_bug_in_a_command_is_an_error_reply(
+    host: PlayedHost, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client waited for ever."""
+
+    async def broken(*args: object) -> bytes:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("router.host.run_multi_shard", broken)
+    client = client_of(host, ["DEL", host.key(0), host.key(1)], ["PING"])
+    assert client.take() == b"-ERR internal error\r\n+PONG\r\n"
+    assert "DEL failed" in caplog.text
