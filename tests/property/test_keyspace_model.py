@@ -183,8 +183,8 @@ class KeyspaceMachine(RuleBasedStateMachine):
     @rule(database=databases, key=keys, other=databases)
     def move(self, database: int, key: bytes, other: int) -> None:
         value = self.live(database, key)
-        if value is None:
-            return
+        if value is None or database == other:
+            return  # MOVE refuses both
         self.live(other, key)
         self.keyspace.move(database, key, other)
         del self.model[database][key]

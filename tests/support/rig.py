@@ -104,6 +104,7 @@ class Rig:
         return Client(self, self.opened)
 
     def tick(self) -> None:
+        self.dispatcher.collect()
         self.reactor.tick()
 
     def send(self, client: Client, *commands: Sequence[bytes | str | int]) -> None:
