@@ -42,6 +42,7 @@ class PlayedHost(Host):
         self.install(Topology(self.version, shards, [(0, 1)], slots))
 
     def tick(self) -> None:
+        self.dispatcher.collect()
         self.reactor.tick()
         self.virtual.run_ready()
 
