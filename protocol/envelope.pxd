@@ -62,7 +62,8 @@ cdef packed struct CommandHeader:
 
 cdef packed struct ReplyHeader:
     uint8_t kind
-    uint8_t reserved[3]
+    uint8_t reserved
+    uint16_t messages           # request messages that this one is the last answer to
     uint32_t epoch              # incarnation of the shard that answers
     uint32_t parts
 

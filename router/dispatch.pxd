@@ -13,6 +13,7 @@ cdef struct ShardState:
     Buffer batch                # the message under construction; empty between ticks
     uint32_t runs               # in the batch
     uint32_t epoch              # incarnation
+    uint32_t messages_in_flight # sent, not yet taken and answered by the shard
     uint32_t bulk_sent          # number of the last bulk message to it
     uint32_t bulk_received
     bint up
@@ -35,6 +36,7 @@ cdef class WorkerDispatcher(Dispatcher):
     cdef const char *run_start          # in the session's input
     cdef const char *run_end
     cdef bint run_writes
+    cdef public size_t batch_bytes_held_max # 0: every batch goes at once (simulation)
     cdef list full                      # (session, shard with too much in flight for which it waits)
     cdef dict blocks                    # (shard, bulk number) -> address of the Block that waits for it
     cdef dict early_bulks               # (shard, bulk number) -> bulk that came before its part

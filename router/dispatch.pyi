@@ -11,6 +11,7 @@ class WorkerDispatcher:
     host: Any
     single: bool  # one shard: what runs on every shard runs on it as it is
     query_buffer_max: int
+    batch_bytes_held_max: int
     def __init__(self, table: NativeTable, shard_count: int) -> None: ...
     @property
     def sessions(self) -> list[Session | None]: ...

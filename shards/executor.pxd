@@ -78,6 +78,7 @@ cdef class Executor:
     cdef dict arrived                   # (link, bulk number) -> BulkMessage
     cdef Buffer out                     # the reply message under construction
     cdef uint32_t parts
+    cdef uint16_t taken                 # request messages whose answers end with the next reply message
     cdef size_t part_at                 # offset of the open part's header in `out`
     cdef RunHeader run                  # of the open part
     cdef uint16_t part_commands
@@ -99,7 +100,7 @@ cdef class Executor:
     cdef bint bulk_used                 # sent to since it was last looked at
 
     cdef int _serve(self, uint32_t number) except -1
-    cdef int execute_message(self, uint32_t link, const char *data, size_t n) except -1
+    cdef bint execute_message(self, uint32_t link, const char *data, size_t n) except -1
     cdef int _execute_runs(self, uint32_t link, const char *data, const char *end) except -1
     cdef int _special_run(self, uint32_t link, const char *data, size_t n) except -1
     cdef int _execute(self, const CommandHeader *header, const Key *key, const char *raw) except -1

@@ -245,6 +245,7 @@ cdef class Executor:
 
     cdef int _serve(self, uint32_t number) except -1:
         cdef int taken = 1, total = 0
+        cdef uint16_t answered = 0
         cdef Message message
         cdef Link link
         while taken:
@@ -260,11 +261,13 @@ cdef class Executor:
                     self._start_batch()
                     self.out_link = number
                 try:
-                    self.execute_message(number, message.data, message.size)
+                    answered += self.execute_message(number, message.data, message.size)
                 finally:
                     message_release(&message)
                 taken += 1
             if taken:
+                self.taken = answered
+                answered = 0
                 self._send()
                 total += taken
             if unlikely(self.bulk_used):
@@ -274,12 +277,13 @@ cdef class Executor:
                 taken = 1
         return total
 
-    cdef int execute_message(self, uint32_t link, const char *data, size_t n) except -1:
+    cdef bint execute_message(self, uint32_t link, const char *data, size_t n) except -1:
         cdef RequestHeader header
         memcpy(&header, data, sizeof(RequestHeader))
         if header.kind != MESSAGE_RUNS or header.epoch != self.epoch:
-            return 0        # meant for an earlier incarnation
-        return self._execute_runs(link, data + sizeof(RequestHeader), data + n)
+            return False    # meant for an earlier incarnation
+        self._execute_runs(link, data + sizeof(RequestHeader), data + n)
+        return True
 
     cdef int _execute_runs(self, uint32_t link, const char *data, const char *end) except -1:
         cdef Step steps[WINDOW]
@@ -394,12 +398,19 @@ cdef class Executor:
         """Send the replies made so far. A part that is open stays for the next message."""
         cdef ReplyHeader header
         cdef Link link
-        if self.out.used == 0 or self.part_open:
+        if self.part_open or (self.out.used == 0 and self.taken == 0):
             return 0
+        if self.out.used == 0:
+            # All its runs are parked; the worker learns that the message was taken.
+            buffer_reserve(&self.out, sizeof(ReplyHeader))
+            self.out.used = sizeof(ReplyHeader)
+            self.parts = 0
         memset(&header, 0, sizeof(header))
         header.kind = MESSAGE_REPLIES
         header.epoch = self.epoch
         header.parts = self.parts
+        header.messages = self.taken
+        self.taken = 0
         memcpy(self.out.data, &header, sizeof(header))
         if self.links[self.out_link] is not None:
             link = self.links[self.out_link]

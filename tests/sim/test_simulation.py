@@ -83,8 +83,11 @@ def test_a_faulty_network_is_noticed(network: type[Network]) -> None:
 
 
 def test_a_network_that_swaps_messages_is_noticed() -> None:
-    """Few keys, as two swapped messages do no harm unless they concern the same one."""
-    planted, found = detected(SwappingNetwork, Options(deaths=0, hang_ups=0, tags=2))
+    """Few keys, as two swapped messages do no harm unless they concern the same one; and batches
+    that do not wait for one another, so that two are under way at once.
+    """
+    options = Options(deaths=0, hang_ups=0, tags=2, batch_bytes_held_max=0)
+    planted, found = detected(SwappingNetwork, options)
     assert planted >= 20
     assert found >= planted * 0.3
 

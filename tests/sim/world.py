@@ -49,6 +49,7 @@ class Options:
     hang_ups: int = 1
     native_lane: bool = True
     tags: int = 12  # slots that all keys are in
+    batch_bytes_held_max: int | None = None  # None: the dispatcher's own
 
 
 class SimShard:
@@ -90,6 +91,9 @@ class SimHost(Host):
         self.worker = worker
         loop = VirtualLoop()  # type: ignore[abstract]
         super().__init__(TABLE, SHARDS, {"databases": 16}, loop)
+        held = worker.world.options.batch_bytes_held_max
+        if held is not None:
+            self.dispatcher.batch_bytes_held_max = held
 
     def connect(self, shard: int, epoch: int) -> tuple[Any, Any]:
         return self.worker.world.link(self.worker, shard, epoch)

@@ -18,7 +18,7 @@ PART_BULK = 1
 REQUEST_HEADER = struct.Struct("=B3xII")  # kind, epoch, runs
 RUN = struct.Struct("=IIIIIIQHBBB3x")
 COMMAND = struct.Struct("=IIIHH")
-REPLY_HEADER = struct.Struct("=B3xII")  # kind, epoch, parts
+REPLY_HEADER = struct.Struct("=BxHII")  # kind, messages answered, epoch, parts
 PART = struct.Struct("=IIIIHBB")
 
 
@@ -100,7 +100,7 @@ def requests(epoch: int, runs: Sequence[Run]) -> bytes:
 
 def read_replies(data: bytes) -> tuple[int, list[Part]]:
     """The epoch and parts of a reply message."""
-    kind, epoch, count = REPLY_HEADER.unpack_from(data)
+    kind, _, epoch, count = REPLY_HEADER.unpack_from(data)
     assert kind == MESSAGE_REPLIES
     at = REPLY_HEADER.size
     parts = []
@@ -117,4 +117,4 @@ def read_replies(data: bytes) -> tuple[int, list[Part]]:
 def replies(epoch: int, parts: Iterable[Part]) -> bytes:
     """A reply message."""
     packed = [part.packed() for part in parts]
-    return REPLY_HEADER.pack(MESSAGE_REPLIES, epoch, len(packed)) + b"".join(packed)
+    return REPLY_HEADER.pack(MESSAGE_REPLIES, 1, epoch, len(packed)) + b"".join(packed)
