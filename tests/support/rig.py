@@ -76,6 +76,7 @@ class Rig:
     def __init__(self, shards: int = 3) -> None:
         self.settings: dict[str, object] = {}
         self.dispatcher = WorkerDispatcher(TABLE, shards)
+        self.dispatcher.batch_bytes_held_max = 0  # each tick sends, whatever is unanswered
         self.dispatcher.host = self
         self.reactor = Reactor(self.dispatcher, lambda connection, peer: (1, "", ""))
         self.barriers: list[tuple[Any, Command, list[bytes]]] = []

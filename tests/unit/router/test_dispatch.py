@@ -109,6 +109,31 @@ def test_a_read_that_was_answered_in_part_gets_loading_for_the_rest(rig: Rig) ->
     assert client.take() == b"$1\r\na\r\n" + LOADING * 2
 
 
+def test_a_small_batch_waits_for_the_answer_of_the_one_before(rig: Rig) -> None:
+    rig.dispatcher.batch_bytes_held_max = 8192
+    first, second, third = rig.client(), rig.client(), rig.client()
+    rig.send(first, ["GET", rig.key(0)])
+    (run,) = rig.shards[0].runs()
+    rig.send(second, ["GET", rig.key(0)])
+    rig.send(third, ["GET", rig.key(0)])
+    assert rig.shards[0].runs() == []
+    rig.shards[0].answer(reply_to(run, b"$-1\r\n"))
+    rig.tick()
+    assert [run.client for run in rig.shards[0].runs()] == [
+        second.session.slot,
+        third.session.slot,
+    ]
+
+
+def test_a_large_batch_waits_for_nothing(rig: Rig) -> None:
+    rig.dispatcher.batch_bytes_held_max = 8192
+    client = rig.client()
+    rig.send(client, ["GET", rig.key(0)])
+    assert len(rig.shards[0].runs()) == 1
+    rig.send(client, ["SET", rig.key(0), b"v" * 9000])
+    assert len(rig.shards[0].runs()) == 1
+
+
 def test_an_unanswered_write_on_a_dead_shard_disconnects(rig: Rig) -> None:
     writer, reader = rig.client(), rig.client()
     rig.send(writer, ["GET", rig.key(1)], ["GET", rig.key(0)], ["SET", rig.key(0), "v"])
