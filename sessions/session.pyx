@@ -92,6 +92,10 @@ cdef class Dispatcher:
                 slots = <PyObject **>realloc(self.slots, self.slots_size * sizeof(PyObject *))
                 if slots == NULL:
                     out_of_memory(self.slots_size * sizeof(PyObject *))
+                # An answer for a slot that was never taken is found out by its NULL.
+                memset(
+                    slots + session.slot, 0, (self.slots_size - session.slot) * sizeof(PyObject *)
+                )
                 self.slots = slots
         self.slots[session.slot] = <PyObject *>session
         session.dispatcher = self
