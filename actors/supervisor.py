@@ -321,9 +321,7 @@ class Supervisor:
         if self.stopping:
             return
         how = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-        _log.warning(
-            "%s ended (pid %d, epoch %d, %s)", child.name, pid, child.epoch - 1, how
-        )
+        _log.warning("%s ended (pid %d, epoch %d, %s)", child.name, pid, child.epoch - 1, how)
         if not self._started:
             return
         child.changed.clear()
