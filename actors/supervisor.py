@@ -110,16 +110,6 @@ def topology_message(topology: Topology) -> Message:
     }
 
 
-def topology_from(message: Message) -> Topology:
-    """The topology that `topology_message` wrote."""
-    return Topology(
-        version=message["version"],
-        shards=[(index, epoch, up) for index, epoch, up in message["shards"]],
-        workers=[(index, epoch) for index, epoch in message["workers"]],
-        slots=[(first, last, shard) for first, last, shard in message["slots"]],
-    )
-
-
 class Supervisor:
     """The processes of one server."""
 
