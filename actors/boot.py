@@ -14,7 +14,8 @@ request has an answer. What the router sends:
 What workers and shards send:
 
     {"op": "ready"}                                 it serves
-    {"op": "admin", "caller": {...}, "args": [..]}  -> {"reply": RESP bytes} (worker: ADMIN commands)
+    {"op": "admin", "caller": {...}, "args": [..]}  -> {"reply": RESP bytes}
+                                    (only workers, for ADMIN commands)
 """
 
 from __future__ import annotations
@@ -56,4 +57,4 @@ class Boot:
     hash_seed: bytes  # 16 bytes, one for the server instance
     run_id: str  # 40 hex digits
     topology: Topology
-    listeners: list[socket.socket] = field(default_factory=list)  # workers: already bound and listening
+    listeners: list[socket.socket] = field(default_factory=list)  # workers: bound and listening

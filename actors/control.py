@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 
 FRAME_BYTES_MAX: Final = 64 * 1024 * 1024
 """The largest message: statistics of many commands fit a thousand times; more is a fault."""

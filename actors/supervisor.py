@@ -110,16 +110,6 @@ def topology_message(topology: Topology) -> Message:
     }
 
 
-def topology_from(message: Message) -> Topology:
-    """The topology that `topology_message` wrote."""
-    return Topology(
-        version=message["version"],
-        shards=[(index, epoch, up) for index, epoch, up in message["shards"]],
-        workers=[(index, epoch) for index, epoch in message["workers"]],
-        slots=[(first, last, shard) for first, last, shard in message["slots"]],
-    )
-
-
 class Supervisor:
     """The processes of one server."""
 
@@ -321,9 +311,7 @@ class Supervisor:
         if self.stopping:
             return
         how = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-        _log.warning(
-            "%s ended (pid %d, epoch %d, %s)", child.name, pid, child.epoch - 1, how
-        )
+        _log.warning("%s ended (pid %d, epoch %d, %s)", child.name, pid, child.epoch - 1, how)
         if not self._started:
             return
         child.changed.clear()

@@ -202,9 +202,7 @@ class CommandTable:
             if declared.name in by_name:
                 raise DeclarationError(f"{declared.name}: declared twice")
             by_name[declared.name] = declared
-        numbered = [
-            replace(by_name[name], id=index) for index, name in enumerate(sorted(by_name))
-        ]
+        numbered = [replace(by_name[name], id=index) for index, name in enumerate(sorted(by_name))]
         children: dict[str, list[Command]] = {}
         for declared in numbered:
             if declared.container is not None:

@@ -141,9 +141,7 @@ class Admin:
         while True:
             await asyncio.sleep(SAMPLE_SECONDS)
             self.rates.sample()
-            self.peak_memory = max(
-                self.peak_memory, self.supervisor.plan.page.total("used_memory")
-            )
+            self.peak_memory = max(self.peak_memory, self.supervisor.plan.page.total("used_memory"))
 
     def reset_stats(self) -> None:
         """The router's own part of CONFIG RESETSTAT."""

@@ -312,9 +312,7 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
     Directive("timeout", Integer(), "0", _W),
     Directive("tcp-keepalive", Integer(), "300", _W),
     Directive("maxclients", Integer(1, UINT_MAX), "10000", _W),
-    Directive(
-        "client-query-buffer-limit", Integer(1 << 20, LONG_MAX, memory=True), "1gb", _W
-    ),
+    Directive("client-query-buffer-limit", Integer(1 << 20, LONG_MAX, memory=True), "1gb", _W),
     Directive(
         "client-output-buffer-limit",
         OutputLimits(),
@@ -336,18 +334,12 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
     Directive("dir", Text(), ".", _R, mutable=False),
     Directive("shutdown-timeout", Integer(), "10", _R),
     # Security
-    Directive(
-        "requirepass", Text(), "", refuse=_only("", "authentication is not supported yet")
-    ),
+    Directive("requirepass", Text(), "", refuse=_only("", "authentication is not supported yet")),
     Directive(
         "aclfile", Text(), "", mutable=False, refuse=_only("", "ACL files are not supported yet")
     ),
-    Directive(
-        "enable-debug-command", Choice(("no", "yes", "local")), "no", _W | _S, mutable=False
-    ),
-    Directive(
-        "enable-protected-configs", Choice(("no", "yes", "local")), "no", _R, mutable=False
-    ),
+    Directive("enable-debug-command", Choice(("no", "yes", "local")), "no", _W | _S, mutable=False),
+    Directive("enable-protected-configs", Choice(("no", "yes", "local")), "no", _R, mutable=False),
     # Durability and replication: nothing of it may be promised before it is true
     Directive("save", SavePoints(), "", refuse=_only("", NOT_DURABLE)),
     Directive("appendonly", Bool(), "no", refuse=_only(False, NOT_DURABLE)),
@@ -568,9 +560,7 @@ class Config:
 
 
 def _failed(name: str, reason: str) -> SetError:
-    return SetError(
-        f"ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}"
-    )
+    return SetError(f"ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}")
 
 
 def _text(value: bytes) -> str:

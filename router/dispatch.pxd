@@ -1,4 +1,4 @@
-"""A worker's Dispatcher: runs into batches, one message per shard and tick; replies back to sessions."""
+"""A worker's Dispatcher: runs into batches, at most one message per shard and tick; replies back."""
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -10,7 +10,7 @@ from sessions.output cimport Output
 from sessions.session cimport Dispatcher, Session
 
 cdef struct ShardState:
-    Buffer batch                # the message under construction; empty between ticks
+    Buffer batch                # the message under construction; a small one may outlast the tick
     uint32_t runs               # in the batch
     uint32_t epoch              # incarnation
     uint32_t messages_in_flight # sent, not yet taken and answered by the shard

@@ -72,14 +72,10 @@ def load_program() -> Program:
 
     table = full_table()
     native = NativeTable(table)
-    return Program(
-        partial(worker_main, table=native), partial(shard_main, table=native), table
-    )
+    return Program(partial(worker_main, table=native), partial(shard_main, table=native), table)
 
 
-def main(
-    arguments: Sequence[str] | None = None, load: Callable[[], Program] = load_program
-) -> int:
+def main(arguments: Sequence[str] | None = None, load: Callable[[], Program] = load_program) -> int:
     """Run the server until it is told to stop; the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] in (["-v"], ["--version"]):

@@ -89,9 +89,7 @@ class Worker(Host):
         if keepalive and connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, keepalive)
-            connection.setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, keepalive // 3)
-            )
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, keepalive // 3))
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
         local = connection.getsockname()
         page = self.boot.page
@@ -171,9 +169,10 @@ class Worker(Host):
     async def _shut_down(self) -> None:
         """Accept nobody, finish what was admitted, end."""
         self.reactor.stop_listening()
-        while any(
+        while any(  # noqa: ASYNC110
             session is not None and session.unanswered for session in self.dispatcher.sessions
         ):
+            # An event would have to be set on the hot path, for something that happens once.
             await asyncio.sleep(SHUTDOWN_POLL_SECONDS)
         self.reactor.flush_sessions()
         self.loop.call_soon(os._exit, 0)

@@ -40,9 +40,7 @@ class ShardProcess:
             int(config["databases"]), boot.hash_seed, int.from_bytes(os.urandom(8), "little")
         )
         self.keyspace.start_reaper()
-        context = Context(
-            self.keyspace, self.settings, table.table, int(config["databases"])
-        )
+        context = Context(self.keyspace, self.settings, table.table, int(config["databases"]))
         lane = NativeLane()
         string_native.register(lane)
         generic_native.register(lane)
@@ -86,9 +84,7 @@ class ShardProcess:
             for link in self.executor.remove_links(known[1]):
                 self.loop.remove_reader(link.fileno())
                 link.close()
-        path = link_path(
-            self.boot.directory, self.boot.index, self.boot.epoch, worker, epoch
-        )
+        path = link_path(self.boot.directory, self.boot.index, self.boot.epoch, worker, epoch)
         kind = ZmqLink if DIRECT else PyzmqLink
         link = kind(self.zmq, path, True)
         bulk = kind(self.zmq, path + ".bulk", True)
@@ -97,7 +93,7 @@ class ShardProcess:
         self.loop.add_reader(link.fileno(), self._serve, self.executor.serve, number)
         self.loop.add_reader(bulk.fileno(), self._serve, self.executor.serve_bulk, number)
 
-    def _serve(self, serve: Callable[[int], None], link: int) -> None:
+    def _serve(self, serve: Callable[[int], object], link: int) -> None:
         serve(link)
         if self.executor.has_more and not self.serve_due:
             self.serve_due = True

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import sys
 import time
+from collections.abc import Callable
 
 from actors.mailbox import MemoryLink
 from protocol.table import NativeTable
@@ -28,7 +29,9 @@ CLIENTS = 50
 
 class Host:
     databases = 16
-    settings: dict[str, object] = {}
+
+    def __init__(self) -> None:
+        self.settings: dict[str, object] = {}
 
     def closed(self, session: object) -> None:
         """Nothing to do."""
@@ -55,7 +58,7 @@ def main() -> None:
     executor.add_links(far, far_bulk)
     sessions = [dispatcher.open_session(number) for number in range(CLIENTS)]
     draw = random.Random(1)
-    kinds = {
+    kinds: dict[str, Callable[[bytes], bytes]] = {
         "SET": lambda key: command(b"SET", key, b"xxx"),
         "GET": lambda key: command(b"GET", key),
         "INCR": lambda key: command(b"INCR", b"counter:" + key[4:]),

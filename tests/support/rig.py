@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from router.dispatch import WorkerDispatcher
-from router.reactor import Reactor
-
 from actors.mailbox import MemoryLink
 from protocol.table import NativeTable
+from router.dispatch import WorkerDispatcher
+from router.reactor import Reactor
 from router.table import full_table
 from tests.support.envelopes import PART_DONE, Part, Run, read_requests, replies
 from tests.support.resp_client import encode

@@ -101,9 +101,7 @@ def session() -> FakeSession:
         ("TIME", b"*2\r\n$10\r\n1700000000\r\n$3\r\n123\r\n"),
     ],
 )  # fmt: skip
-def test_replies_are_as_redis_gives_them(
-    session: FakeSession, line: str, answer: bytes
-) -> None:
+def test_replies_are_as_redis_gives_them(session: FakeSession, line: str, answer: bytes) -> None:
     if line == "COMMAND INFO nosuch":
         assert run(session, *line.split()) in (b"*1\r\n$-1\r\n", b"*1\r\n*-1\r\n")
     else:
