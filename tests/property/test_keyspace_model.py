@@ -165,6 +165,7 @@ class KeyspaceMachine(RuleBasedStateMachine):
     def rename(self, database: int, source: bytes, destination: bytes) -> None:
         value = self.live(database, source)
         if value is None:
+            self.keyspace.exists(database, source)  # what has expired is gone, as in the model
             return
         self.live(database, destination)
         self.keyspace.rename(database, source, destination)
@@ -175,6 +176,7 @@ class KeyspaceMachine(RuleBasedStateMachine):
     def copy(self, database: int, source: bytes, destination: bytes, other: int) -> None:
         value = self.live(database, source)
         if value is None:
+            self.keyspace.exists(database, source)  # what has expired is gone, as in the model
             return
         self.live(other, destination)
         self.keyspace.copy(database, source, destination, other)
@@ -184,6 +186,7 @@ class KeyspaceMachine(RuleBasedStateMachine):
     def move(self, database: int, key: bytes, other: int) -> None:
         value = self.live(database, key)
         if value is None or database == other:
+            self.keyspace.exists(database, key)  # what has expired is gone, as in the model
             return  # MOVE refuses both
         self.live(other, key)
         self.keyspace.move(database, key, other)
