@@ -309,7 +309,7 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
     Directive("tcp-backlog", Integer(), "511", _R, mutable=False),
     Directive("unixsocket", Text(), "", _R, mutable=False),
     Directive("unixsocketperm", Integer(0, 0o777, octal=True), "0", _R, mutable=False),
-    Directive("timeout", Integer(), "0", _W),
+    Directive("timeout", Integer(), "0"),
     Directive("tcp-keepalive", Integer(), "300", _W),
     Directive("maxclients", Integer(1, UINT_MAX), "10000", _W),
     Directive("client-query-buffer-limit", Integer(1 << 20, LONG_MAX, memory=True), "1gb", _W),
@@ -317,7 +317,6 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
         "client-output-buffer-limit",
         OutputLimits(),
         "normal 0 0 0 slave 256mb 64mb 60 pubsub 32mb 8mb 60",
-        _W,
     ),
     Directive("proto-max-bulk-len", Integer(1 << 20, LONG_MAX, memory=True), "512mb", _W | _S),
     Directive("tls-port", Integer(0, 65535), "0", refuse=_only(0, "TLS is not supported yet")),
@@ -404,10 +403,10 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
     Directive("dynamic-hz", Bool(), "yes"),
     Directive("active-expire-effort", Integer(1, 10), "1", _S),
     # Diagnosis
-    Directive("slowlog-log-slower-than", Integer(-1, LONG_MAX), "10000", _S),
-    Directive("slowlog-max-len", Integer(0, LONG_MAX), "128", _S),
-    Directive("latency-monitor-threshold", Integer(0, LONG_MAX), "0", _S),
-    Directive("latency-tracking", Bool(), "yes", _S),
+    Directive("slowlog-log-slower-than", Integer(-1, LONG_MAX), "10000"),
+    Directive("slowlog-max-len", Integer(0, LONG_MAX), "128"),
+    Directive("latency-monitor-threshold", Integer(0, LONG_MAX), "0"),
+    Directive("latency-tracking", Bool(), "yes"),
     Directive(
         "notify-keyspace-events",
         Events(),
@@ -422,7 +421,7 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
     Directive("sched-batch", Bool(), "no", _W | _S, mutable=False),
     Directive("worker-cpulist", Text(), "", _W, mutable=False),
     Directive("shard-cpulist", Text(), "", _S, mutable=False),
-    Directive("spin-microseconds", Integer(0, 1_000_000), "0", _W | _S, mutable=False),
+    Directive("spin-microseconds", Integer(0, 1_000_000), "0", _W, mutable=False),
 )
 
 

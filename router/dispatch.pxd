@@ -36,6 +36,8 @@ cdef class WorkerDispatcher(Dispatcher):
     cdef const char *run_start          # in the session's input
     cdef const char *run_end
     cdef bint run_writes
+    cdef public bint strict_order           # pipeline-order strict: one shard after the other
+    cdef bint _elsewhere(self, Session session, int32_t shard) noexcept
     cdef public size_t batch_bytes_held_max # 0: every batch goes at once (simulation)
     cdef list full                      # (session, shard with too much in flight for which it waits)
     cdef dict blocks                    # (shard, bulk number) -> address of the Block that waits for it

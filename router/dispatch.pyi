@@ -12,6 +12,7 @@ class WorkerDispatcher:
     single: bool  # one shard: what runs on every shard runs on it as it is
     query_buffer_max: int
     batch_bytes_held_max: int
+    strict_order: bool  # pipeline-order strict
     def __init__(self, table: NativeTable, shard_count: int) -> None: ...
     @property
     def sessions(self) -> list[Session | None]: ...

@@ -239,6 +239,8 @@ cdef class WorkerDispatcher(Dispatcher):
             self.finish(session)
             if unlikely(shard < 0):
                 return HOLD
+            if unlikely(self.strict_order and session.pinned < 0 and self._elsewhere(session, shard)):
+                return HOLD
             if unlikely(not self.shards[shard].up):
                 self.unreachable += 1
                 session._refuse(spec.id, LOADING)
@@ -264,6 +266,13 @@ cdef class WorkerDispatcher(Dispatcher):
         self.run_writes |= (spec.flags & FLAG_WRITE) != 0
         self.run_end = raw + length
         return TAKEN
+
+    cdef bint _elsewhere(self, Session session, int32_t shard) noexcept:
+        """Whether the session's last command has gone to another shard, and is unanswered."""
+        return (
+            session.head != session.tail
+            and session.ring[(session.tail - 1) & (session.ring_size - 1)].shard != shard
+        )
 
     cdef int finish(self, Session session) except -1:
         """Close the open run: copy it into its shard's batch."""

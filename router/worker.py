@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import ipaddress
 import os
 import socket
 import time
@@ -18,6 +19,7 @@ from actors.control import ControlClosed, ControlFailure, ControlLink
 from actors.failure import end_on_failure
 from actors.figures import process_figures
 from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
+from actors.scheduling import apply_scheduling
 from protocol.errors import INTERNAL_ERROR
 from protocol.table import NativeTable
 from router.host import Host
@@ -26,6 +28,11 @@ from sessions.session import Session
 GARBAGE_INTERVAL_SECONDS = 5.0
 CRON_SECONDS = 0.1
 SHUTDOWN_POLL_SECONDS = 0.002
+PROTECTED = (
+    b"-DENIED Redis is running in protected mode because protected mode is enabled and no password"
+    b" is set for the default user. Connect from this host, or switch it off there: CONFIG SET"
+    b" protected-mode no. Nobody may then keep others out but your network.\r\n"
+)
 
 
 class Worker(Host):
@@ -92,6 +99,11 @@ class Worker(Host):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, keepalive // 3))
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
         local = connection.getsockname()
+        if self.settings["protected-mode"] and not _is_loopback(connection.family, peer):
+            self.rejected_connections += 1
+            with contextlib.suppress(OSError):
+                connection.send(PROTECTED)
+            return None
         page = self.boot.page
         if page.connect(self.boot.index) > self.settings["maxclients"]:
             page.disconnect(self.boot.index)
@@ -164,6 +176,7 @@ class Worker(Host):
             int(self.settings["proto-max-bulk-len"]),
             int(self.settings["client-query-buffer-limit"]),
         )
+        self.dispatcher.strict_order = self.settings["pipeline-order"] == "strict"
         self.reactor.spin_ns = int(self.settings.get("spin-microseconds", 0)) * 1000
 
     async def _shut_down(self) -> None:
@@ -222,10 +235,19 @@ class Worker(Host):
         self.loop.call_later(CRON_SECONDS, self._cron)
 
 
+def _is_loopback(family: int, peer: Any) -> bool:
+    if family == socket.AF_UNIX:
+        return True
+    address = ipaddress.ip_address(peer[0].partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
+
+
 def _address(family: int, name: Any) -> str:
     return f"[{name[0]}]:{name[1]}" if family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
 
 
 def worker_main(boot: Boot, table: NativeTable) -> None:
     """The life of a worker process; ends by os._exit."""
+    apply_scheduling(bool(boot.config["sched-batch"]), str(boot.config["worker-cpulist"]))
     Worker(boot, table).run()

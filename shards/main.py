@@ -17,6 +17,7 @@ from actors.control import ControlLink
 from actors.failure import end_on_failure
 from actors.figures import process_figures
 from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
+from actors.scheduling import apply_scheduling
 from protocol.table import NativeTable
 from shards.commands import generic_native, string_native
 from shards.context import Context, Settings
@@ -191,5 +192,6 @@ class ShardProcess:
 
 def shard_main(boot: Boot, table: NativeTable) -> None:
     """The life of a shard process; ends by os._exit."""
+    apply_scheduling(bool(boot.config["sched-batch"]), str(boot.config["shard-cpulist"]))
     tune_allocator()
     ShardProcess(boot, table).run()

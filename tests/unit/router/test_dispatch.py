@@ -134,6 +134,24 @@ def test_a_large_batch_waits_for_nothing(rig: Rig) -> None:
     assert len(rig.shards[0].runs()) == 1
 
 
+def test_strict_order_asks_one_shard_after_the_other(rig: Rig) -> None:
+    rig.dispatcher.strict_order = True
+    client = rig.client()
+    rig.send(
+        client, ["SET", rig.key(0), "v"], ["SET", rig.key(0), "w"], ["GET", rig.key(1)], ["PING"]
+    )
+    (run,) = rig.shards[0].runs()
+    assert len(run.commands) == 2
+    assert rig.shards[1].runs() == []
+    rig.shards[0].answer(reply_to(run, b"+OK\r\n+OK\r\n"))
+    rig.tick()
+    rig.tick()
+    (run,) = rig.shards[1].runs()
+    rig.shards[1].answer(reply_to(run, b"$-1\r\n"))
+    rig.tick()
+    assert client.take() == b"+OK\r\n+OK\r\n$-1\r\n+PONG\r\n"
+
+
 def test_an_unanswered_write_on_a_dead_shard_disconnects(rig: Rig) -> None:
     writer, reader = rig.client(), rig.client()
     rig.send(writer, ["GET", rig.key(1)], ["GET", rig.key(0)], ["SET", rig.key(0), "v"])
