@@ -55,15 +55,20 @@ cdef enum:
     HELD_INPUT_BYTES_MAX = 1 << 20      # of a session that may not go on: beyond, its socket is disarmed
     OUTPUT_KEEP_BYTES = 65536           # a larger empty output buffer is given back
     LARGE_READ_BYTES_MAX = 1 << 20      # read at once of a large value
+    LINGER_BYTES_MAX = 16384            # more output than this does not wait for further replies
 
 
 cdef class Reactor:
-    """`on_accept(connection, peer)` is asked about each new connection."""
+    """`on_accept(connection, peer)` is asked about each new connection.
+
+    `on_linger()`, if set, owes a call of `flush_lingering` after a millisecond or so.
+    """
 
     def __init__(self, WorkerDispatcher dispatcher, on_accept):
         self.dispatcher = dispatcher
         self.on_accept = on_accept
         self.listeners = {}
+        self.lingering = []
         self.buffer = <char *>malloc(READ_BYTES)
         self.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
         if self.epoll_fd < 0 or self.buffer == NULL:
@@ -289,6 +294,8 @@ cdef class Reactor:
                 if session.state & STATE_CLOSED:
                     continue
                 if likely(session.fd >= 0):
+                    if unlikely(session.head != session.tail) and self._lingers(session):
+                        continue
                     self._flush_session(session)
                 else:
                     session.driver.flush_session(session)
@@ -296,6 +303,35 @@ cdef class Reactor:
             if self.dispatcher.flush():
                 self.dispatcher.receive()
         return 0
+
+    cdef bint _lingers(self, Session session) except -1:
+        """Whether to keep a few replies back for a moment, as more of the same client are on their way.
+
+        A pipeline over several shards is answered in several messages; one write for all of them
+        costs the kernel, and the client, less than one for each.
+        """
+        if (
+            self.on_linger is None
+            or session.state
+            or session.input_ended
+            or session.output.first != NULL
+            or session.output.sent
+            or session.output.tail.used > LINGER_BYTES_MAX
+        ):
+            return False
+        if not self.lingering:
+            self.on_linger()
+        self.lingering.append(session)
+        return True
+
+    def flush_lingering(self):
+        """The moment is over: write what was kept back. Due once after each `on_linger()`."""
+        cdef Session session
+        cdef list lingering = self.lingering
+        self.lingering = []
+        for session in lingering:
+            if not session.state & STATE_CLOSED and session.output.tail.used:
+                self._flush_session(session)
 
     def flush_sessions(self):
         """Write out what control paths have queued; batches go, too."""

@@ -27,6 +27,8 @@ from sessions.session import Session
 
 GARBAGE_INTERVAL_SECONDS = 5.0
 CRON_SECONDS = 0.1
+LINGER_SECONDS = 0.001
+"""How long a few replies wait for others of the same pipeline."""
 SHUTDOWN_POLL_SECONDS = 0.002
 PROTECTED = (
     b"-DENIED Redis is running in protected mode because protected mode is enabled and no password"
@@ -67,6 +69,7 @@ class Worker(Host):
             listener.setblocking(False)
             self.reactor.listen(listener)
         self.loop.add_reader(self.reactor.fileno(), self.reactor.tick)
+        self.reactor.on_linger = self._linger
         self._cron()
         self.control.notify({"op": "ready"})
 
@@ -84,6 +87,9 @@ class Worker(Host):
     def disconnect(self, link: Any) -> None:
         self.loop.remove_reader(link.fileno())
         link.close()
+
+    def _linger(self) -> None:
+        self.loop.call_later(LINGER_SECONDS, self.reactor.flush_lingering)
 
     # Connections
 

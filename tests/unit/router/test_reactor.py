@@ -125,3 +125,22 @@ def test_a_reply_larger_than_the_socket_takes_comes_in_pieces(
         whole += received(connection) or b""
         rig.tick()
     assert whole == b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+def test_few_replies_wait_a_moment_for_the_rest_of_their_pipeline(
+    rig: Rig, connection: socket.socket
+) -> None:
+    started: list[bool] = []
+    rig.reactor.on_linger = lambda: started.append(True)
+    connection.sendall(encode("GET", rig.key(0)) + encode("GET", rig.key(1)))
+    rig.tick()
+    first, second = rig.shards[0].runs()[0], rig.shards[1].runs()[0]
+    rig.shards[0].answer(reply_to(first, b"$1\r\na\r\n"))
+    rig.tick()
+    assert received(connection) is None
+    assert started == [True]
+    rig.reactor.flush_lingering()
+    assert received(connection) == b"$1\r\na\r\n"
+    rig.shards[1].answer(reply_to(second, b"$1\r\nb\r\n"))
+    rig.tick()
+    assert received(connection) == b"$1\r\nb\r\n"
