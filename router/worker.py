@@ -27,6 +27,7 @@ from sessions.session import Session
 
 GARBAGE_INTERVAL_SECONDS = 5.0
 CRON_SECONDS = 0.1
+IDLE_CRON_SECONDS = 0.5
 LINGER_SECONDS = 0.001
 """How long a few replies wait for others of the same pipeline."""
 SHUTDOWN_POLL_SECONDS = 0.002
@@ -49,6 +50,7 @@ class Worker(Host):
         self.total_connections = 0
         self.rejected_connections = 0
         self.collected_at = time.monotonic()
+        self.published_input_bytes = 0
 
     def run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -231,6 +233,8 @@ class Worker(Host):
 
     def _cron(self) -> None:
         page, index = self.boot.page, self.boot.index
+        busy = self.reactor.input_bytes != self.published_input_bytes
+        self.published_input_bytes = self.reactor.input_bytes
         page.set_worker(index, "commands", self.dispatcher.commands_processed)
         page.set_worker(index, "input_bytes", self.reactor.input_bytes)
         page.set_worker(index, "output_bytes", self.reactor.output_bytes)
@@ -238,7 +242,7 @@ class Worker(Host):
         if now - self.collected_at > GARBAGE_INTERVAL_SECONDS:
             self.collected_at = now
             gc.collect()
-        self.loop.call_later(CRON_SECONDS, self._cron)
+        self.loop.call_later(CRON_SECONDS if busy else IDLE_CRON_SECONDS, self._cron)
 
 
 def _is_loopback(family: int, peer: Any) -> bool:

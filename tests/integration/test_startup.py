@@ -34,7 +34,7 @@ def test_the_first_pong_comes_soon_after_exec() -> None:
 
 
 def test_an_idle_server_uses_next_to_no_processor_time(own_server: Callable[..., Shardis]) -> None:
-    server = own_server(shards=2, workers=2)
+    server = own_server(shards=1, workers=1)
     with server.client() as client:
         assert client.call("PING") == b"+PONG\r\n"
         time.sleep(1.0)  # what start left behind
