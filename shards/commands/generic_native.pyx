@@ -3,7 +3,6 @@
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint32_t
 
 from protocol.buffer cimport Buffer, buffer_append
-from protocol.envelope cimport RUN_NO_TOUCH
 from protocol.numbers cimport parse_int64
 from protocol.reply cimport reply_integer
 from shards.executor cimport (
@@ -13,10 +12,6 @@ from shards.keyspace cimport (
     EXPIRE_NONE, TYPE_HASH, TYPE_LIST, TYPE_SET, TYPE_STREAM, TYPE_STRING, TYPE_ZSET, Entry, EntryType, Key,
     entry_expire_ms, entry_type, store_delete, store_read, store_set_expire, store_write,
 )
-
-
-cdef inline bint touches(const Shard *shard) noexcept nogil:
-    return not shard.flags & RUN_NO_TOUCH
 
 
 cdef inline int reply_count(Buffer *out, int64_t count) noexcept nogil:
@@ -61,7 +56,7 @@ cdef int touch(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef Key key
     for i in range(1, argv.argc):
         key_at(shard, &argv.args[i], &key)
-        if store_read(shard.store, &key, touches(shard)) != NULL:
+        if store_read(shard.store, &key, True) != NULL:
             found += 1
     return reply_count(out, found)
 

@@ -13,7 +13,6 @@ from libc.string cimport memset
 
 from actors.mailbox cimport message_move_zmq, zmq_message_close
 from protocol.buffer cimport Buffer, buffer_append
-from protocol.envelope cimport RUN_NO_TOUCH
 from protocol.native cimport likely, out_of_memory, unlikely
 from protocol.numbers cimport parse_int64
 from protocol.reply cimport reply_bulk, reply_error, reply_header, reply_integer, reply_null
@@ -41,10 +40,6 @@ cdef size_t wrong_type_length = len(_wrong_type)
 cdef enum SetFlag:
     SET_NX = 1
     SET_XX = 2
-
-
-cdef inline bint touches(const Shard *shard) noexcept nogil:
-    return not shard.flags & RUN_NO_TOUCH
 
 
 cdef inline int reply_ok(Buffer *out) noexcept nogil:
@@ -128,7 +123,7 @@ cdef void set_value(Shard *shard, const Key *key, const Arg *value, int64_t expi
 
 
 cdef int get(Shard *shard, const Argv *argv, Buffer *out) noexcept:
-    cdef Entry *entry = store_read(shard.store, &argv.key, touches(shard))
+    cdef Entry *entry = store_read(shard.store, &argv.key, True)
     if entry == NULL:
         reply_null(out, shard.resp)
         return NATIVE_DONE
@@ -209,7 +204,7 @@ cdef int setnx(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 
 
 cdef int getset(Shard *shard, const Argv *argv, Buffer *out) noexcept:
-    cdef Entry *entry = store_read(shard.store, &argv.key, touches(shard))
+    cdef Entry *entry = store_read(shard.store, &argv.key, True)
     cdef int status = NATIVE_DONE
     if entry == NULL:
         reply_null(out, shard.resp)
@@ -223,7 +218,7 @@ cdef int getset(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 
 
 cdef int getdel(Shard *shard, const Argv *argv, Buffer *out) noexcept:
-    cdef Entry *entry = store_read(shard.store, &argv.key, touches(shard))
+    cdef Entry *entry = store_read(shard.store, &argv.key, True)
     cdef int status
     if entry == NULL:
         reply_null(out, shard.resp)
@@ -304,7 +299,7 @@ cdef int append(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 
 
 cdef int strlen_(Shard *shard, const Argv *argv, Buffer *out) noexcept:
-    cdef Entry *entry = store_read(shard.store, &argv.key, touches(shard))
+    cdef Entry *entry = store_read(shard.store, &argv.key, True)
     if entry == NULL:
         reply_integer(out, 0)
     elif entry_type(entry) != TYPE_STRING:
@@ -324,7 +319,7 @@ cdef int getrange(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         return NATIVE_DECLINED
     if not parse_int64(argv.args[3].data, argv.args[3].length, &end):
         return NATIVE_DECLINED
-    entry = store_read(shard.store, &argv.key, touches(shard))
+    entry = store_read(shard.store, &argv.key, True)
     if entry == NULL:
         reply_bulk(out, b"", 0)
         return NATIVE_DONE
@@ -376,7 +371,7 @@ cdef int mget(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     reply_header(out, c"*", argv.argc - 1)
     for i in range(1, argv.argc):
         key_at(shard, &argv.args[i], &key)
-        entry = store_read(shard.store, &key, touches(shard))
+        entry = store_read(shard.store, &key, True)
         if entry == NULL or entry_type(entry) != TYPE_STRING:
             reply_null(out, shard.resp)
         else:
