@@ -539,7 +539,7 @@ cdef class Session:
             self.ring = ring
             self.ring_size = size
         pending = &self.ring[self.tail & (self.ring_size - 1)]
-        memset(pending, 0, sizeof(Pending))
+        pending.done = False        # its output is empty, and may have a small buffer for us
         pending.shard = shard
         pending.commands = commands
         pending.bytes = bytes
