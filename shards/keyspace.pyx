@@ -7,11 +7,14 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from protocol.slots cimport SLOTS, key_slot
 from shards.blob cimport blobs_alive
 from shards.invariants cimport store_check
-from shards.memory cimport M_MXFAST, M_TRIM_THRESHOLD, mallopt, malloc_trim
+from shards.memory cimport (
+    M_MXFAST, M_TRIM_THRESHOLD, malloc_trim, malloc_usable_size, mallinfo2, mallinfo2_t, mallopt,
+)
 from shards.reaper cimport (
     reaper_free_blob, reaper_free_database, reaper_freed, reaper_start, reaper_stop, reaper_waiting,
 )
 from shards.store cimport FORM_RAW, FORM_SHORTEST, FORM_TEXT, store_blocks_alive
+from shards.table cimport table_footprint
 
 from protocol.errors import WRONG_TYPE, CommandError
 
@@ -46,6 +49,17 @@ def trim_memory() -> None:
     """Give free memory back to the system (MEMORY PURGE, an idle shard). O(free memory)"""
     with nogil:
         malloc_trim(0)
+
+
+def allocator_figures() -> dict[str, int]:
+    """What glibc's malloc says of this process, in bytes. O(free chunks)"""
+    cdef mallinfo2_t info
+    with nogil:
+        info = mallinfo2()
+    return {
+        "arena": info.arena, "mapped": info.hblkhd, "in_use": info.uordblks, "free": info.fordblks,
+        "trimmable": info.keepcost, "chunks_free": info.ordblks,
+    }
 
 
 cdef bytes entry_key_bytes(const Entry *entry):
@@ -103,6 +117,32 @@ cdef class Keyspace:
     def lazyfree_pending(self) -> int:
         """How many things the reaper has yet to free."""
         return reaper_waiting(self.reaper) if self.reaper != NULL else 0
+
+    @property
+    def overhead(self) -> int:
+        """Bytes of used_memory that are not entries: tables, trees, databases. O(slots)"""
+        cdef Store *store = self.store
+        cdef Database *database
+        cdef uint64_t bytes = malloc_usable_size(store)
+        cdef uint32_t number, slot
+        cdef int which
+        cdef Table **tables
+        for number in range(store.database_count):
+            database = store.databases[number]
+            if database == NULL:
+                continue
+            for which in range(2):
+                tables = database.expiring if which else database.keys
+                if tables == NULL:
+                    continue
+                bytes += malloc_usable_size(tables)
+                bytes += malloc_usable_size(database.expiring_tree if which else database.keys_tree)
+                for slot in range(SLOTS):
+                    if tables[slot] != NULL:
+                        bytes += table_footprint(tables[slot])
+                        if tables[slot].old != NULL:
+                            bytes += table_footprint(tables[slot].old)
+        return bytes
 
     @property
     def lazyfreed(self) -> int:

@@ -1,4 +1,4 @@
-"""Every test gives its native memory back; fixtures for running servers (tests/support/servers.py)."""
+"""No test keeps native memory; fixtures for running servers are in tests/support/servers.py."""
 
 from __future__ import annotations
 
