@@ -309,6 +309,7 @@ def workers(figures: Figures) -> Fields:
                 f",restarts={child.restarts},connections={figure.get('connections', 0)}"
                 f",rss={figure.get('rss', 0)},input_bytes={figure.get('input_bytes', 0)}"
                 f",output_bytes={figure.get('output_bytes', 0)}"
+                f",messages={sum(link['messages'] for link in figure.get('links', ()))}"
                 f",commands={figure.get('processed', 0)},cpu={cpu_seconds(figure)}",
             )
         )
