@@ -277,6 +277,6 @@ def test_a_unix_socket_is_no_file_system_mystery(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("answer", [b"*1\r\n" * 40, b"$x\r\n", b"+" + b"x" * 70000 + b"\r\n"])
 def test_rude_answers_are_no_crash(play: Callable[..., Played], answer: bytes) -> None:
-    with Client(Target(port=play(lambda words: answer).port)) as client:
-        with pytest.raises(ProtocolError):
-            client.call("PING")
+    target = Target(port=play(lambda words: answer).port)
+    with Client(target) as client, pytest.raises(ProtocolError):
+        client.call("PING")
