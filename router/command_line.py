@@ -19,8 +19,8 @@ from typing import Final, TextIO
 from protocol.version import REDIS_VERSION, SHARDIS_VERSION
 from router import log
 from router.config import Config, ConfigError, FileUnreadable
-from router.config.reader import read_text
-from router.config.words import quote_word, split_words, text_of
+from router.config.reader import read_text, source_text
+from router.config.words import quote_word, split_words
 
 PROGRAM: Final = "shardis-server"
 USAGE: Final = f"""\
@@ -81,7 +81,7 @@ def read_command_line(arguments: Sequence[str]) -> Config:
         else:
             from_input, options = option_lines(words)
         if from_input:
-            text += text_of(sys.stdin.buffer.read())
+            text += source_text(sys.stdin.buffer.read())
         config.load(f"{text}\n{options}")
     except FileUnreadable as error:
         log.set_up("notice", "")

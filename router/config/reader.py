@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,11 @@ def read_text(path: str) -> str:
     return "".join(map(_read, sorted(glob.glob(path)) if patterned else [path]))
 
 
+def source_text(content: bytes) -> str:
+    """A source's text. As in C, a NUL hides the rest of its line, and the line's end with it."""
+    return text_of(re.sub(rb"\0[^\n]*\n?", b"", content))
+
+
 def _read(path: str) -> str:
     try:
         with Path(path).open("rb") as file:
@@ -39,7 +45,7 @@ def _read(path: str) -> str:
         reason = error.strerror
     else:
         if len(content) <= INCLUDED_BYTES_MAX:
-            return text_of(content)
+            return source_text(content)
         reason = "File too large"
     raise FileUnreadable(f"Fatal error, can't open config file '{path}': {reason}")
 
@@ -54,7 +60,7 @@ def read_lines(
     it stands in.
     """
     for number, raw in enumerate(text.split("\n"), 1):
-        line = raw.partition("\0")[0].strip(" \t\r\n")
+        line = raw.strip(" \t\r\n")
         if not line or line.startswith("#"):
             continue
         try:
