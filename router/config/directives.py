@@ -37,6 +37,7 @@ from router.config.kinds import (
 from router.config.words import text_of
 
 PROCESSES_MAX: Final = 1024
+BACKLOG_BYTES_MIN: Final = 16 * 1024
 
 
 class Mark(Flag):
@@ -242,7 +243,12 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
     Directive("repl-ping-replica-period", Integer(1), "10", alias="repl-ping-slave-period"),
     Directive("repl-timeout", Integer(1), "60"),
     Directive("repl-disable-tcp-nodelay", Bool(), "no"),
-    Directive("repl-backlog-size", Integer(1, LONG_MAX, memory=True), "1mb"),
+    Directive(
+        "repl-backlog-size",
+        Integer(1, LONG_MAX, memory=True),
+        "1mb",
+        clamp=(BACKLOG_BYTES_MIN, LONG_MAX),
+    ),
     Directive("repl-backlog-ttl", COUNT, "3600"),
     Directive("min-replicas-to-write", Integer(), "0", alias="min-slaves-to-write"),
     Directive("min-replicas-max-lag", Integer(), "10", alias="min-slaves-max-lag"),

@@ -33,6 +33,10 @@ C_DOUBLE: Final = re.compile(
     r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?)",
     re.ASCII | re.IGNORECASE,
 )
+C_HEX_DOUBLE: Final = re.compile(
+    r"[+-]?0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)(?:p[+-]?[0-9]{1,4})?",
+    re.ASCII | re.IGNORECASE,
+)
 SIZE: Final = re.compile(r"([0-9]{0,127})(|b|k|kb|m|mb|g|gb)", re.ASCII | re.IGNORECASE)
 UNITS: Final = {
     "": 1,
@@ -454,9 +458,10 @@ class Percentiles:
             return ""
         shown: list[str] = []
         for argument in arguments:
-            if C_DOUBLE.fullmatch(argument) is None:
+            number = c_double(argument)
+            if number is None:
                 raise ValueRefused("Invalid latency-tracking-info-percentiles parameters")
-            if not 0.0 <= (number := float(argument)) <= 100.0:
+            if not 0.0 <= number <= 100.0:
                 raise ValueRefused(
                     "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]"
                 )
@@ -562,6 +567,18 @@ def c_number(text: str, pattern: re.Pattern[str] = C_NUMBER, base: int = 10) -> 
         return None
     number = int(match[1], base)
     return max(-LONG_MAX - 1, min(number, LONG_MAX)) if base == 10 else number
+
+
+def c_double(text: str) -> float | None:
+    """The number that C's strtod makes of a whole text; None if it is none, or not a number."""
+    if C_DOUBLE.fullmatch(text):
+        return float(text)
+    if not C_HEX_DOUBLE.fullmatch(text):
+        return None
+    try:
+        return float.fromhex(text)
+    except OverflowError:
+        return None
 
 
 def _as_int(number: int) -> int:
