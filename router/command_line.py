@@ -9,6 +9,7 @@ so that each stays one word, but a directive and its values may also stand in on
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import sys
@@ -17,10 +18,10 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from protocol.version import REDIS_VERSION, SHARDIS_VERSION
-from router import log
 from router.config import Config, ConfigError, FileUnreadable
 from router.config.reader import read_text, source_text
 from router.config.words import quote_word, split_words
+from router.log import LineFormatter
 
 PROGRAM: Final = "shardis-server"
 USAGE: Final = f"""\
@@ -84,9 +85,9 @@ def read_command_line(arguments: Sequence[str]) -> Config:
             text += source_text(sys.stdin.buffer.read())
         config.load(f"{text}\n{options}")
     except FileUnreadable as error:
-        log.set_up("notice", "")
-        log.logger.warning("%s", error)
-        raise Finished(1) from None
+        # A line of the log, which is not set up yet: the configuration would say how.
+        record = logging.LogRecord("shardis", logging.WARNING, "", 0, str(error), None, None)
+        raise Finished(1, f"{LineFormatter().format(record)}\n") from None
     except ConfigError as error:
         raise Finished(1, f"{error}\n", error=True) from None
     processors = len(os.sched_getaffinity(0))
