@@ -26,13 +26,14 @@ How a directive gets its effect:
 6. `is_sensitive(name)` says whose values SLOWLOG and MONITOR must not show.
 """
 
-from router.config.directives import DIRECTIVES, Directive, Mark, is_sensitive
+from router.config.directives import BY_NAME, DIRECTIVES, Directive, Mark, is_sensitive
 from router.config.kinds import ValueRefused
 from router.config.pending import NOT_ACTED_ON
 from router.config.reader import ConfigError, FileUnreadable
 from router.config.values import Config, SetError, set_failed
 
 __all__ = [
+    "BY_NAME",
     "DIRECTIVES",
     "NOT_ACTED_ON",
     "Config",
