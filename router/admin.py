@@ -102,13 +102,14 @@ class Admin:
         everyone = [*self.supervisor.workers, *self.supervisor.shards]
         await self.supervisor.ask(everyone, request)
 
-    async def change(self, pairs: list[tuple[bytes, bytes]]) -> None:
+    async def change(self, pairs: list[tuple[bytes, bytes]], local: bool = False) -> None:
         """CONFIG SET: all pairs or none; +OK may follow once this returns. Raises SetError.
 
-        Changes are made one after the other, so that all processes see them in one order.
+        Changes are made one after the other, so that all processes see them in one order. `local`
+        says that the client is on this machine.
         """
         async with self._changing:
-            changes = self.config.prepare(pairs)
+            changes = self.config.prepare(pairs, local)
             self._apply(changes)
             self.config.commit(changes)
             self.monitor.apply({name: self.config[name] for name in DIRECTIVES})
