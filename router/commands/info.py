@@ -8,7 +8,10 @@ better than a wrong number.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import platform
+import re
 import resource
 import struct
 import sys
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from router.config import Config
 
 DAY_SECONDS: Final = 86400
+BUILD_ID: Final = hashlib.sha1(SHARDIS_VERSION.encode()).hexdigest()[:16]
 NO_REPLICATION_ID: Final = "0" * 40
 Fields = list[tuple[str, Any]]
 
@@ -88,6 +92,7 @@ def server(figures: Figures) -> Fields:
         ("redis_version", REDIS_VERSION),
         ("redis_git_sha1", "00000000"),
         ("redis_git_dirty", 0),
+        ("redis_build_id", BUILD_ID),
         ("redis_mode", "standalone"),
         ("shardis_version", SHARDIS_VERSION),
         ("os", f"{system.sysname} {system.release} {system.machine}"),
@@ -95,6 +100,10 @@ def server(figures: Figures) -> Fields:
         ("monotonic_clock", "X86 TSC" if system.machine == "x86_64" else "ARM CNTVCT"),
         ("multiplexing_api", "epoll"),
         ("atomicvar_api", "c11-builtin"),
+        (
+            "gcc_version",
+            "".join(re.findall(r"GCC ([0-9.]+)", platform.python_compiler())) or "0.0.0",
+        ),
         ("python_version", ".".join(map(str, sys.version_info[:3]))),
         ("process_id", os.getpid()),
         ("process_supervised", "no"),
@@ -170,6 +179,20 @@ def memory(figures: Figures) -> Fields:
         ("allocator_resident", shard_resident),
         ("total_system_memory", installed),
         ("total_system_memory_human", human(installed)),
+        # No scripts and functions yet: there is nothing that could take memory.
+        ("used_memory_lua", 0),
+        ("used_memory_vm_eval", 0),
+        ("used_memory_lua_human", human(0)),
+        ("used_memory_scripts_eval", 0),
+        ("number_of_cached_scripts", 0),
+        ("number_of_functions", 0),
+        ("number_of_libraries", 0),
+        ("used_memory_vm_functions", 0),
+        ("used_memory_vm_total", 0),
+        ("used_memory_vm_total_human", human(0)),
+        ("used_memory_functions", 0),
+        ("used_memory_scripts", 0),
+        ("used_memory_scripts_human", human(0)),
         ("maxmemory", limit),
         ("maxmemory_human", human(limit)),
         ("maxmemory_policy", admin.config["maxmemory-policy"]),
@@ -200,6 +223,13 @@ def persistence(figures: Figures) -> Fields:
     return [
         ("loading", int(loading)),
         ("async_loading", 0),
+        # Snapshots do not fork: no page is ever copied on write.
+        ("current_cow_peak", 0),
+        ("current_cow_size", 0),
+        ("current_cow_size_age", 0),
+        ("current_fork_perc", "0.00"),
+        ("current_save_keys_processed", 0),
+        ("current_save_keys_total", 0),
         ("rdb_changes_since_last_save", total(figures.shards, "changes")),
         ("rdb_bgsave_in_progress", 0),
         ("rdb_last_save_time", int(figures.admin.started)),
@@ -207,6 +237,7 @@ def persistence(figures: Figures) -> Fields:
         ("rdb_last_bgsave_time_sec", -1),
         ("rdb_current_bgsave_time_sec", -1),
         ("rdb_saves", 0),
+        ("rdb_last_cow_size", 0),
         ("rdb_last_load_keys_expired", 0),
         ("rdb_last_load_keys_loaded", 0),
         ("aof_enabled", 0),
@@ -218,6 +249,9 @@ def persistence(figures: Figures) -> Fields:
         ("aof_rewrites", 0),
         ("aof_rewrites_consecutive_failures", 0),
         ("aof_last_write_status", "ok"),
+        ("aof_last_cow_size", 0),
+        ("module_fork_in_progress", 0),
+        ("module_fork_last_cow_size", 0),
     ]
 
 
