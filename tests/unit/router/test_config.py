@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.command_line import Finished, option_lines, read_command_line
@@ -347,6 +347,7 @@ LINES = st.lists(
 ).map("\n".join)
 
 
+@settings(deadline=None)  # other builds share the machine
 @given(LINES)
 def test_rewriting_twice_changes_nothing_more(old: str) -> None:
     config = Config()
