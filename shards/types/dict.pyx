@@ -158,17 +158,22 @@ cdef inline Block *block_reserve(Pool *pool, Block **place, size_t more) noexcep
     return block
 
 
-cdef inline void block_trim(Pool *pool, Block **place) noexcept nogil:
-    """Give memory back when much of it is not in use any more."""
+cdef inline void block_trim(Pool *pool, Block **place, bint closely) noexcept nogil:
+    """Give memory back when much of it is not in use any more.
+
+    After a removal that is less than half: each cut leaves malloc a free piece, and when it has
+    thousands of them, some later allocation must sort them all.
+    """
     cdef Block *block = place[0]
-    cdef size_t size
+    cdef size_t size, wanted
     if block.count == 0:
         pool_free(pool, block)
         place[0] = NULL
         return
     size = sizeof(Block) + block.used
-    if size + size // 2 + 32 < malloc_usable_size(block):
-        place[0] = <Block *>pool_resize(pool, block, size + size // 8)
+    wanted = size + size // 8
+    if (wanted + 16 if closely else size * 2 + 64) < malloc_usable_size(block):
+        place[0] = <Block *>pool_resize(pool, block, wanted)
 
 
 cdef inline void block_cut(Block *block, uint8_t *record, size_t size) noexcept nogil:
@@ -290,7 +295,7 @@ cdef void split(Pool *pool, Dict *dict) noexcept nogil:
     if moved_count:
         block.used -= <uint32_t>moved_bytes
         block.count -= moved_count
-        block_trim(pool, place)
+        block_trim(pool, place, True)
         other = block_reserve(pool, dict_place(dict, target), moved_bytes)
         memcpy(block_records(other), moved, moved_bytes)
         other.used = <uint32_t>moved_bytes
@@ -539,7 +544,7 @@ cdef void replace(Pool *pool, Dict *dict, Block **place, uint8_t *record, const 
         record[1] = FAR
         store64(record + 2, <uint64_t><size_t>far_new(pool, data, n, value, value_n))
     if size < before:
-        block_trim(pool, place)
+        block_trim(pool, place, False)
 
 
 cdef bint dict_set(Pool *pool, Dict *dict, uint64_t hash, const char *data, size_t n,
@@ -572,7 +577,7 @@ cdef bint dict_remove(Pool *pool, Dict *dict, uint64_t hash, const char *data,
     if unlikely(record[1] == FAR):
         pool_free(pool, record_far(record))
     block_cut(place[0], record, size)
-    block_trim(pool, place)
+    block_trim(pool, place, False)
     removed(pool, dict)
     dict.bytes += pool.bytes - before
     return True
@@ -601,7 +606,7 @@ cdef bint dict_remove_node(Pool *pool, Dict *dict, uint64_t hash,
         record = block_records(block) + i * NODE_RECORD_BYTES
         if load64(record) == wanted:
             block_cut(block, record, NODE_RECORD_BYTES)
-            block_trim(pool, place)
+            block_trim(pool, place, False)
             removed(pool, dict)
             dict.bytes += pool.bytes - before
             return True
