@@ -19,6 +19,7 @@ from tests.meta.sources import PACKAGES, ROOT, modules
 LAYERS = {
     "protocol": 0,
     "actors": 0,
+    "shards.memory": 0,
     "shards.types": 1,
     "sessions": 2,
     "shards": 3,
