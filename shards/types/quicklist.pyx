@@ -644,14 +644,10 @@ cdef void cursor_insert(ListCursor *cursor, const ListRules *rules, bint behind,
         near = node_of(pool, rules, data, n)
         insert_node(pool, list, node, offset, near)
     else:
+        # As in Redis, the half that gets the element may become too full; the other one is merged.
         rest = split_node(pool, list, node, offset)
-        near = rest if behind else node
-        # The half may still be too full, when the element is large: then it stands alone.
-        if has_room(list, rules, near, n):
-            add_to_node(pool, list, near, not behind, data, n)
-        else:
-            near = node_of(pool, rules, data, n)
-            link_behind(list, node, near)
+        add_to_node(pool, list, rest if behind else node, not behind, data, n)
+        near = node if behind else rest
         near = merge_around(pool, list, near)
     settle_around(pool, list, near)
     list.charged += pool.bytes - before

@@ -30,9 +30,13 @@ def layout(probe: QuicklistProbe) -> list[tuple[int, bytes]]:
 @pytest.mark.parametrize("fill", [-1, -2, -3, -4, -5, 1, 4, 128, 32767])
 @pytest.mark.parametrize("depth", [0, 1, 2])
 def test_the_nodes_are_those_of_redis_server(oracle: Oracle, fill: int, depth: int) -> None:
-    """The same random changes, and every node's bytes are the same at the end."""
+    """The same random changes, and every node's bytes are the same at the end.
+
+    Redis 7.0 estimates the room for LINSERT otherwise than 7.2, and we as 7.2.
+    """
     random.seed(fill * 10 + depth)
     with oracle.client() as client:
+        version = client.call(b"INFO", b"server")
         client.call(b"CONFIG", b"SET", b"rdbcompression", b"no")
         client.call(b"CONFIG", b"SET", b"list-max-listpack-size", b"%d" % fill)
         client.call(b"CONFIG", b"SET", b"list-compress-depth", b"%d" % depth)
@@ -45,7 +49,7 @@ def test_the_nodes_are_those_of_redis_server(oracle: Oracle, fill: int, depth: i
         for n in range(600):
             index = random.randrange(len(probe))
             value = b"%d:" % n * random.randrange(1, 60)
-            choice = random.randrange(5)
+            choice = random.randrange(5 if b"redis_version:7.2" in version else 4)
             if choice == 0:
                 probe.replace(index, value)
                 client.call(b"LSET", b"list", b"%d" % index, value)
