@@ -149,6 +149,7 @@ def test_a_planted_violation_is_found(path: str, text: str) -> None:
     [
         ("router/fine.py", "from shards import commands\nimport sessions.session, struct\n"),
         ("shards/fine.pyx", '"""\nfrom router.main import main\n"""\ncimport cython\n'),
+        ("shards/types/fine.pyx", "from shards.memory cimport Pool\n"),
         ("shards/types/fine.py", "from . import listpack\nfrom protocol.errors import SYNTAX\n"),
         ("shards/fine.pyx", "from protocol.resp cimport Span, shards\nimport os as router\n"),
     ],
