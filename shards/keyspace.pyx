@@ -11,10 +11,12 @@ from shards.memory cimport (
     M_MXFAST, M_TRIM_THRESHOLD, malloc_trim, malloc_usable_size, mallinfo2, mallinfo2_t, mallopt,
 )
 from shards.reaper cimport (
-    reaper_free_blob, reaper_free_database, reaper_freed, reaper_start, reaper_stop, reaper_waiting,
+    reaper_free_blob, reaper_free_database, reaper_free_value, reaper_freed, reaper_start,
+    reaper_stop, reaper_waiting,
 )
 from shards.store cimport FORM_RAW, FORM_SHORTEST, FORM_TEXT, store_blocks_alive
 from shards.table cimport table_footprint
+from shards.types.kinds cimport TypeHooks
 
 from protocol.errors import WRONG_TYPE, CommandError
 
@@ -26,6 +28,8 @@ cdef dict TYPE_NAMES = {
 }
 cdef dict ENCODING_NAMES = {
     ENCODING_RAW: b"raw", ENCODING_INT: b"int", ENCODING_EMBSTR: b"embstr", ENCODING_BLOB: b"raw",
+    ENCODING_HT: b"hashtable", ENCODING_INTSET: b"intset", ENCODING_SKIPLIST: b"skiplist",
+    ENCODING_QUICKLIST: b"quicklist", ENCODING_STREAM: b"stream", ENCODING_LISTPACK: b"listpack",
 }
 
 
@@ -83,6 +87,11 @@ cdef void free_blob_later(void *owner, Blob *blob) noexcept nogil:
     reaper_free_blob((<Keyspace>owner).reaper, blob)
 
 
+cdef void free_value_later(void *owner, const TypeHooks *hooks, EntryEncoding encoding,
+                           void *value) noexcept nogil:
+    reaper_free_value((<Keyspace>owner).reaper, hooks, encoding, value)
+
+
 cdef class Keyspace:
     """The keyspace of one shard. `database` is a logical number everywhere.
 
@@ -101,17 +110,19 @@ cdef class Keyspace:
     def __dealloc__(self):
         if self.store != NULL:
             self.store.free_blob = NULL
+            self.store.free_value = NULL
         store_free(self.store)
         with nogil:
             reaper_stop(self.reaper)
 
     def start_reaper(self) -> None:
-        """Free large strings, and databases flushed lazily, on a thread of their own."""
+        """Free large values, and databases flushed lazily, on a thread of their own."""
         if self.reaper == NULL:
             self.reaper = reaper_start()
         if self.reaper != NULL:
             self.store.owner = <void *>self
             self.store.free_blob = free_blob_later
+            self.store.free_value = free_value_later
 
     @property
     def lazyfree_pending(self) -> int:

@@ -102,7 +102,11 @@ def describe(ctx: Context, key: bytes) -> bytes:
             crc32(key),
             references(ctx, key),
             encoding,
-            serialized_length(ctx.write_string(key) or b""),
+            (
+                serialized_length(ctx.write_string(key) or b"")
+                if encoding in (b"int", b"embstr", b"raw")
+                else keyspace.memory_usage(database, key) or 0
+            ),
             lru,
             idle_seconds,
         )
