@@ -244,6 +244,49 @@ class Events:
         return str(value)
 
 
+@dataclass(frozen=True, slots=True)
+class OomScores:
+    """Three adjustments: of a master, a replica, and a child that saves."""
+
+    several: bool = True
+
+    def parse(self, arguments: Sequence[str], current: Any) -> str:
+        if len(arguments) != 3:
+            raise ValueRefused("wrong number of arguments")
+        numbers = [_decimal(argument) for argument in arguments]
+        if any(number is None or not -2000 <= number <= 2000 for number in numbers):
+            raise ValueRefused(
+                "Invalid oom-score-adj-values, elements must be between -2000 and 2000."
+            )
+        return " ".join(str(number) for number in numbers)
+
+    def show(self, value: Any) -> str:
+        return str(value)
+
+
+SHUTDOWN_WORDS: Final = ("default", "save", "nosave", "now", "force")
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownFlags:
+    """Words of SHUTDOWN for a signal."""
+
+    several: bool = True
+
+    def parse(self, arguments: Sequence[str], current: Any) -> str:
+        words = {argument.lower() for argument in arguments}
+        if not words <= set(SHUTDOWN_WORDS):
+            names = ", ".join(SHUTDOWN_WORDS)
+            raise ValueRefused(f"argument(s) must be one of the following: {names}")
+        if {"save", "nosave"} <= words:
+            raise ValueRefused("Invalid combination of SAVE and NOSAVE.")
+        chosen = [word for word in SHUTDOWN_WORDS[1:] if word in words]
+        return " ".join(chosen) or "default"
+
+    def show(self, value: Any) -> str:
+        return str(value)
+
+
 UNITS: Final = {
     "": 1,
     "b": 1,
@@ -324,11 +367,14 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
     Directive("daemonize", Bool(), "no", _R, mutable=False),
     Directive("pidfile", Text(), "", _R, mutable=False),
     Directive(
-        "loglevel", Choice(("debug", "verbose", "notice", "warning", "nothing")), "notice", _R
+        "loglevel",
+        Choice(("debug", "verbose", "notice", "warning", "nothing")),
+        "notice",
+        _R | _W | _S,
     ),
     Directive("logfile", Text(), "", _R, mutable=False),
-    Directive("always-show-logo", Bool(), "no", mutable=False),
-    Directive("set-proc-title", Bool(), "yes", mutable=False),
+    Directive("always-show-logo", Bool(), "no", _R, mutable=False),
+    Directive("set-proc-title", Bool(), "yes", _R, mutable=False),
     Directive("databases", Integer(1), "16", _R | _W | _S, mutable=False),
     Directive("dir", Text(), ".", _R, mutable=False),
     Directive("shutdown-timeout", Integer(), "10", _R),
@@ -413,6 +459,23 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
         "",
         refuse=_only("", "keyspace notifications are not supported yet"),
     ),
+    # Processes
+    Directive("supervised", Choice(("upstart", "systemd", "auto", "no")), "no", _R, mutable=False),
+    Directive("syslog-enabled", Bool(), "no", _R, mutable=False),
+    Directive("syslog-ident", Text(), "redis", _R, mutable=False),
+    Directive(
+        "syslog-facility",
+        Choice(("user", *(f"local{number}" for number in range(8)))),
+        "local0",
+        _R,
+        mutable=False,
+    ),
+    Directive("crash-log-enabled", Bool(), "yes", _R | _W | _S),
+    Directive("proc-title-template", Text(), "{title} {listen-addr} {server-mode}", _R),
+    Directive("oom-score-adj", Choice(("no", "yes", "relative", "absolute")), "no", _R),
+    Directive("oom-score-adj-values", OomScores(), "0 200 800", _R),
+    Directive("shutdown-on-sigint", ShutdownFlags(), "default", _R),
+    Directive("shutdown-on-sigterm", ShutdownFlags(), "default", _R),
     # Our own; configs/shardis.conf explains each
     Directive("io-workers", Integer(0, PROCESSES_MAX), "0", _R, mutable=False),
     Directive("shards", Integer(0, PROCESSES_MAX), "0", _R, mutable=False),
@@ -443,6 +506,7 @@ class Config:
 
     file: str = ""  # absolute path of the configuration file, or ""
     values: dict[str, Any] = field(default_factory=dict)
+    given: bool = False  # something was configured, in a file or by arguments
     accepted: list[str] = field(default_factory=list)  # set, but without effect so far
 
     def __post_init__(self) -> None:
@@ -478,6 +542,7 @@ class Config:
                 ) from None
 
     def _load_words(self, words: Sequence[str]) -> None:
+        self.given = True
         directive = BY_NAME.get(words[0].lower())
         arguments = words[1:]
         if directive is None or not arguments:

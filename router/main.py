@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import resource
 import signal
@@ -22,12 +23,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from actors.diagnosis import apply_diagnosis, keep_crash_reports
 from protocol.version import REDIS_VERSION, SHARDIS_VERSION
 from router import log
-from router.config import Config, ConfigError, argument_lines
+from router.config import BY_NAME, Config, ConfigError, SetError, argument_lines
 from router.directory import private_directory
 from router.listeners import ListenError, close_listeners, describe, open_listeners
 from router.log import logger
+from router.oom import OomScore
+from router.shutdown import Shutdown
+from router.supervision import READY, STATUS_READY, STOPPING, Supervision
+from router.titles import TemplateError, child_title, expand, name_router
 
 if TYPE_CHECKING:
     from actors.boot import Boot
@@ -36,6 +42,8 @@ if TYPE_CHECKING:
     from router.admin import Admin
 
 SLOTS: Final = 16384
+DEFAULT_PIDFILE: Final = "/var/run/redis.pid"
+"""Of a daemon that is not told another, as redis-server's: who replaces it looks there."""
 RESERVED_DESCRIPTORS: Final = 128
 """What a worker needs beside its clients: links to the shards, libraries, the log."""
 
@@ -119,46 +127,75 @@ def read_configuration(words: list[str]) -> Config:
 
 def run(config: Config, load: Callable[[], Program]) -> int:
     """Everything after the configuration is known; the exit code."""
-    if config["daemonize"]:
-        _become_daemon()
-    if config["dir"] != ".":
-        try:
-            os.chdir(config["dir"])
-        except OSError as error:
-            print(f"Cannot change to '{config['dir']}': {error.strerror}", file=sys.stderr)
-            return 1
     try:
-        descriptors = log.set_up(config["loglevel"], config["logfile"])
-    except OSError as error:
-        print(f"Can't open the log file: {error}", file=sys.stderr)
+        handler = _open_log(config)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
         return 1
+    supervision = Supervision(config.show("supervised"))
+    background = config["daemonize"] and not supervision
+    if background:
+        _become_daemon()
+        handler = log.set_up(config["logfile"])  # the daemon, not its parent, is the M of the log
+    if config["syslog-enabled"]:
+        log.add_syslog(config["syslog-ident"], config.show("syslog-facility"))
+    kept = keep_crash_reports(config["logfile"])
+    apply_diagnosis(config.values)
+    logger.info("oO0OoO0OoO0Oo shardis is starting oO0OoO0OoO0Oo")
     logger.info(
-        "shardis %s (Redis %s) is starting, pid=%d", SHARDIS_VERSION, REDIS_VERSION, os.getpid()
+        "shardis version=%s, Redis version=%s, bits=64, pid=%d, just started",
+        SHARDIS_VERSION,
+        REDIS_VERSION,
+        os.getpid(),
     )
-    if config.file:
+    if config.file or config.given:
         logger.info("Configuration loaded")
+    else:
+        logger.warning(
+            "Warning: no config file specified, using the defaults. Give one with %s "
+            "/path/to/shardis.conf",
+            sys.argv[0],
+        )
     for name in config.accepted:
         logger.warning("%s is accepted, but has no effect in this version", name)
     _allow_descriptors(config)
-    logger.info("Running mode=standalone, port=%d.", config["port"])
+    name_router(config, config["proc-title-template"])
+    _show_logo(config, handler)
     try:
         listeners = open_listeners(config)
     except ListenError:
         return 1
-    pidfile = config["pidfile"] or ("/var/run/shardis.pid" if config["daemonize"] else "")
+    # The listening sockets come first: a server that cannot have its port must not take the pid
+    # file of the one that has it.
+    pidfile = config["pidfile"] or (DEFAULT_PIDFILE if background else "")
+    pidfile = _write_pidfile(pidfile)
     try:
-        _write_pidfile(pidfile)
         program = load()
         with private_directory() as directory:
-            code = asyncio.run(_serve(config, program, listeners, directory, descriptors))
+            code = asyncio.run(_serve(config, program, listeners, directory, kept, supervision))
     finally:
-        close_listeners(config, listeners)
         if pidfile:
+            logger.info("Removing the pid file.")
             with contextlib.suppress(OSError):
                 os.unlink(pidfile)
+        close_listeners(config, listeners)
     if code == 0:
-        logger.warning("All processes have ended, goodbye")
+        logger.warning("shardis is now ready to exit, bye bye...")
     return code
+
+
+def _open_log(config: Config) -> log.LineHandler:
+    """Change into `dir` and open the log there. Raises ConfigError, in the form of the others."""
+    start = f"\n*** FATAL CONFIG FILE ERROR (Redis {REDIS_VERSION}) ***\n"
+    if config["dir"] != ".":
+        try:
+            os.chdir(config["dir"])
+        except OSError as error:
+            raise ConfigError(f"{start}>>> 'dir \"{config['dir']}\"'\n{error.strerror}") from None
+    try:
+        return log.set_up(config["logfile"])
+    except OSError as error:
+        raise ConfigError(f"{start}Can't open the log file: {error.strerror}") from None
 
 
 async def _serve(
@@ -167,6 +204,7 @@ async def _serve(
     listeners: list[socket.socket],
     directory: str,
     descriptors: frozenset[int],
+    supervision: Supervision,
 ) -> int:
     from actors.control import Message
     from actors.page import SharedPage
@@ -194,28 +232,33 @@ async def _serve(
             configuration=config.snapshot,
             on_request=requested,
             keep_descriptors=descriptors,
+            title=partial(child_title, config),
         )
     )
-    stop = asyncio.Event()
-    admin = Admin(config, program.table, supervisor, apply_in_router, stop.set)
-    _handle_signals(stop)
+    shutdown = Shutdown(config)
+    router = RouterSettings(config, supervisor)
+    admin = Admin(config, program.table, supervisor, router.apply, shutdown)
+    _handle_signals(shutdown)
+    with contextlib.suppress(OSError):  # logged; a server that cannot be adjusted serves
+        router.adjust_oom_score(config.values)
     try:
-        return await _run_until(stop, config, supervisor, admin, listeners)
+        return await _run_until(shutdown, config, supervisor, admin, listeners, supervision)
     finally:
         supervisor.kill()  # children ignore SIGTERM: none may be left to be waited for at exit
 
 
 async def _run_until(
-    stop: asyncio.Event,
+    shutdown: Shutdown,
     config: Config,
     supervisor: Supervisor,
     admin: Admin,
     listeners: list[socket.socket],
+    supervision: Supervision,
 ) -> int:
     from actors.supervisor import StartError
 
     starting = asyncio.ensure_future(supervisor.start())
-    stopping = asyncio.ensure_future(stop.wait())
+    stopping = asyncio.ensure_future(shutdown.begun.wait())
     await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
     if starting.done():
         try:
@@ -225,6 +268,7 @@ async def _run_until(
             return 1
         logger.info("Server initialized")
         _say_ready(listeners, config["shards"], config["io-workers"])
+        supervision.tell(STATUS_READY, READY)
         sampling = asyncio.ensure_future(admin.sample())
         await stopping
         sampling.cancel()
@@ -232,25 +276,64 @@ async def _run_until(
         starting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await starting
-    logger.warning("Shutting down: clients first, then workers, then shards")
-    await supervisor.stop(config["shutdown-timeout"])
+    supervision.tell(STOPPING)
+    logger.info("Ending the processes: clients first, then workers, then shards")
+    await supervisor.stop(shutdown.timeout_seconds)
     return 0
 
 
-def apply_in_router(changes: dict[str, Any]) -> None:
-    """What the router itself does about changed directives. Raises SetError."""
-    from router.config import SetError
+class RouterSettings:
+    """What the router itself does about its directives."""
 
-    if "maxclients" in changes:
-        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_DESCRIPTORS
-        if changes["maxclients"] > allowed:
-            raise SetError(
-                "ERR CONFIG SET failed (possibly related to argument 'maxclients') - The operating "
-                "system is not able to handle the specified number of clients, "
-                f"try with {allowed}"
-            )
-    if "loglevel" in changes:
-        log.set_level(changes["loglevel"])
+    def __init__(self, config: Config, supervisor: Supervisor) -> None:
+        self._config = config
+        self._supervisor = supervisor
+        self._oom_score = OomScore()
+
+    def apply(self, changes: dict[str, Any]) -> None:
+        """Act on changed directives, all or none of them. Raises SetError."""
+        if "maxclients" in changes:
+            allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_DESCRIPTORS
+            if changes["maxclients"] > allowed:
+                raise _failed(
+                    "maxclients",
+                    "The operating system is not able to handle the specified number of clients, "
+                    f"try with {allowed}",
+                )
+        if "proc-title-template" in changes:
+            try:
+                expand(changes["proc-title-template"], self._config, "")
+            except TemplateError:
+                raise _failed(
+                    "proc-title-template",
+                    "template format is invalid or contains unknown variables",
+                ) from None
+        adjusted = [name for name in ("oom-score-adj", "oom-score-adj-values") if name in changes]
+        if adjusted:
+            try:
+                self.adjust_oom_score({**self._config.values, **changes})
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self.adjust_oom_score(self._config.values)
+                raise _failed(
+                    adjusted[0], "Failed to set current oom_score_adj. Check server logs."
+                ) from None
+        # From here on nothing fails.
+        if "proc-title-template" in changes:
+            name_router(self._config, changes["proc-title-template"])
+        apply_diagnosis(changes)
+
+    def adjust_oom_score(self, values: dict[str, Any]) -> None:
+        """Apply `oom-score-adj` to all processes. Raises OSError, having logged it."""
+        mode, numbers = (
+            BY_NAME[name].kind.show(values[name])
+            for name in ("oom-score-adj", "oom-score-adj-values")
+        )
+        self._oom_score.apply(mode, numbers, [os.getpid(), *self._supervisor.pids()])
+
+
+def _failed(name: str, reason: str) -> SetError:
+    return SetError(f"ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}")
 
 
 def slot_ranges(shards: int) -> list[tuple[int, int, int]]:
@@ -282,20 +365,43 @@ def _say_ready(listeners: list[socket.socket], shards: int, workers: int) -> Non
     )
 
 
-def _handle_signals(stop: asyncio.Event) -> None:
+def _handle_signals(shutdown: Shutdown) -> None:
     loop = asyncio.get_running_loop()
-
-    def received(name: str) -> None:
-        if stop.is_set():
-            logger.warning("A second signal: exiting at once")
-            os._exit(1)  # the kernel kills the children with this process
-        logger.warning("Received %s, scheduling shutdown", name)
-        stop.set()
-
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, received, number.name)
+        loop.add_signal_handler(number, shutdown.signalled, number)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+
+LOGO: Final = r"""
+         __
+   _____/ /_
+  / ___/ __ \    {version} (Redis {redis}), 64 bit
+ (__  ) / / /
+/____/_/ /_/     Running in {mode} mode
+   ardis         Port: {port}
+                 PID: {pid}
+
+"""
+
+
+def _show_logo(config: Config, handler: log.LineHandler) -> None:
+    """A logo where a person looks on, or where it is asked for; else a line of the log."""
+    mode = "cluster" if config.values.get("cluster-enabled") else "standalone"
+    port = config["port"] or config.values.get("tls-port", 0)
+    watched = not config["syslog-enabled"] and not config["logfile"] and os.isatty(1)
+    if not (config["always-show-logo"] or watched):
+        logger.info("Running mode=%s, port=%d.", mode, port)
+    elif logger.isEnabledFor(logging.INFO):
+        handler.write(
+            LOGO.format(
+                version=SHARDIS_VERSION,
+                redis=REDIS_VERSION,
+                mode=mode,
+                port=port,
+                pid=os.getpid(),
+            )
+        )
 
 
 def _allow_descriptors(config: Config) -> None:
@@ -330,13 +436,16 @@ def _become_daemon() -> None:
         os.close(null)
 
 
-def _write_pidfile(path: str) -> None:
+def _write_pidfile(path: str) -> str:
+    """Write the pid file; its absolute path, or "" if there is none to remove."""
     if not path:
-        return
+        return ""
     try:
         Path(path).write_text(f"{os.getpid()}\n")
     except OSError as error:
-        logger.warning("Failed to write the pid file %s: %s", path, error.strerror)
+        logger.warning("Failed to write PID file: %s", error.strerror)
+        return ""
+    return os.path.abspath(path)
 
 
 if __name__ == "__main__":

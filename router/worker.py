@@ -16,6 +16,7 @@ import zmq
 
 from actors.boot import Boot, Topology, link_path
 from actors.control import ControlClosed, ControlFailure, ControlLink
+from actors.diagnosis import apply_diagnosis
 from actors.failure import end_on_failure
 from actors.figures import process_figures
 from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
@@ -180,6 +181,7 @@ class Worker(Host):
 
     def _apply(self, changes: dict[str, Any]) -> None:
         self.settings.update(changes)
+        apply_diagnosis(changes)
         self.dispatcher.set_limits(
             int(self.settings["proto-max-bulk-len"]),
             int(self.settings["client-query-buffer-limit"]),

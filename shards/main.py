@@ -14,6 +14,7 @@ import zmq
 
 from actors.boot import Boot, link_path
 from actors.control import ControlLink
+from actors.diagnosis import apply_diagnosis
 from actors.failure import end_on_failure
 from actors.figures import process_figures
 from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
@@ -133,6 +134,7 @@ class ShardProcess:
 
     def _apply(self, changes: dict[str, Any]) -> None:
         self.settings.update(changes)
+        apply_diagnosis(changes)
         if "native-lane" in changes:
             self.executor.native_lane = bool(changes["native-lane"])
         self.executor.set_limits(self.settings.proto_max_bulk_len)
