@@ -279,7 +279,7 @@ class ShutdownFlags:
             names = ", ".join(SHUTDOWN_WORDS)
             raise ValueRefused(f"argument(s) must be one of the following: {names}")
         if {"save", "nosave"} <= words:
-            raise ValueRefused("Invalid combination of SAVE and NOSAVE.")
+            raise ValueRefused("shutdown options SAVE and NOSAVE can't be used simultaneously")
         chosen = [word for word in SHUTDOWN_WORDS[1:] if word in words]
         return " ".join(chosen) or "default"
 

@@ -52,6 +52,7 @@ class Worker(Host):
         self.rejected_connections = 0
         self.collected_at = time.monotonic()
         self.published_input_bytes = 0
+        self.cron_paused = False  # DEBUG PAUSE-CRON
 
     def run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -173,6 +174,8 @@ class Worker(Host):
                 return self.statistics()
             case "resetstat":
                 self._reset_statistics()
+            case "pause-cron":
+                self.cron_paused = bool(message["paused"])
             case "shutdown":
                 return self._shut_down()
             case operation:
@@ -234,6 +237,9 @@ class Worker(Host):
         }
 
     def _cron(self) -> None:
+        if self.cron_paused:
+            self.loop.call_later(IDLE_CRON_SECONDS, self._cron)
+            return
         page, index = self.boot.page, self.boot.index
         busy = self.reactor.input_bytes != self.published_input_bytes
         self.published_input_bytes = self.reactor.input_bytes

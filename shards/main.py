@@ -52,6 +52,7 @@ class ShardProcess:
         self.links: dict[int, tuple[int, int]] = {}  # worker -> (its epoch, link number)
         self.expire_cycle_us = 0
         self.collected_at = time.monotonic()
+        self.cron_paused = False  # DEBUG PAUSE-CRON
         self.serve_due = False  # a call of _serve is scheduled
         self.loop = uvloop.new_event_loop()
         self.control: ControlLink | None = None
@@ -120,6 +121,8 @@ class ShardProcess:
                 self.executor.reset_statistics()
                 self.keyspace.reset_statistics()
                 self.expire_cycle_us = 0
+            case "pause-cron":
+                self.cron_paused = bool(message["paused"])
             case "shutdown":
                 self.executor.service()
                 while self.executor.has_more:
@@ -175,6 +178,9 @@ class ShardProcess:
 
     def _cron(self) -> None:
         period = 1 / max(1, self.settings.hz)
+        if self.cron_paused:
+            self.loop.call_later(period, self._cron)
+            return
         started = time.monotonic()
         if self.settings.active_expire:
             self.executor.refresh_time()
