@@ -50,8 +50,6 @@ cdef class WorkerDispatcher(Dispatcher):
                          const char *raw, size_t bytes, uint8_t flags, uint32_t bulk) except -1
     cdef int32_t _place(self, Session session, const CommandSpec *spec, const char *raw,
                         uint32_t *key_offset, uint32_t *key_length, uint16_t *slot) noexcept
-    cdef bint flush(self) except -1
-    cdef int receive(self) except -1
     cdef int _demux(self, int32_t shard, const char *data, size_t n) except -1
     cdef int _receive_bulk(self, int32_t shard, Link link) except -1
     cdef int _append_block(self, Session session, int32_t shard, uint32_t sequence, uint32_t bulk) except -1

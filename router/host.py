@@ -18,7 +18,7 @@ from protocol.errors import INTERNAL_ERROR, CommandError
 from protocol.table import NativeTable
 from router.dispatch import WorkerDispatcher
 from router.multi_shard import run_multi_shard
-from router.reactor import Reactor
+from sessions.reactor import Reactor
 from sessions.session import Session
 
 logger = logging.getLogger("shardis")

@@ -84,13 +84,18 @@ class Worker(Host):
         kind = ZmqLink if DIRECT else PyzmqLink
         link = kind(self.zmq, path, False)
         bulk = kind(self.zmq, path + ".bulk", False)
-        self.loop.add_reader(link.fileno(), self.reactor.answers, shard, False)
-        self.loop.add_reader(bulk.fileno(), self.reactor.answers, shard, True)
+        self.loop.add_reader(link.fileno(), self._answers, shard, False)
+        self.loop.add_reader(bulk.fileno(), self._answers, shard, True)
         return link, bulk
 
     def disconnect(self, link: Any) -> None:
         self.loop.remove_reader(link.fileno())
         link.close()
+
+    def _answers(self, shard: int, bulk: bool) -> None:
+        """A shard's link has become readable."""
+        self.dispatcher.wake(shard, bulk)
+        self.reactor.collect()
 
     def _linger(self) -> None:
         self.loop.call_later(LINGER_SECONDS, self.reactor.flush_lingering)

@@ -10,6 +10,7 @@ Contract for a Dispatcher
    calls `session.resume()`.
 2. `finish` is called before the raw bytes go away, and before anything else is answered.
 3. Each `session.open_pending` is matched by replies until `session.complete_pending`.
+4. `flush` sends what was submitted; True: answers may be here already. `receive` takes answers.
 """
 
 from cpython.ref cimport PyObject
@@ -60,6 +61,8 @@ cdef class Dispatcher:
     cdef public bint single                 # one shard: what is run on every shard is run on it, as it is
     cdef int submit(self, Session session, const CommandSpec *spec, const char *raw, size_t length) except -1
     cdef int finish(self, Session session) except -1
+    cdef bint flush(self) except -1
+    cdef int receive(self) except -1
     cdef void count_error(self, const char *message, size_t n)
     cdef void remove(self, Session session)
 

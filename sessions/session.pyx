@@ -78,6 +78,12 @@ cdef class Dispatcher:
     cdef int finish(self, Session session) except -1:
         return 0
 
+    cdef bint flush(self) except -1:
+        return False
+
+    cdef int receive(self) except -1:
+        return 0
+
     def open_session(self, uint64_t client_id):
         """A new session in a free slot; `close()` gives the slot back when all is answered."""
         cdef Session session = Session.__new__(Session)
@@ -541,7 +547,7 @@ cdef class Session:
             self.ring = ring
             self.ring_size = size
         pending = &self.ring[self.tail & (self.ring_size - 1)]
-        memset(pending, 0, sizeof(Pending))
+        pending.done = False        # its output is empty, and may have a small buffer for us
         pending.shard = shard
         pending.commands = commands
         pending.bytes = bytes

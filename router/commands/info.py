@@ -303,7 +303,8 @@ def workers(figures: Figures) -> Fields:
                 f"state={'up' if child.ready else 'down'},pid={child.pid},epoch={child.epoch}"
                 f",restarts={child.restarts},connections={figure.get('connections', 0)}"
                 f",rss={figure.get('rss', 0)},input_bytes={figure.get('input_bytes', 0)}"
-                f",output_bytes={figure.get('output_bytes', 0)}",
+                f",output_bytes={figure.get('output_bytes', 0)}"
+                f",messages={sum(link['messages'] for link in figure.get('links', ()))}",
             )
         )
     return fields

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from actors.mailbox import MemoryLink
 from protocol.table import NativeTable
 from router.dispatch import WorkerDispatcher
-from router.reactor import Reactor
 from router.table import full_table
+from sessions.reactor import Reactor
 from tests.support.envelopes import PART_DONE, Part, Run, read_requests, replies
 from tests.support.resp_client import encode
 from tests.support.slots import SLOTS, slot

@@ -2,11 +2,10 @@
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from router.dispatch cimport WorkerDispatcher
-from sessions.session cimport Session
+from sessions.session cimport Dispatcher, Session
 
 cdef class Reactor:
-    cdef readonly WorkerDispatcher dispatcher
+    cdef readonly Dispatcher dispatcher
     cdef int epoll_fd
     cdef dict listeners         # fd -> listening socket
     cdef object on_accept       # (socket, peer) -> (client id, address, local address), or None to refuse

@@ -1,4 +1,4 @@
-"""Plain TCP and unix connections of one worker; see reactor.pxd.
+"""Plain TCP and unix connections of one process, a worker or a shard; see reactor.pxd.
 
 One tick: read what is readable, send each shard its batch, take what the shards have answered,
 write it out. uvloop calls `tick` when the nested epoll set, or a shard's link, has something.
@@ -15,7 +15,7 @@ from protocol.buffer cimport buffer_free, buffer_reserve
 from protocol.native cimport CLOCK_MONOTONIC, clock_ns, likely, unlikely
 from sessions.output cimport Output, output_pop_block
 from sessions.session cimport (
-    STATE_CLOSED, STATE_CLOSING, STATE_HELD, STATE_SHARD_FULL, STATE_THROTTLED, Session,
+    STATE_CLOSED, STATE_CLOSING, STATE_HELD, STATE_SHARD_FULL, STATE_THROTTLED, Dispatcher, Session,
 )
 
 cdef extern from "sys/socket.h" nogil:
@@ -64,7 +64,7 @@ cdef class Reactor:
     `on_linger()`, if set, owes a call of `flush_lingering` after a millisecond or so.
     """
 
-    def __init__(self, WorkerDispatcher dispatcher, on_accept):
+    def __init__(self, Dispatcher dispatcher, on_accept):
         self.dispatcher = dispatcher
         self.on_accept = on_accept
         self.listeners = {}
@@ -114,9 +114,8 @@ cdef class Reactor:
                     last = clock_ns(CLOCK_MONOTONIC)
                 self._flush_dirty()
 
-    def answers(self, int shard, bint bulk):
-        """A shard's link has something: the tick without reading from clients."""
-        self.dispatcher.wake(shard, bulk)
+    def collect(self):
+        """Answers may have come: the tick without reading from clients."""
         self.dispatcher.receive()
         self._flush_dirty()
 
