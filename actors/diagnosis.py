@@ -9,8 +9,11 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
+import signal
 from collections.abc import Mapping
 from typing import Any, Final
+
+from actors.process import announce_crashes
 
 VERBOSE: Final = 15
 LEVELS: Final = {
@@ -20,6 +23,9 @@ LEVELS: Final = {
     "warning": logging.WARNING,
     "nothing": logging.CRITICAL + 1,
 }
+
+FATAL: Final = (signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT, signal.SIGBUS, signal.SIGILL)
+"""What faulthandler handles."""
 
 
 class CrashReports:
@@ -46,6 +52,8 @@ def apply_diagnosis(settings: Mapping[str, Any]) -> None:
         logging.getLogger("shardis").setLevel(LEVELS[settings["loglevel"]])
     if "crash-log-enabled" in settings:
         if settings["crash-log-enabled"] and CrashReports.descriptor >= 0:
-            faulthandler.enable(CrashReports.descriptor)
+            if not faulthandler.is_enabled():
+                faulthandler.enable(CrashReports.descriptor)
+                announce_crashes(CrashReports.descriptor, FATAL)
         else:
             faulthandler.disable()

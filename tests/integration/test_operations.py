@@ -159,7 +159,7 @@ def test_a_crash_leaves_its_stack_in_the_log(start: Start, tmp_path: Path, role:
     eventually(lambda: READY in log.read_text())
     os.kill(server.pids(role)[0], signal.SIGSEGV)
     eventually(lambda: f"{role} 0 ended" in log.read_text())
-    assert "Fatal Python error: Segmentation fault" in log.read_text()
+    assert "shardis crashed by signal: 11\nFatal Python error: Segmentation" in log.read_text()
     assert "killed by signal 11" in log.read_text()
 
 
