@@ -132,6 +132,9 @@ def run(config: Config, load: Callable[[], Program]) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
+    early: list[signal.Signals] = []  # signals from before there is a loop to handle them
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: early.append(signal.Signals(received)))
     supervision = Supervision(config.show("supervised"))
     background = config["daemonize"] and not supervision
     if background:
@@ -172,7 +175,9 @@ def run(config: Config, load: Callable[[], Program]) -> int:
     try:
         program = load()
         with private_directory() as directory:
-            code = asyncio.run(_serve(config, program, listeners, directory, kept, supervision))
+            code = asyncio.run(
+                _serve(config, program, listeners, directory, kept, supervision, early)
+            )
     finally:
         if pidfile:
             logger.info("Removing the pid file.")
@@ -205,6 +210,7 @@ async def _serve(
     directory: str,
     descriptors: frozenset[int],
     supervision: Supervision,
+    early_signals: list[signal.Signals],
 ) -> int:
     from actors.control import Message
     from actors.page import SharedPage
@@ -239,6 +245,8 @@ async def _serve(
     router = RouterSettings(config, supervisor)
     admin = Admin(config, program.table, supervisor, router.apply, shutdown)
     _handle_signals(shutdown)
+    for number in early_signals:
+        shutdown.signalled(number)
     with contextlib.suppress(OSError):  # logged; a server that cannot be adjusted serves
         router.adjust_oom_score(config.values)
     try:

@@ -360,6 +360,16 @@ def test_a_second_sigint_ends_it_at_once(start: Start) -> None:
     eventually(lambda: not any(map(alive, children)), seconds=2)
 
 
+def test_a_signal_during_the_start_ends_it_in_order_too(start: Start, tmp_path: Path) -> None:
+    for number, name in ((signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "SIGINT")):
+        server = start("--pidfile", str(tmp_path / "pid"), ready=False)
+        eventually(lambda server=server: "is starting" in server.text())
+        server.process.send_signal(number)
+        assert server.process.wait(PATIENCE_SECONDS) == 0
+        assert f"Received {name}" in server.text()
+        assert not (tmp_path / "pid").exists()
+
+
 def test_what_should_save_does_not_end_unless_forced(start: Start) -> None:
     server = start("--shutdown-on-sigterm", "save")
     server.process.terminate()
