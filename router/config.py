@@ -506,7 +506,6 @@ class Config:
 
     file: str = ""  # absolute path of the configuration file, or ""
     values: dict[str, Any] = field(default_factory=dict)
-    given: bool = False  # something was configured, in a file or by arguments
     accepted: list[str] = field(default_factory=list)  # set, but without effect so far
 
     def __post_init__(self) -> None:
@@ -542,7 +541,6 @@ class Config:
                 ) from None
 
     def _load_words(self, words: Sequence[str]) -> None:
-        self.given = True
         directive = BY_NAME.get(words[0].lower())
         arguments = words[1:]
         if directive is None or not arguments:

@@ -151,7 +151,7 @@ def run(config: Config, load: Callable[[], Program]) -> int:
         REDIS_VERSION,
         os.getpid(),
     )
-    if config.file or config.given:
+    if config.file or len(sys.argv) > 1:
         logger.info("Configuration loaded")
     else:
         logger.warning(
