@@ -32,6 +32,7 @@ cdef uint8_t PLACE_SESSION = Place.SESSION.value
 cdef uint8_t PLACE_SHARD = Place.SHARD.value
 cdef uint8_t PLACE_FANOUT = Place.FANOUT.value
 cdef uint32_t FLAG_INTERNAL = F.INTERNAL
+cdef uint32_t FLAG_PROTECTED = F.PROTECTED
 
 logger = logging.getLogger("shardis")
 
@@ -381,7 +382,14 @@ cdef class Session:
             ):
                 dispatcher.finish(self)
                 self._reject(spec, raw)
-            elif likely(spec.place == PLACE_SHARD or (spec.place == PLACE_FANOUT and (dispatcher.single or self.pinned >= 0))):
+            elif likely(
+                spec.place == PLACE_SHARD
+                or (
+                    spec.place == PLACE_FANOUT
+                    # What is protected (DEBUG) has to be allowed by the host first.
+                    and (self.pinned >= 0 or (dispatcher.single and not spec.flags & FLAG_PROTECTED))
+                )
+            ):
                 if unlikely(dispatcher.submit(self, spec, raw, length) == HOLD):
                     if self._barrier(spec, raw) == HOLD:
                         break
