@@ -1,4 +1,5 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 class Keyspace:
     """The keyspace of one shard. `database` is a logical number everywhere."""
@@ -21,6 +22,7 @@ class Keyspace:
     def start_reaper(self) -> None: ...  # frees large strings, and lazily flushed databases
     # Figures
     changes: int
+    def set_limits(self, directives: Mapping[str, Any]) -> None: ...
     @property
     def lazyfree_pending(self) -> int: ...
     @property

@@ -17,6 +17,7 @@ from shards.reaper cimport (
 from shards.store cimport FORM_RAW, FORM_SHORTEST, FORM_TEXT, store_blocks_alive
 from shards.table cimport table_footprint
 from shards.types.kinds cimport TypeHooks
+from shards.types.limits cimport EncodingLimits
 
 from protocol.errors import WRONG_TYPE, CommandError
 
@@ -123,6 +124,36 @@ cdef class Keyspace:
             self.store.owner = <void *>self
             self.store.free_blob = free_blob_later
             self.store.free_value = free_value_later
+
+    def set_limits(self, directives):
+        """Take over those of {directive: value} that say how collections are encoded."""
+        cdef EncodingLimits *limits = &self.store.limits
+        for name, value in directives.items():
+            match name.replace("-", "_"):
+                case "hash_max_listpack_entries":
+                    limits.hash_max_listpack_entries = value
+                case "hash_max_listpack_value":
+                    limits.hash_max_listpack_value = value
+                case "set_max_intset_entries":
+                    limits.set_max_intset_entries = value
+                case "set_max_listpack_entries":
+                    limits.set_max_listpack_entries = value
+                case "set_max_listpack_value":
+                    limits.set_max_listpack_value = value
+                case "zset_max_listpack_entries":
+                    limits.zset_max_listpack_entries = value
+                case "zset_max_listpack_value":
+                    limits.zset_max_listpack_value = value
+                case "list_max_listpack_size":
+                    limits.list_max_listpack_size = value
+                case "list_compress_depth":
+                    limits.list_compress_depth = value
+                case "stream_node_max_bytes":
+                    limits.stream_node_max_bytes = value
+                case "stream_node_max_entries":
+                    limits.stream_node_max_entries = value
+                case "hll_sparse_max_bytes":
+                    limits.hll_sparse_max_bytes = value
 
     @property
     def lazyfree_pending(self) -> int:

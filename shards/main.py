@@ -166,6 +166,7 @@ class ShardProcess:
         self.observed.update(changes)
         self.monitor.apply(self.observed)
         self.executor.set_monitor(self.monitor, bool(self.observed["latency-tracking"]))
+        self.keyspace.set_limits(changes)
         self.keyspace.lfu = b"lfu" in self.settings.maxmemory_policy
         self.keyspace.lfu_log_factor = self.settings.lfu_log_factor
         self.keyspace.lfu_decay_minutes = self.settings.lfu_decay_time

@@ -24,6 +24,7 @@ from shards.entry cimport Entry, EntryEncoding, EntryType
 from shards.memory cimport Pool
 from shards.table cimport EntryList, Table, TableRules
 from shards.types.kinds cimport TypeHooks
+from shards.types.limits cimport EncodingLimits
 
 cdef enum RemoveReason:
     REMOVED_EXPIRED = 1
@@ -79,6 +80,7 @@ cdef struct Store:
     bint no_touch               # this command leaves LRU/LFU alone (CLIENT NO-TOUCH)
     uint32_t inline_bytes_max   # strings beyond become blobs; INLINE_BYTES_MAX but in tests
     TableRules rules
+    EncodingLimits limits       # Redis's defaults until Keyspace.set_limits
     Pool pool                   # what belongs to no database
     EntryList scratch           # for one call at a time
     uint32_t expire_database    # the physical database active expiry looks at next

@@ -147,6 +147,18 @@ cdef Store *store_new(uint32_t databases, uint64_t seed0, uint64_t seed1,
     store.rules.buckets_min = 4
     store.rules.incremental_min = 4096
     store.rules.step = 64
+    store.limits.hash_max_listpack_entries = 128
+    store.limits.hash_max_listpack_value = 64
+    store.limits.set_max_intset_entries = 512
+    store.limits.set_max_listpack_entries = 128
+    store.limits.set_max_listpack_value = 64
+    store.limits.zset_max_listpack_entries = 128
+    store.limits.zset_max_listpack_value = 64
+    store.limits.list_max_listpack_size = -2
+    store.limits.list_compress_depth = 0
+    store.limits.stream_node_max_bytes = 4096
+    store.limits.stream_node_max_entries = 100
+    store.limits.hll_sparse_max_bytes = 3000
     store.scratch.pool = &store.pool
     store.types = registered_types()
     return store

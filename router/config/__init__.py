@@ -15,8 +15,9 @@ How a directive gets its effect:
    never by an alias. In the router, `Admin.config[name]` is the value in force.
 3. CONFIG SET calls, in this order: `Config.prepare` (all pairs are checked, nothing has happened),
    `router.main.RouterSettings.apply(changes)` (the only place that may still refuse, by SetError,
-   and must then have changed nothing), `Config.commit`, and the broadcast {"op": "config", "changes"}
-   that ends in `Worker._apply(changes)` and `ShardProcess._apply(changes)`. All living processes
+   and must then have changed nothing), `Config.commit`, and the broadcast
+   {"op": "config", "changes"} that ends in `Worker._apply(changes)` and
+   `ShardProcess._apply(changes)`. All living processes
    have acknowledged it before +OK leaves, and all see changes in the same order. A process that
    starts meanwhile has them from its snapshot.
 4. `changes` holds the directives that were named, as values of their kind (bool, int, str; lists
