@@ -20,6 +20,7 @@ from actors.supervisor import Supervisor
 from protocol.commands import Command, CommandTable
 from protocol.errors import CommandError
 from protocol.reply import Reply
+from router.clients import ClientPause
 from router.config import Config
 
 ASK_SECONDS_MAX: Final = 5.0
@@ -79,6 +80,7 @@ class Admin:
         self.started = time.time()
         self.rates = Rates(supervisor.plan.page)
         self.peak_memory = 0
+        self.pause = ClientPause()
         self.commands: dict[str, list[int]] = {}  # as router.stats.ProcessStats
         self.errors: dict[str, int] = {}
         self._apply = apply
@@ -91,6 +93,14 @@ class Admin:
     async def ask_workers(self, request: Message) -> list[Any]:
         """Send a control request to every worker; their answers in worker order."""
         return await self.supervisor.ask(self.supervisor.workers, request, ASK_SECONDS_MAX)
+
+    async def ask_client_holders(self, request: Message) -> list[Any]:
+        """The answers of every process that may hold connections; without those that have none."""
+        holders = list(self.supervisor.workers)
+        if self.config["cluster-enabled"]:
+            holders += self.supervisor.shards
+        answers = await self.supervisor.ask(holders, request, ASK_SECONDS_MAX)
+        return [answer for answer in answers if answer is not None]
 
     async def broadcast(self, request: Message) -> None:
         """Send to all workers and shards, and return when every living one has acknowledged."""

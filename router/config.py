@@ -309,7 +309,7 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
     Directive("tcp-backlog", Integer(), "511", _R, mutable=False),
     Directive("unixsocket", Text(), "", _R, mutable=False),
     Directive("unixsocketperm", Integer(0, 0o777, octal=True), "0", _R, mutable=False),
-    Directive("timeout", Integer(), "0"),
+    Directive("timeout", Integer(), "0", _W | _S),
     Directive("tcp-keepalive", Integer(), "300", _W),
     Directive("maxclients", Integer(1, UINT_MAX), "10000", _W),
     Directive("client-query-buffer-limit", Integer(1 << 20, LONG_MAX, memory=True), "1gb", _W),
@@ -317,6 +317,7 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
         "client-output-buffer-limit",
         OutputLimits(),
         "normal 0 0 0 slave 256mb 64mb 60 pubsub 32mb 8mb 60",
+        _W | _S,
     ),
     Directive("proto-max-bulk-len", Integer(1 << 20, LONG_MAX, memory=True), "512mb", _W | _S),
     Directive("tls-port", Integer(0, 65535), "0", refuse=_only(0, "TLS is not supported yet")),
@@ -333,7 +334,7 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
     Directive("dir", Text(), ".", _R, mutable=False),
     Directive("shutdown-timeout", Integer(), "10", _R),
     # Security
-    Directive("requirepass", Text(), "", refuse=_only("", "authentication is not supported yet")),
+    Directive("requirepass", Text(), "", _W | _S),
     Directive(
         "aclfile", Text(), "", mutable=False, refuse=_only("", "ACL files are not supported yet")
     ),

@@ -60,6 +60,8 @@ class WorkerStats(ProcessStats, total=False):
     writes: int
     query_buffer_bytes_max: int  # the largest of a client's buffers in the last seconds
     output_buffer_bytes_max: int
+    paused_clients: int  # whose next command waits for the end of a CLIENT PAUSE
+    clients_memory: int
 
 
 def total(answers: Iterable[Any], figure: str) -> int:

@@ -51,6 +51,7 @@ class ShardProcess:
         self.links: dict[int, tuple[int, int]] = {}  # worker -> (its epoch, link number)
         self.expire_cycle_us = 0
         self.collected_at = time.monotonic()
+        self.expire_from = 0.0  # CLIENT PAUSE: keys do not expire before
         self.serve_due = False  # a call of _serve is scheduled
         self.loop = uvloop.new_event_loop()
         self.control: ControlLink | None = None
@@ -119,6 +120,8 @@ class ShardProcess:
                 self.executor.reset_statistics()
                 self.keyspace.reset_statistics()
                 self.expire_cycle_us = 0
+            case "pause":
+                self.expire_from = message["until"] if message["mode"] else 0.0
             case "shutdown":
                 self.executor.service()
                 while self.executor.has_more:
@@ -174,7 +177,7 @@ class ShardProcess:
     def _cron(self) -> None:
         period = 1 / max(1, self.settings.hz)
         started = time.monotonic()
-        if self.settings.active_expire:
+        if self.settings.active_expire and started >= self.expire_from:
             self.executor.refresh_time()
             self.keyspace.active_expire(
                 int(period * SLOW_CYCLE_SHARE * 1e6), self.settings.active_expire_effort
