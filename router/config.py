@@ -390,7 +390,12 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
         _S,
     ),
     Directive("maxmemory-samples", Integer(1), "5"),
-    Directive("maxmemory-clients", Integer(-100, LONG_MAX, memory=True, percent=True), "0"),
+    Directive(
+        "maxmemory-clients",
+        Integer(-100, LONG_MAX, memory=True, percent=True),
+        "0",
+        refuse=_only(0, "a limit for the memory of all clients is not supported yet"),
+    ),
     Directive("lfu-log-factor", Integer(), "10", _S),
     Directive("lfu-decay-time", Integer(), "1", _S),
     Directive("lazyfree-lazy-eviction", Bool(), "no"),

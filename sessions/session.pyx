@@ -826,6 +826,7 @@ cdef class Session:
             if id >= 0:
                 self.dispatcher.rejected[id] += 1
             self.dispatcher.count_error(PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
+        self.argument_bytes = 0     # an unknown command's were looked at
         self.reply_here(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
         return 0
 

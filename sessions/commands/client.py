@@ -176,7 +176,7 @@ def client_trackinginfo(session: Session, args: list[bytes], reply: Reply) -> No
     """Show how invalidation messages are set up for this connection. O(1)."""
     reply.map(3)
     reply.bulk(b"flags")
-    reply.array(1)
+    reply.set(1)
     reply.bulk(b"off")
     reply.bulk(b"redirect")
     reply.integer(NO_REDIRECTION)
