@@ -218,7 +218,9 @@ cdef class Reactor:
     cdef int _end_of_input(self, Session session) except -1:
         """The client will send no more; it still gets the replies to what it has sent."""
         session.input_ended = True
-        if session.state & STATE_PAUSED or (session.finished() and not session.state & STATE_WAITS):
+        if session.state & STATE_PAUSED:
+            session.forget_postponed()
+        if session.finished() and not session.state & STATE_WAITS:
             self._close(session)
         else:
             self._flush_session(session)

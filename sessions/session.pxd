@@ -158,6 +158,7 @@ cdef class Session:
     cdef int _refuse(self, int32_t id, bytes message) except -1
     cdef int _reject_unknown(self, const char *raw, int32_t id) except -1
     cdef int _admit(self, const CommandSpec *spec) except -1
+    cdef int forget_postponed(self) except -1
     cdef int _command_ended(self) except -1
     cdef bint exceeds_output_limit(self) noexcept
     cdef size_t unsent(self) noexcept

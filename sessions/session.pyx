@@ -231,7 +231,7 @@ cdef class Dispatcher:
                 if session.input.used == session.input_start:
                     buffer_free(&session.input)
                     session.input_start = 0
-                elif session.input.size > INPUT_KEEP_BYTES:
+                elif session.input.size > INPUT_KEEP_BYTES + 2 * (session.input.used - session.input_start):
                     session._compact()
 
     cdef void note_peaks(self, size_t input, size_t output) noexcept:
@@ -710,6 +710,18 @@ cdef class Session:
             self.dispatcher.paused.append(self)
             return POSTPONED
         return ADMITTED
+
+    cdef int forget_postponed(self) except -1:
+        """The client has gone while a pause held its next command, which will never run.
+
+        What came before that is still answered, and then the connection ends.
+        """
+        self.state &= ~STATE_PAUSED
+        self.dispatcher.paused.remove(self)
+        buffer_free(&self.input)
+        self.input_start = 0
+        self.close_after_reply()
+        return 0
 
     cdef int _command_ended(self) except -1:
         """CLIENT REPLY SKIP holds for exactly one command: the one behind it."""
