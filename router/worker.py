@@ -25,6 +25,7 @@ from protocol.table import NativeTable
 from router.host import Host
 from sessions.clients import OPERATIONS
 from sessions.session import Session
+from sessions.slowlog import Monitor
 
 GARBAGE_INTERVAL_SECONDS = 5.0
 CRON_SECONDS = 0.1
@@ -53,6 +54,7 @@ class Worker(Host):
         self.collected_at = time.monotonic()
         self.swept_at = time.monotonic()
         self.published_input_bytes = 0
+        self.monitor = Monitor(boot.page.next_slow_id)
 
     def run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -184,6 +186,16 @@ class Worker(Host):
                 return self.statistics()
             case "resetstat":
                 self._reset_statistics()
+            case "histograms":
+                return self.histograms()
+            case "slowlog":
+                return {"entries": list(self.monitor.entries), "clients": self.slow_clients}
+            case "slowlog-reset":
+                self.monitor.entries.clear()
+            case "latency":
+                return self.monitor.latency.figures()
+            case "latency-reset":
+                self.monitor.latency.reset(message["events"])
             case "shutdown":
                 return self._shut_down()
             case operation if operation in OPERATIONS:
@@ -202,6 +214,8 @@ class Worker(Host):
         self.dispatcher.set_output_limits(self.settings["client-output-buffer-limit"])
         self.dispatcher.idle_seconds_max = int(self.settings["timeout"])
         self.dispatcher.strict_order = self.settings["pipeline-order"] == "strict"
+        self.monitor.apply(self.settings)
+        self.dispatcher.set_monitor(self.monitor, bool(self.settings["latency-tracking"]))
         self.reactor.spin_ns = int(self.settings.get("spin-microseconds", 0)) * 1000
 
     async def _shut_down(self) -> None:
@@ -223,6 +237,13 @@ class Worker(Host):
         self.reactor.output_bytes = 0
         self.reactor.reads = 0
         self.reactor.writes = 0
+
+    def histograms(self) -> dict[str, list[tuple[int, int]]]:
+        """Execution times of the commands that ran here: router.stats.merged_histograms."""
+        return {
+            self.table.by_id[id].name.lower(): pairs
+            for id, pairs in self.dispatcher.histograms.pairs().items()
+        }
 
     def statistics(self) -> dict[str, Any]:
         """The answer to {"op": "stats"}: router.stats.WorkerStats."""

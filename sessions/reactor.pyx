@@ -252,11 +252,11 @@ cdef class Reactor:
         cdef char *data
         cdef size_t size
         if unlikely(session.exceeds_output_limit()):
-            shown = session.description()
-            self._close(session)
             logger.warning(
-                "Client %s scheduled to be closed ASAP for overcoming of output buffer limits.", shown
+                "Client %s scheduled to be closed ASAP for overcoming of output buffer limits.",
+                session.description(),
             )
+            self._close(session)
             return 0
         while True:
             if unlikely(output.first != NULL):

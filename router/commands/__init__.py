@@ -2,6 +2,6 @@
 
 from types import ModuleType
 
-from router.commands import client, config, info, shutdown
+from router.commands import client, config, info, latency, memory, shutdown, slowlog
 
-MODULES: tuple[ModuleType, ...] = (client, config, info, shutdown)
+MODULES: tuple[ModuleType, ...] = (client, config, info, latency, memory, shutdown, slowlog)

@@ -321,7 +321,7 @@ def test_the_largest_buffers_of_the_last_seconds_are_known(rig: Rig) -> None:
     client = Lazy(rig, 1)
     rig.send(client, ["ECHO", b"x" * 40_000])
     assert rig.dispatcher.client_figures()["output_buffer_bytes_max"] > 40_000
-    assert rig.dispatcher.client_figures()["clients_memory"] > 40_000
+    assert rig.dispatcher.client_figures()["client_bytes"] > 40_000
     client.session.take_output()
     assert rig.dispatcher.client_figures()["output_buffer_bytes_max"] > 40_000
 
