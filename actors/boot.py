@@ -9,6 +9,7 @@ request has an answer. What the router sends:
     {"op": "config", "changes": {directive: value}}
     {"op": "stats"}                 -> a map of figures: see router/stats.py
     {"op": "resetstat"}             count these figures anew (CONFIG RESETSTAT)
+    {"op": "pause-cron", "paused": bool}    periodic work rests (DEBUG PAUSE-CRON)
     {"op": "shutdown"}              finish what was admitted, answer, exit 0
 
 What workers and shards send:

@@ -23,6 +23,7 @@ from protocol.histogram import Histograms
 from protocol.reply import Reply
 from router.clients import ClientPause
 from router.config import Config
+from router.shutdown import Shutdown
 from sessions.slowlog import DIRECTIVES, Monitor
 
 ASK_SECONDS_MAX: Final = 5.0
@@ -73,12 +74,14 @@ class Admin:
         table: CommandTable,
         supervisor: Supervisor,
         apply: Callable[[dict[str, Any]], None],
-        shut_down: Callable[[], None],
+        shutdown: Shutdown,
     ) -> None:
         self.config = config
         self.table = table
         self.supervisor = supervisor
-        self.shut_down = shut_down
+        self.shutdown = shutdown
+        self.cron_paused = False  # DEBUG PAUSE-CRON
+        self.replication_id = supervisor.plan.run_id
         self.started = time.time()
         self.rates = Rates(supervisor.plan.page)
         self.peak_memory = 0
@@ -169,6 +172,8 @@ class Admin:
         """Keep the rates and the peak of the memory; runs as long as the server."""
         while True:
             await asyncio.sleep(SAMPLE_SECONDS)
+            if self.cron_paused:
+                continue
             self.rates.sample()
             self.peak_memory = max(self.peak_memory, self.supervisor.plan.page.total("used_memory"))
 

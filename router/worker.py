@@ -16,6 +16,7 @@ import zmq
 
 from actors.boot import Boot, Topology, link_path
 from actors.control import ControlClosed, ControlFailure, ControlLink
+from actors.diagnosis import apply_diagnosis
 from actors.failure import end_on_failure
 from actors.figures import process_figures
 from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
@@ -55,6 +56,7 @@ class Worker(Host):
         self.swept_at = time.monotonic()
         self.published_input_bytes = 0
         self.monitor = Monitor(boot.page.next_slow_id)
+        self.cron_paused = False  # DEBUG PAUSE-CRON
 
     def run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -196,6 +198,8 @@ class Worker(Host):
                 return self.monitor.latency.figures()
             case "latency-reset":
                 self.monitor.latency.reset(message["events"])
+            case "pause-cron":
+                self.cron_paused = bool(message["paused"])
             case "shutdown":
                 return self._shut_down()
             case operation if operation in OPERATIONS:
@@ -206,6 +210,7 @@ class Worker(Host):
 
     def _apply(self, changes: dict[str, Any]) -> None:
         self.settings.update(changes)
+        apply_diagnosis(changes)
         self.dispatcher.set_limits(
             int(self.settings["proto-max-bulk-len"]),
             int(self.settings["client-query-buffer-limit"]),
@@ -266,6 +271,9 @@ class Worker(Host):
         }
 
     def _cron(self) -> None:
+        if self.cron_paused:
+            self.loop.call_later(IDLE_CRON_SECONDS, self._cron)
+            return
         page, index = self.boot.page, self.boot.index
         busy = self.reactor.input_bytes != self.published_input_bytes
         self.published_input_bytes = self.reactor.input_bytes

@@ -43,6 +43,7 @@ cdef uint32_t FLAG_INTERNAL = F.INTERNAL
 cdef uint32_t FLAG_NO_AUTH = F.NO_AUTH
 cdef uint32_t FLAGS_PAUSED = F.WRITE | F.MAY_REPLICATE
 cdef bytes NOT_AUTHENTICATED = b"NOAUTH Authentication required."
+cdef uint32_t FLAG_PROTECTED = F.PROTECTED
 
 logger = logging.getLogger("shardis")
 
@@ -693,7 +694,14 @@ cdef class Session:
             elif unlikely(self.attention) and (admission := self._admit(spec)) != ADMITTED:
                 if admission == POSTPONED:
                     break
-            elif likely(spec.place == PLACE_SHARD or (spec.place == PLACE_FANOUT and (dispatcher.single or self.pinned >= 0))):
+            elif likely(
+                spec.place == PLACE_SHARD
+                or (
+                    spec.place == PLACE_FANOUT
+                    # What is protected (DEBUG) has to be allowed by the host first.
+                    and (self.pinned >= 0 or (dispatcher.single and not spec.flags & FLAG_PROTECTED))
+                )
+            ):
                 if unlikely(dispatcher.submit(self, spec, raw, length) == HOLD):
                     if self._barrier(spec, raw) == HOLD:
                         break

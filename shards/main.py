@@ -14,6 +14,7 @@ import zmq
 
 from actors.boot import Boot, link_path
 from actors.control import ControlLink
+from actors.diagnosis import apply_diagnosis
 from actors.failure import end_on_failure
 from actors.figures import process_figures
 from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
@@ -53,6 +54,7 @@ class ShardProcess:
         self.expire_cycle_us = 0
         self.collected_at = time.monotonic()
         self.expire_from = 0.0  # CLIENT PAUSE: keys do not expire before
+        self.cron_paused = False  # DEBUG PAUSE-CRON
         self.serve_due = False  # a call of _serve is scheduled
         self.startup_memory = self.keyspace.used_memory
         self.monitor = Monitor(boot.page.next_slow_id)
@@ -144,6 +146,8 @@ class ShardProcess:
                 self.expire_cycle_us = 0
             case "pause":
                 self.expire_from = message["until"] if message["mode"] else 0.0
+            case "pause-cron":
+                self.cron_paused = bool(message["paused"])
             case "shutdown":
                 self.executor.service()
                 while self.executor.has_more:
@@ -158,6 +162,7 @@ class ShardProcess:
 
     def _apply(self, changes: dict[str, Any]) -> None:
         self.settings.update(changes)
+        apply_diagnosis(changes)
         if "native-lane" in changes:
             self.executor.native_lane = bool(changes["native-lane"])
         self.executor.set_limits(self.settings.proto_max_bulk_len)
@@ -206,6 +211,9 @@ class ShardProcess:
 
     def _cron(self) -> None:
         period = 1 / max(1, self.settings.hz)
+        if self.cron_paused:
+            self.loop.call_later(period, self._cron)
+            return
         started = time.monotonic()
         if self.settings.active_expire and started >= self.expire_from:
             self.executor.refresh_time()

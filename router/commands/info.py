@@ -322,7 +322,7 @@ def replication(figures: Figures) -> Fields:
         ("role", "master"),
         ("connected_slaves", 0),
         ("master_failover_state", "no-failover"),
-        ("master_replid", figures.admin.supervisor.plan.run_id),
+        ("master_replid", figures.admin.replication_id),
         ("master_replid2", NO_REPLICATION_ID),
         ("master_repl_offset", 0),
         ("second_repl_offset", -1),

@@ -14,8 +14,8 @@ How a directive gets its effect:
 2. At its start a process has all values: `Boot.config` is `Config.snapshot()`, by primary names,
    never by an alias. In the router, `Admin.config[name]` is the value in force.
 3. CONFIG SET calls, in this order: `Config.prepare` (all pairs are checked, nothing has happened),
-   `router.main.apply_in_router(changes)` (the only place that may still refuse, by SetError, and
-   must then have changed nothing), `Config.commit`, and the broadcast {"op": "config", "changes"}
+   `router.main.RouterSettings.apply(changes)` (the only place that may still refuse, by SetError,
+   and must then have changed nothing), `Config.commit`, and the broadcast {"op": "config", "changes"}
    that ends in `Worker._apply(changes)` and `ShardProcess._apply(changes)`. All living processes
    have acknowledged it before +OK leaves, and all see changes in the same order. A process that
    starts meanwhile has them from its snapshot.
