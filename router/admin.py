@@ -21,6 +21,7 @@ from protocol.commands import Command, CommandTable, F
 from protocol.errors import CommandError
 from protocol.histogram import Histograms
 from protocol.reply import Reply
+from router.clients import ClientPause
 from router.config import Config
 from router.shutdown import Shutdown
 from sessions.slowlog import DIRECTIVES, Monitor
@@ -84,6 +85,7 @@ class Admin:
         self.started = time.time()
         self.rates = Rates(supervisor.plan.page)
         self.peak_memory = 0
+        self.pause = ClientPause()
         self.commands: dict[str, list[int]] = {}  # as router.stats.ProcessStats
         self.errors: dict[str, int] = {}
         self.monitor = Monitor(supervisor.plan.page.next_slow_id)
@@ -99,6 +101,14 @@ class Admin:
     async def ask_workers(self, request: Message) -> list[Any]:
         """Send a control request to every worker; their answers in worker order."""
         return await self.supervisor.ask(self.supervisor.workers, request, ASK_SECONDS_MAX)
+
+    async def ask_client_holders(self, request: Message) -> list[Any]:
+        """The answers of every process that may hold connections; without those that have none."""
+        holders = list(self.supervisor.workers)
+        if self.config["cluster-enabled"]:
+            holders += self.supervisor.shards
+        answers = await self.supervisor.ask(holders, request, ASK_SECONDS_MAX)
+        return [answer for answer in answers if answer is not None]
 
     async def broadcast(self, request: Message) -> None:
         """Send to all workers and shards, and return when every living one has acknowledged."""

@@ -178,7 +178,7 @@ async def _serve(
             worker_main=program.worker_main,
             shard_main=program.shard_main,
             listeners=listeners,
-            configuration=config.snapshot,
+            configuration=lambda: {**config.snapshot(), "client-pause": admin.pause.state},
             on_request=requested,
             keep_descriptors=descriptors,
             title=partial(child_title, config),

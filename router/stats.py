@@ -67,6 +67,7 @@ class WorkerStats(ProcessStats, total=False):
     denied_auth: int  # failed attempts to authenticate
     query_buffer_bytes_max: int  # the largest of a client's buffers in the last seconds
     output_buffer_bytes_max: int
+    paused_clients: int  # whose next command waits for the end of a CLIENT PAUSE
 
 
 Histogram = dict[int, int]

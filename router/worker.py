@@ -24,6 +24,7 @@ from actors.scheduling import apply_scheduling
 from protocol.errors import INTERNAL_ERROR
 from protocol.table import NativeTable
 from router.host import Host
+from sessions.clients import OPERATIONS
 from sessions.session import Session
 from sessions.slowlog import Monitor
 
@@ -52,6 +53,7 @@ class Worker(Host):
         self.total_connections = 0
         self.rejected_connections = 0
         self.collected_at = time.monotonic()
+        self.swept_at = time.monotonic()
         self.published_input_bytes = 0
         self.monitor = Monitor(boot.page.next_slow_id)
         self.cron_paused = False  # DEBUG PAUSE-CRON
@@ -67,6 +69,7 @@ class Worker(Host):
 
     async def _start(self) -> None:
         self._apply(self.settings)
+        self.clients.set_pause(*self.settings.pop("client-pause", ("", 0.0)))
         self.install(self.boot.topology)
         self.control = await ControlLink.connect(
             self.boot.control, self._on_control, lambda: os._exit(1)
@@ -116,7 +119,11 @@ class Worker(Host):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, keepalive // 3))
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
         local = connection.getsockname()
-        if self.settings["protected-mode"] and not _is_loopback(connection.family, peer):
+        if (
+            self.settings["protected-mode"]
+            and not self.settings["requirepass"]
+            and not _is_loopback(connection.family, peer)
+        ):
             self.rejected_connections += 1
             with contextlib.suppress(OSError):
                 connection.send(PROTECTED)
@@ -195,6 +202,8 @@ class Worker(Host):
                 self.cron_paused = bool(message["paused"])
             case "shutdown":
                 return self._shut_down()
+            case operation if operation in OPERATIONS:
+                return self.clients.answer(message)
             case operation:
                 raise ValueError(f"unknown control operation {operation!r}")
         return None
@@ -206,6 +215,9 @@ class Worker(Host):
             int(self.settings["proto-max-bulk-len"]),
             int(self.settings["client-query-buffer-limit"]),
         )
+        self.dispatcher.set_password_required(bool(self.settings["requirepass"]))
+        self.dispatcher.set_output_limits(self.settings["client-output-buffer-limit"])
+        self.dispatcher.idle_seconds_max = int(self.settings["timeout"])
         self.dispatcher.strict_order = self.settings["pipeline-order"] == "strict"
         self.monitor.apply(self.settings)
         self.dispatcher.set_monitor(self.monitor, bool(self.settings["latency-tracking"]))
@@ -240,7 +252,6 @@ class Worker(Host):
 
     def statistics(self) -> dict[str, Any]:
         """The answer to {"op": "stats"}: router.stats.WorkerStats."""
-        sessions = [session for session in self.dispatcher.sessions if session is not None]
         return {
             **process_figures(),
             "processed": self.dispatcher.commands_processed,
@@ -255,11 +266,7 @@ class Worker(Host):
             "output_bytes": self.reactor.output_bytes,
             "reads": self.reactor.reads,
             "writes": self.reactor.writes,
-            "query_buffer_bytes_max": max((session.input_bytes for session in sessions), default=0),
-            "output_buffer_bytes_max": max(
-                (session.output_bytes for session in sessions), default=0
-            ),
-            "client_bytes": sum(session.input_bytes + session.output_bytes for session in sessions),
+            **self.dispatcher.client_figures(),
             "links": self.dispatcher.statistics(),
         }
 
@@ -274,6 +281,10 @@ class Worker(Host):
         page.set_worker(index, "input_bytes", self.reactor.input_bytes)
         page.set_worker(index, "output_bytes", self.reactor.output_bytes)
         now = time.monotonic()
+        # Everybody once in a second.
+        elapsed, self.swept_at = now - self.swept_at, now
+        self.dispatcher.sweep(int(len(self.dispatcher.sessions) * elapsed) + 1)
+        self.schedule_flush()
         if now - self.collected_at > GARBAGE_INTERVAL_SECONDS:
             self.collected_at = now
             gc.collect()

@@ -11,6 +11,8 @@ cdef class Reactor:
     cdef object on_accept       # (socket, peer) -> (client id, address, local address), or None to refuse
     cdef public object on_linger  # starts the timer for `flush_lingering`; None: nothing lingers
     cdef list lingering         # sessions with replies that wait for more; may name one twice
+    cdef bint pumping           # events of epoll are being served; they name sessions by address
+    cdef list closed_meanwhile  # sessions that must outlive these events
     cdef char *buffer           # for reads; shared by all connections
     cdef public uint64_t input_bytes
     cdef public uint64_t output_bytes

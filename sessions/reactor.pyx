@@ -4,6 +4,7 @@ One tick: read what is readable, send each shard its batch, take what the shards
 write it out. uvloop calls `tick` when the nested epoll set, or a shard's link, has something.
 """
 
+import logging
 import socket as _socket
 
 from cpython.ref cimport PyObject
@@ -14,9 +15,7 @@ from libc.stdlib cimport free, malloc
 from protocol.buffer cimport buffer_free, buffer_reserve
 from protocol.native cimport CLOCK_MONOTONIC, clock_ns, likely, unlikely
 from sessions.output cimport Output, output_pop_block
-from sessions.session cimport (
-    STATE_CLOSED, STATE_CLOSING, STATE_HELD, STATE_SHARD_FULL, STATE_THROTTLED, Dispatcher, Session,
-)
+from sessions.session cimport STATE_CLOSED, STATE_CLOSING, STATE_PAUSED, STATE_WAITS, Dispatcher, Session
 
 cdef extern from "sys/socket.h" nogil:
     ssize_t c_send "send"(int, const void *, size_t, int)
@@ -57,6 +56,8 @@ cdef enum:
     LARGE_READ_BYTES_MAX = 1 << 20      # read at once of a large value
     LINGER_BYTES_MAX = 16384            # more output than this does not wait for further replies
 
+logger = logging.getLogger("shardis")
+
 
 cdef class Reactor:
     """`on_accept(connection, peer)` is asked about each new connection.
@@ -69,6 +70,7 @@ cdef class Reactor:
         self.on_accept = on_accept
         self.listeners = {}
         self.lingering = []
+        self.closed_meanwhile = []
         self.buffer = <char *>malloc(READ_BYTES)
         self.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
         if self.epoll_fd < 0 or self.buffer == NULL:
@@ -123,21 +125,30 @@ cdef class Reactor:
         cdef epoll_event events[EVENTS_MAX]
         cdef int i, n = epoll_wait(self.epoll_fd, events, EVENTS_MAX, 0)
         cdef Session session
-        for i in range(n):
-            if unlikely(events[i].data.u64 & 1):
-                self._accept(<int>(events[i].data.u64 >> 1))
-                continue
-            session = <Session>events[i].data.ptr
-            if session.state & STATE_CLOSED:
-                continue
-            if unlikely(session.input_ended and events[i].events & (EPOLLHUP | EPOLLERR)):
-                self._close(session)
-                continue
-            if unlikely(events[i].events & EPOLLOUT):
-                session.mark_dirty()
-            if likely(events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)):
-                self._readable(session)
-        return n if n > 0 else 0
+        if n <= 0:
+            return 0
+        self.dispatcher.now_ms = clock_ns(CLOCK_MONOTONIC) // 1_000_000
+        self.pumping = True
+        try:
+            for i in range(n):
+                if unlikely(events[i].data.u64 & 1):
+                    self._accept(<int>(events[i].data.u64 >> 1))
+                    continue
+                session = <Session>events[i].data.ptr
+                if session.state & STATE_CLOSED:
+                    continue
+                if unlikely(session.input_ended and events[i].events & (EPOLLHUP | EPOLLERR)):
+                    self._close(session)
+                    continue
+                if unlikely(events[i].events & EPOLLOUT):
+                    session.mark_dirty()
+                if likely(events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)):
+                    self._readable(session)
+        finally:
+            self.pumping = False
+            if unlikely(len(self.closed_meanwhile) > 0):
+                self.closed_meanwhile = []
+        return n
 
     cdef int _accept(self, int fd) except -1:
         cdef epoll_event event
@@ -166,6 +177,7 @@ cdef class Reactor:
             session.address = address
             session.local_address = local_address
             session.driver = self
+            session.unix_socket = connection.family == _socket.AF_UNIX
             session.fd = connection.detach()
             session.interest = EPOLLIN
             event.events = EPOLLIN
@@ -206,7 +218,9 @@ cdef class Reactor:
     cdef int _end_of_input(self, Session session) except -1:
         """The client will send no more; it still gets the replies to what it has sent."""
         session.input_ended = True
-        if session.finished() and not session.state & (STATE_HELD | STATE_THROTTLED | STATE_SHARD_FULL):
+        if session.state & STATE_PAUSED:
+            session.forget_postponed()
+        if session.finished() and not session.state & STATE_WAITS:
             self._close(session)
         else:
             self._flush_session(session)
@@ -219,7 +233,7 @@ cdef class Reactor:
         if session.state & STATE_CLOSED:
             return 0
         if not session.input_ended and not (
-            session.state & (STATE_HELD | STATE_THROTTLED | STATE_SHARD_FULL)
+            session.state & STATE_WAITS
             and session.input.used - session.input_start > HELD_INPUT_BYTES_MAX
         ):
             interest = EPOLLIN
@@ -237,6 +251,13 @@ cdef class Reactor:
         cdef ssize_t n
         cdef char *data
         cdef size_t size
+        if unlikely(session.exceeds_output_limit()):
+            logger.warning(
+                "Client %s scheduled to be closed ASAP for overcoming of output buffer limits.",
+                session.description(),
+            )
+            self._close(session)
+            return 0
         while True:
             if unlikely(output.first != NULL):
                 if not output.first.ready:
@@ -258,6 +279,7 @@ cdef class Reactor:
                 break
             self.writes += 1
             self.output_bytes += n
+            session.active_ms = self.dispatcher.now_ms
             output.sent += n
             if unlikely(output.sent < size):
                 break
@@ -269,10 +291,7 @@ cdef class Reactor:
             if unlikely(output.tail.size > OUTPUT_KEEP_BYTES):
                 buffer_free(&output.tail)
             break
-        if unlikely(
-            session.input_ended
-            and not session.state & (STATE_HELD | STATE_THROTTLED | STATE_SHARD_FULL)
-        ):
+        if unlikely(session.input_ended and not session.state & STATE_WAITS):
             session.state |= STATE_CLOSING
         if unlikely(session.state & STATE_CLOSING and session.finished()):
             self._close(session)
@@ -339,6 +358,8 @@ cdef class Reactor:
         self._flush_dirty()
 
     cdef void _close(self, Session session):
+        if self.pumping:
+            self.closed_meanwhile.append(session)
         if session.fd >= 0:
             c_close(session.fd)
             session.fd = -1

@@ -140,7 +140,10 @@ def clients(figures: Figures) -> Fields:
         ("maxclients", figures.admin.config["maxclients"]),
         ("client_recent_max_input_buffer", largest(figures.workers, "query_buffer_bytes_max")),
         ("client_recent_max_output_buffer", largest(figures.workers, "output_buffer_bytes_max")),
-        ("blocked_clients", total(figures.shards, "blocked_clients")),
+        (
+            "blocked_clients",
+            total(figures.shards, "blocked_clients") + total(figures.workers, "paused_clients"),
+        ),
         ("tracking_clients", 0),
         ("clients_in_timeout_table", 0),
         ("total_blocking_keys", 0),

@@ -121,7 +121,6 @@ def test_a_file_and_arguments_are_read_in_order() -> None:
         ("appendonly yes", "persistence is not supported yet"),
         ("save 60 1", "persistence is not supported yet"),
         ("maxmemory 1gb", "a memory limit is not supported yet"),
-        ("requirepass secret", "authentication is not supported yet"),
         ("replicaof 127.0.0.1 6379", "replication is not supported yet"),
     ],
 )
