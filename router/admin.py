@@ -20,7 +20,8 @@ from actors.supervisor import Supervisor
 from protocol.commands import Command, CommandTable
 from protocol.errors import CommandError
 from protocol.reply import Reply
-from router.config import Config
+from router.config import Config, SetError
+from router.endpoint import Endpoint
 
 ASK_SECONDS_MAX: Final = 5.0
 """How long INFO waits for a busy process before it goes on without its figures."""
@@ -71,11 +72,13 @@ class Admin:
         supervisor: Supervisor,
         apply: Callable[[dict[str, Any]], None],
         shut_down: Callable[[], None],
+        endpoint: Endpoint,
     ) -> None:
         self.config = config
         self.table = table
         self.supervisor = supervisor
         self.shut_down = shut_down
+        self.endpoint = endpoint
         self.started = time.time()
         self.rates = Rates(supervisor.plan.page)
         self.peak_memory = 0
@@ -104,9 +107,16 @@ class Admin:
         """
         async with self._changing:
             changes = self.config.prepare(pairs)
-            self._apply(changes)
+            staged = self.endpoint.stage(changes)
+            try:
+                self._apply(changes)
+            except SetError:
+                staged.abandon()
+                raise
             self.config.commit(changes)
+            self.endpoint.commit(staged)
             await self.broadcast({"op": "config", "changes": changes})
+            await self.endpoint.hand_over(staged)
 
     async def dispatch(self, message: Message) -> Message:
         """Run one ADMIN command that a worker has sent on; the answer holds its reply."""

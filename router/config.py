@@ -301,12 +301,14 @@ _R, _W, _S = Scope.ROUTER, Scope.WORKER, Scope.SHARD
 
 DIRECTIVES: Final[tuple[Directive, ...]] = (
     # Network
-    Directive("port", Integer(0, 65535), "6379", _R, mutable=False),
+    Directive("port", Integer(0, 65535), "6379", _R),
     # Redis without a file listens everywhere and relies on protected-mode; we begin with the
     # addresses that its shipped file has.
-    Directive("bind", Addresses(), "127.0.0.1 -::1", _R, mutable=False),
+    Directive("bind", Addresses(), "127.0.0.1 -::1", _R),
+    Directive("bind-source-addr", Text(), ""),
+    Directive("socket-mark-id", Integer(0, UINT_MAX), "0", _R, mutable=False),
     Directive("protected-mode", Bool(), "yes", _W),
-    Directive("tcp-backlog", Integer(), "511", _R, mutable=False),
+    Directive("tcp-backlog", Integer(), "511", _R),
     Directive("unixsocket", Text(), "", _R, mutable=False),
     Directive("unixsocketperm", Integer(0, 0o777, octal=True), "0", _R, mutable=False),
     Directive("timeout", Integer(), "0"),
@@ -319,7 +321,21 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
         "normal 0 0 0 slave 256mb 64mb 60 pubsub 32mb 8mb 60",
     ),
     Directive("proto-max-bulk-len", Integer(1 << 20, LONG_MAX, memory=True), "512mb", _W | _S),
-    Directive("tls-port", Integer(0, 65535), "0", refuse=_only(0, "TLS is not supported yet")),
+    Directive("tls-port", Integer(0, 65535), "0", _R | _W),
+    Directive("tls-auth-clients", Choice(("no", "yes", "optional")), "yes", _R | _W),
+    Directive("tls-cert-file", Text(), "", _R | _W),
+    Directive("tls-key-file", Text(), "", _R | _W),
+    Directive("tls-key-file-pass", Text(), "", _R | _W),
+    Directive("tls-ca-cert-file", Text(), "", _R | _W),
+    Directive("tls-ca-cert-dir", Text(), "", _R | _W),
+    Directive("tls-dh-params-file", Text(), "", _R | _W),
+    Directive("tls-protocols", Text(), "", _R | _W),
+    Directive("tls-ciphers", Text(), "", _R | _W),
+    Directive("tls-ciphersuites", Text(), "", _R | _W),
+    Directive("tls-prefer-server-ciphers", Bool(), "no", _R | _W),
+    Directive("tls-session-caching", Bool(), "yes", _R | _W),
+    Directive("tls-session-cache-size", Integer(), "20480"),
+    Directive("tls-session-cache-timeout", Integer(), "300"),
     # General
     Directive("daemonize", Bool(), "no", _R, mutable=False),
     Directive("pidfile", Text(), "", _R, mutable=False),

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import resource
 import signal
 import socket
 import sys
@@ -25,19 +24,19 @@ from typing import TYPE_CHECKING, Any, Final
 from protocol.version import REDIS_VERSION, SHARDIS_VERSION
 from router import log
 from router.config import Config, ConfigError, argument_lines
+from router.descriptors import TooFewDescriptors, allow_clients, clients_at_start
 from router.directory import private_directory
-from router.listeners import ListenError, close_listeners, describe, open_listeners
+from router.listeners import ListenError, Listeners, describe
 from router.log import logger
 
 if TYPE_CHECKING:
     from actors.boot import Boot
+    from actors.listening import Listener
     from actors.supervisor import Child, Supervisor
     from protocol.commands import CommandTable
     from router.admin import Admin
 
 SLOTS: Final = 16384
-RESERVED_DESCRIPTORS: Final = 128
-"""What a worker needs beside its clients: links to the shards, libraries, the log."""
 
 USAGE: Final = """\
 Usage: shardis-server [file|-] [--option value ...]
@@ -139,20 +138,22 @@ def run(config: Config, load: Callable[[], Program]) -> int:
         logger.info("Configuration loaded")
     for name in config.accepted:
         logger.warning("%s is accepted, but has no effect in this version", name)
-    _allow_descriptors(config)
     logger.info("Running mode=standalone, port=%d.", config["port"])
+    listeners = Listeners()
     try:
-        listeners = open_listeners(config)
-    except ListenError:
+        config.values["maxclients"] = clients_at_start(config["maxclients"])
+        context = _tls_context(config)
+        listeners.open(config.values)
+    except (TooFewDescriptors, ListenError):
         return 1
     pidfile = config["pidfile"] or ("/var/run/shardis.pid" if config["daemonize"] else "")
     try:
         _write_pidfile(pidfile)
         program = load()
         with private_directory() as directory:
-            code = asyncio.run(_serve(config, program, listeners, directory, descriptors))
+            code = asyncio.run(_serve(config, program, listeners, context, directory, descriptors))
     finally:
-        close_listeners(config, listeners)
+        listeners.close(config.values)
         if pidfile:
             with contextlib.suppress(OSError):
                 os.unlink(pidfile)
@@ -164,7 +165,8 @@ def run(config: Config, load: Callable[[], Program]) -> int:
 async def _serve(
     config: Config,
     program: Program,
-    listeners: list[socket.socket],
+    listeners: Listeners,
+    context: Any,
     directory: str,
     descriptors: frozenset[int],
 ) -> int:
@@ -172,6 +174,7 @@ async def _serve(
     from actors.page import SharedPage
     from actors.supervisor import Plan, Supervisor
     from router.admin import Admin
+    from router.endpoint import Endpoint
 
     def requested(child: Child, message: Message) -> Any:
         if message.get("op") == "admin":
@@ -190,17 +193,19 @@ async def _serve(
             shards=shards,
             worker_main=program.worker_main,
             shard_main=program.shard_main,
-            listeners=listeners,
+            listeners=listeners.sockets,
+            tls=context,
             configuration=config.snapshot,
             on_request=requested,
             keep_descriptors=descriptors,
         )
     )
     stop = asyncio.Event()
-    admin = Admin(config, program.table, supervisor, apply_in_router, stop.set)
+    endpoint = Endpoint(listeners, supervisor, config)
+    admin = Admin(config, program.table, supervisor, apply_in_router, stop.set, endpoint)
     _handle_signals(stop)
     try:
-        return await _run_until(stop, config, supervisor, admin, listeners)
+        return await _run_until(stop, config, supervisor, admin, listeners.sockets)
     finally:
         supervisor.kill()  # children ignore SIGTERM: none may be left to be waited for at exit
 
@@ -210,7 +215,7 @@ async def _run_until(
     config: Config,
     supervisor: Supervisor,
     admin: Admin,
-    listeners: list[socket.socket],
+    listeners: list[Listener],
 ) -> int:
     from actors.supervisor import StartError
 
@@ -242,7 +247,7 @@ def apply_in_router(changes: dict[str, Any]) -> None:
     from router.config import SetError
 
     if "maxclients" in changes:
-        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_DESCRIPTORS
+        allowed = allow_clients(changes["maxclients"])
         if changes["maxclients"] > allowed:
             raise SetError(
                 "ERR CONFIG SET failed (possibly related to argument 'maxclients') - The operating "
@@ -259,10 +264,9 @@ def slot_ranges(shards: int) -> list[tuple[int, int, int]]:
     return [(bounds[index], bounds[index + 1] - 1, index) for index in range(shards)]
 
 
-def _say_ready(listeners: list[socket.socket], shards: int, workers: int) -> None:
+def _say_ready(listeners: list[Listener], shards: int, workers: int) -> None:
     endpoints = [describe(listener) for listener in listeners]
-    kinds = {"unix" if one.family == socket.AF_UNIX else "tcp" for one in listeners}
-    for kind in sorted(kinds):
+    for kind in dict.fromkeys(one.kind for one in listeners):
         logger.info("Ready to accept connections %s", kind)
     first = listeners[0]
     if first.family == socket.AF_UNIX:
@@ -270,7 +274,7 @@ def _say_ready(listeners: list[socket.socket], shards: int, workers: int) -> Non
     else:
         host, port = first.getsockname()[:2]
         reach = "" if host in ("127.0.0.1", "0.0.0.0", "::") else f"-h {host} "
-        how = f"redis-cli {reach}-p {port}"
+        how = f"redis-cli {reach}-p {port}" + " --tls" * (first.kind == "tls")
     logger.info(
         "%d shard%s and %d I/O worker%s behind %s; connect with: %s",
         shards,
@@ -298,25 +302,17 @@ def _handle_signals(stop: asyncio.Event) -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
 
-def _allow_descriptors(config: Config) -> None:
-    """Raise the limit of open files, so that each worker could hold every client."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = config["maxclients"] + RESERVED_DESCRIPTORS
-    if soft < wanted:
-        with contextlib.suppress(OSError, ValueError):
-            soft = min(wanted, hard) if hard != resource.RLIM_INFINITY else wanted
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        allowed = max(1, soft - RESERVED_DESCRIPTORS)
-        logger.warning(
-            "maxclients %d needs %d open files, but only %d are allowed; it is %d now",
-            config["maxclients"],
-            wanted,
-            soft,
-            allowed,
-        )
-        config.values["maxclients"] = allowed
+def _tls_context(config: Config) -> Any:
+    """The context of tls-port, or None without one. Raises ListenError."""
+    if not config["tls-port"]:
+        return None
+    from router.tls import TlsError, server_context
+
+    try:
+        return server_context(config.values)
+    except TlsError:
+        logger.warning("Failed to configure TLS. Check logs for more info.")
+        raise ListenError("tls") from None
 
 
 def _become_daemon() -> None:

@@ -21,6 +21,9 @@ from protocol.resp cimport Limits, Progress, Scan
 from protocol.table cimport CommandSpec, NativeTable
 from sessions.output cimport Output
 
+cdef enum:
+    HELD_INPUT_BYTES_MAX = 1 << 20      # of a session that may not go on: beyond, nothing more is read
+
 cdef enum Submitted:
     TAKEN = 0
     HOLD = 1
@@ -79,6 +82,7 @@ cdef class Session:
     cdef public str address
     cdef public str local_address
     cdef public object driver               # closes the connection; may be None
+    cdef public str kind                    # of connection: "tcp", "tls", "unix"; "" for internal ones
     cdef public int64_t created_ms
     cdef public uint8_t run_flags           # envelope.RunFlag of the commands parsed now
     cdef public int32_t pinned              # internal sessions: the shard that gets everything; else -1
@@ -121,3 +125,5 @@ cdef class Session:
     cdef void mark_dirty(self) noexcept
     cdef int _ring_empty(self) except -1
     cdef bint finished(self) noexcept
+    cdef bint reads_on(self) noexcept
+    cdef bint ends(self) noexcept

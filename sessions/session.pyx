@@ -7,6 +7,7 @@ from protocol.commands import F, Place
 from protocol.errors import INTERNAL_ERROR, CommandError
 
 cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -18,7 +19,9 @@ from protocol.native cimport CLOCK_MONOTONIC, clock_ns, likely, out_of_memory, u
 from protocol.reply cimport Reply
 from protocol.resp cimport SCAN_COMMAND, SCAN_MORE, ScanResult, scan, scan_free, scan_init
 from protocol.table cimport UNKNOWN_COMMAND, UNKNOWN_SUBCOMMAND, CommandSpec, NativeTable
-from sessions.output cimport Block, Output, output_bytes, output_empty, output_free, output_pop_block, output_splice
+from sessions.output cimport (
+    Output, output_bytes, output_clear_tail, output_empty, output_free, output_pop_block, output_splice,
+)
 
 cdef enum:
     RING_SIZE_FIRST = 8
@@ -183,6 +186,7 @@ cdef class Session:
         self.user = b"default"
         self.address = ""
         self.local_address = ""
+        self.kind = ""
         self.fd = -1
         self.pinned = -1
 
@@ -267,6 +271,31 @@ cdef class Session:
     def push(self, bytes data):
         """`feed` for drivers in Python."""
         self.feed(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+    def push_from(self, data):
+        """`feed` from any buffer, which may be used again at once; for drivers in Python."""
+        cdef Py_buffer view
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            self.feed(<const char *>view.buf, view.len)
+        finally:
+            PyBuffer_Release(&view)
+
+    def end_input(self):
+        """The client will send no more; it still gets the replies to what it has sent."""
+        self.input_ended = True
+
+    @property
+    def wants_input(self):
+        """Whether a driver should read on; see `reads_on`."""
+        return bool(self.reads_on())
+
+    cdef bint reads_on(self) noexcept:
+        """Whether to read more: not at the end, and not too far ahead of a session that is held."""
+        return not self.input_ended and not (
+            self.state & (STATE_HELD | STATE_THROTTLED | STATE_SHARD_FULL)
+            and self.input.used - self.input_start > HELD_INPUT_BYTES_MAX
+        )
 
     cdef int _drain_input(self) except -1:
         cdef size_t consumed
@@ -588,6 +617,17 @@ cdef class Session:
         """Nothing is left to answer or to send."""
         return self.head == self.tail and output_empty(&self.output)
 
+    cdef bint ends(self) noexcept:
+        """Whether to close now: nothing more will come, and everything is answered and sent."""
+        if self.input_ended and not self.state & (STATE_HELD | STATE_THROTTLED | STATE_SHARD_FULL):
+            self.state |= STATE_CLOSING
+        return self.state & STATE_CLOSING and self.finished()
+
+    @property
+    def ended(self):
+        """Whether a driver should close the connection; see `ends`."""
+        return bool(self.ends())
+
     def abort(self):
         """Close the connection now, with whatever is unsent."""
         if not self.state & STATE_CLOSED and self.driver is not None:
@@ -612,15 +652,31 @@ cdef class Session:
         if self.head == self.tail and (not self.state & STATE_HELD or self.waits_for_barrier):
             self.dispatcher.remove(self)
 
-    def take_output(self):
-        """All that can be sent now, as bytes; for drivers in Python."""
+    def take_output(self, size_t bytes_max=<size_t>-1):
+        """What can be sent now, up to so many bytes; for drivers in Python. O(bytes)."""
+        cdef Output *output = &self.output
         cdef list parts = []
-        cdef Block *block
-        while self.output.first != NULL and self.output.first.ready:
-            block = self.output.first
-            parts.append(PyBytes_FromStringAndSize(block.data, block.size))
-            output_pop_block(&self.output)
-        if self.output.first == NULL and self.output.tail.used:
-            parts.append(PyBytes_FromStringAndSize(self.output.tail.data, self.output.tail.used))
-            self.output.tail.used = 0
-        return b"".join(parts)
+        cdef const char *data
+        cdef size_t size, n
+        while bytes_max:
+            if output.first != NULL:
+                if not output.first.ready:
+                    break
+                data = output.first.data
+                size = output.first.size
+            else:
+                data = output.tail.data
+                size = output.tail.used
+                if size == 0:
+                    break
+            n = min(size - output.sent, bytes_max)
+            parts.append(PyBytes_FromStringAndSize(data + output.sent, n))
+            bytes_max -= n
+            output.sent += n
+            if output.sent < size:
+                break
+            if output.first != NULL:
+                output_pop_block(output)
+            else:
+                output_clear_tail(output)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
