@@ -211,6 +211,7 @@ class Worker(Host):
                 )
             case "config":
                 self._apply(message["changes"])
+                self._apply_tls(message["changes"])  # at the start it was inherited
             case "listeners":
                 assert self.boot.descriptors is not None
                 self._listen(receive_listeners(self.boot.descriptors, message["kinds"]))
@@ -233,8 +234,6 @@ class Worker(Host):
         self.dispatcher.strict_order = self.settings["pipeline-order"] == "strict"
         if "maxclients" in changes:
             allow_clients(self.settings["maxclients"])
-        if self.control is not None:  # else the context was inherited
-            self._apply_tls(changes)
         self.reactor.spin_ns = int(self.settings.get("spin-microseconds", 0)) * 1000
 
     def _apply_tls(self, changes: dict[str, Any]) -> None:
@@ -299,6 +298,7 @@ class Worker(Host):
         page.set_worker(index, "commands", self.dispatcher.commands_processed)
         page.set_worker(index, "input_bytes", self.reactor.input_bytes)
         page.set_worker(index, "output_bytes", self.reactor.output_bytes)
+        self.dispatcher.trim_idle()
         now = time.monotonic()
         if now - self.collected_at > GARBAGE_INTERVAL_SECONDS:
             self.collected_at = now

@@ -52,6 +52,8 @@ cdef class Dispatcher:
     cdef list free_slots
     cdef PyObject **slots                   # the same, borrowed
     cdef uint32_t slots_size
+    cdef uint32_t trim_next                 # the slot where `trim_idle` goes on
+    cdef size_t trimmed_bytes               # given back since the allocator was asked to do the same
     cdef list dirty                         # sessions with output to send or to be closed
     cdef public object host                 # the slow paths, see Session
     cdef uint64_t *calls                    # [commands] of commands that ran here
@@ -88,6 +90,7 @@ cdef class Session:
     cdef public int32_t pinned              # internal sessions: the shard that gets everything; else -1
     cdef uint32_t state
     cdef bint is_dirty
+    cdef bint is_active                     # something has arrived since `trim_idle` looked last
     cdef bint waits_for_barrier             # a barrier command is next in the input
     # input
     cdef Buffer input
@@ -127,3 +130,4 @@ cdef class Session:
     cdef bint finished(self) noexcept
     cdef bint reads_on(self) noexcept
     cdef bint ends(self) noexcept
+    cdef size_t trim(self) noexcept

@@ -242,7 +242,11 @@ class RespClient:
                 deadline = time.monotonic() + self.timeout
             elif not readable:
                 raise TimeoutError(f"the server takes no more input; {len(data)} bytes are left")
-            if readable:
+            if readable and isinstance(self.socket, ssl.SSLSocket):
+                # What has arrived may be of the protocol itself: tickets are no data.
+                with contextlib.suppress(TimeoutError):
+                    self._receive(time.monotonic() + 0.001)
+            elif readable:
                 self._receive(deadline)
 
     def _poll(self, seconds: float, *, writing: bool = False) -> tuple[bool, bool]:
