@@ -175,8 +175,8 @@ class TlsConnection(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         if self._closed:
             return False
+        # The BIO is not told: OpenSSL would say no more to a client that left without a farewell.
         self._ended = True
-        self._incoming.write_eof()
         if self.session is None:
             self._driver.queue_handshake(self)
         else:
@@ -278,20 +278,21 @@ class TlsConnection(asyncio.BufferedProtocol):
         assert session is not None
         assert tls is not None
         reactor = driver.host.reactor
+        read: Any = tls.read  # into a buffer it gives a number, which its declaration does not know
         while not self._closed:
             if not session.wants_input:
                 self._pause()
                 break
             try:
-                count = tls.read(READ_BYTES, driver.plain)  # type: ignore[arg-type]
+                count: int = read(READ_BYTES, driver.plain)
             except ssl.SSLWantReadError:
-                self._resume()
-                break
-            except OSError:
-                if not self._ended:  # nonsense; else the peer left without a word of farewell
-                    self._abort()
-                    return
+                if not self._ended:
+                    self._resume()
+                    break
                 count = 0
+            except OSError:
+                self._abort()
+                return
             if not count:
                 session.end_input()
                 self._pause()
@@ -336,7 +337,7 @@ class TlsConnection(asyncio.BufferedProtocol):
         view = memoryview(data)
         try:
             while view:
-                view = view[self._tls.write(view) :]  # type: ignore[arg-type]
+                view = view[self._tls.write(view) :]
         except OSError:
             self._abort()
             return False
