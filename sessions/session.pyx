@@ -299,6 +299,7 @@ cdef class Session:
     cdef size_t trim(self) noexcept:
         """Give back the buffers that are empty; how many bytes that were."""
         cdef size_t before = self.input.size + self.output.tail.size
+        cdef uint32_t i
         if self.state & STATE_CLOSED:
             return 0
         if self.input.used == 0:
@@ -307,6 +308,8 @@ cdef class Session:
             buffer_free(&self.output.tail)
         if self.head == self.tail and self.ring_size:
             before += self.ring_size * sizeof(Pending)
+            for i in range(self.ring_size):
+                output_free(&self.ring[i].output)
             free(self.ring)
             self.ring = NULL
             self.ring_size = 0
@@ -612,7 +615,7 @@ cdef class Session:
             self.ring = ring
             self.ring_size = size
         pending = &self.ring[self.tail & (self.ring_size - 1)]
-        memset(pending, 0, sizeof(Pending))
+        pending.done = False        # its output is empty, and may have a small buffer for us
         pending.shard = shard
         pending.commands = commands
         pending.bytes = bytes

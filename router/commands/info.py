@@ -69,6 +69,11 @@ def safe(text: str) -> str:
     return text.translate(str.maketrans("#:\n\r", "____"))
 
 
+def cpu_seconds(figure: dict[str, Any]) -> str:
+    """The processor time of one process since its start, as its line in INFO has it."""
+    return f"{figure.get('cpu_user', 0.0) + figure.get('cpu_system', 0.0):.6f}"
+
+
 def server(figures: Figures) -> Fields:
     admin = figures.admin
     config, now = admin.config, time.time()
@@ -275,7 +280,7 @@ def shards(figures: Figures) -> Fields:
                 f"state={'up' if child.ready else 'down'},pid={child.pid},epoch={child.epoch}"
                 f",restarts={child.restarts},slots={owned.get(child.index, 0)},keys={keys}"
                 f",used_memory={figure.get('used_memory', 0)},rss={figure.get('rss', 0)}"
-                f",commands={figure.get('processed', 0)}",
+                f",commands={figure.get('processed', 0)},cpu={cpu_seconds(figure)}",
             )
         )
     return fields
@@ -295,10 +300,33 @@ def workers(figures: Figures) -> Fields:
                 f",unix_connections={figure.get('connections_by_kind', {}).get('unix', 0)}"
                 f",failed_handshakes={figure.get('failed_handshakes', 0)}"
                 f",rss={figure.get('rss', 0)},input_bytes={figure.get('input_bytes', 0)}"
-                f",output_bytes={figure.get('output_bytes', 0)}",
+                f",output_bytes={figure.get('output_bytes', 0)}"
+                f",messages={sum(link['messages'] for link in figure.get('links', ()))}"
+                f",commands={figure.get('processed', 0)},cpu={cpu_seconds(figure)}",
             )
         )
     return fields
+
+
+def router(figures: Figures) -> Fields:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    figure = {"cpu_user": own.ru_utime, "cpu_system": own.ru_stime}
+    commands = sum(calls for calls, *_ in figures.admin.commands.values())
+    return [
+        (
+            "router",
+            f"state=up,pid={os.getpid()},rss={resident_bytes(os.getpid())},commands={commands}"
+            f",cpu={cpu_seconds(figure)}",
+        )
+    ]
+
+
+def slots(figures: Figures) -> Fields:
+    """Which shard owns which slots, one field for each range."""
+    return [
+        (f"slots_{first}-{last}", f"shard={shard}")
+        for first, last, shard in figures.admin.supervisor.plan.slots
+    ]
 
 
 Section = Callable[[Figures], Fields]
@@ -317,8 +345,10 @@ SECTIONS: Final[dict[str, Section]] = {
     "keyspace": keyspace,
     "shards": shards,
     "workers": workers,
+    "router": router,
+    "slots": slots,
 }
-NOT_DEFAULT: Final = frozenset({"commandstats", "shards", "workers"})
+NOT_DEFAULT: Final = frozenset({"commandstats", "shards", "workers", "router", "slots"})
 TITLES: Final = {"cpu": "CPU"}
 ALIASES: Final = {"module_list": "modules"}
 

@@ -188,8 +188,9 @@ class RespClient:
         self.splitter = ReplySplitter()
         if path:
             self.socket = socket.socket(socket.AF_UNIX)
-            self.socket.settimeout(timeout)
+            # Blocking: with a timeout, a full backlog is an error at once on a unix socket.
             self.socket.connect(path)
+            self.socket.settimeout(timeout)
             return
         self.socket = socket.create_connection((host, port), timeout=timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
