@@ -11,6 +11,7 @@ request has an answer. What the router sends:
     {"op": "resetstat"}             count these figures anew (CONFIG RESETSTAT)
     {"op": "listeners", "kinds": [kind, ...]}
                                     accept from these only (see actors/listening.py), then answer
+    {"op": "pause-cron", "paused": bool}    periodic work rests (DEBUG PAUSE-CRON)
     {"op": "shutdown"}              finish what was admitted, answer, exit 0
 
 What workers and shards send:

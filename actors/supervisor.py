@@ -37,7 +37,7 @@ from actors.boot import Boot, Topology
 from actors.control import ControlClosed, ControlFailure, ControlLink, Message
 from actors.listening import Listener, send_listeners
 from actors.page import SharedPage
-from actors.process import die_with_parent, set_name
+from actors.process import die_with_parent, set_name, set_title
 
 STABLE_SECONDS: Final = 5.0
 """A process that lived this long restarts at once; one that died sooner waits ever longer."""
@@ -98,7 +98,8 @@ class Plan:
     listeners: list[Listener]  # of every worker
     configuration: Callable[[], dict[str, Any]]  # a snapshot for the next process
     on_request: Callable[[Child, Message], Any]  # what children ask, but for "ready"
-    keep_descriptors: frozenset[int] = frozenset()  # a log file, say
+    keep_descriptors: frozenset[int] = frozenset()  # where crash reports go, say
+    title: Callable[[str, int], bytes] = lambda role, index: b""  # for ps; b"": the router's
     shard_listeners: dict[int, list[Listener]] = field(default_factory=dict)  # by shard index
     tls: Any = None  # the ssl.SSLContext of processes that start from now on
 
@@ -160,6 +161,10 @@ class Supervisor:
         """Kill whatever still runs, without waiting: for the way out after an error."""
         self.stopping = True
         self._kill(self._children())
+
+    def pids(self) -> list[int]:
+        """The processes that live now."""
+        return [child.pid for child in self._children() if child.pid]
 
     # Messages
 
@@ -292,8 +297,11 @@ class Supervisor:
         # What multiprocessing opens from here on (its sentinel's other end) is not in the list.
         unwanted = [fd for fd in map(int, os.listdir("/proc/self/fd")) if fd not in kept]
         main = plan.worker_main if child.role is Role.WORKER else plan.shard_main
+        title = plan.title(child.role.value, child.index)
         process = self._context.Process(
-            target=_child_main, args=(main, boot, child.role, os.getpid(), unwanted), daemon=True
+            target=_child_main,
+            args=(main, boot, child.role, title, os.getpid(), unwanted),
+            daemon=True,
         )
         blocked = {signal.SIGTERM, signal.SIGINT}
         signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
@@ -427,7 +435,12 @@ class Supervisor:
 
 
 def _child_main(
-    main: Callable[[Boot], None], boot: Boot, role: Role, parent: int, unwanted: list[int]
+    main: Callable[[Boot], None],
+    boot: Boot,
+    role: Role,
+    title: bytes,
+    parent: int,
+    unwanted: list[int],
 ) -> None:
     """The first thing a forked process does: to become independent of the router's state."""
     # The router's loop stays referenced by the frames below this one, so nothing of it is ever
@@ -446,6 +459,8 @@ def _child_main(
     except ProcessLookupError:
         os._exit(1)
     set_name(f"shardis-{role.value[0]}{boot.index}".encode())
+    if title:
+        set_title(title)
     gc.freeze()
     try:
         main(boot)

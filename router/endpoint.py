@@ -12,7 +12,7 @@ from typing import Any, Final
 from actors.listening import Listener
 from actors.supervisor import Supervisor
 from router import listeners, tls
-from router.config import Config, SetError
+from router.config import Config, set_failed
 from router.listeners import ListenError, Listeners, Staged
 
 NOT_BOUND: Final = "Failed to bind to specified addresses."
@@ -53,15 +53,15 @@ class Endpoint:
                 change.context = tls.server_context(settings)
             except tls.TlsError:
                 named = next((name for name in changes if name.startswith("tls-")), "tls-port")
-                raise _failed(named, NOT_TLS) from None
+                raise set_failed(named, NOT_TLS) from None
         if not listeners.DIRECTIVES.isdisjoint(changes):
             try:
                 change.sockets = self._listeners.stage(settings)
             except ListenError as error:
                 port = listeners.PORTS[str(error)]
                 if port in changes and "bind" not in changes:
-                    raise _failed(port, NOT_LISTENING) from None
-                raise _failed("bind", NOT_BOUND) from None
+                    raise set_failed(port, NOT_LISTENING) from None
+                raise set_failed("bind", NOT_BOUND) from None
         return change
 
     def commit(self, change: Change) -> None:
@@ -87,7 +87,3 @@ class Endpoint:
         await self._supervisor.hand_listeners(self._supervisor.workers)
         for listener in change.given_up:
             listener.close()
-
-
-def _failed(name: str, reason: str) -> SetError:
-    return SetError(f"ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}")

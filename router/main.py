@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -21,13 +22,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from actors.diagnosis import apply_diagnosis, keep_crash_reports
 from protocol.version import REDIS_VERSION, SHARDIS_VERSION
 from router import log
-from router.config import Config, ConfigError, argument_lines
+from router.command_line import Finished, read_command_line
+from router.config import Config, set_failed
+from router.config.directives import BY_NAME
 from router.descriptors import TooFewDescriptors, allow_clients, clients_at_start
 from router.directory import private_directory
 from router.listeners import ListenError, Listeners, describe
 from router.log import logger
+from router.oom import OomScore
+from router.shutdown import Shutdown
+from router.supervision import READY, STATUS_READY, STOPPING, Supervision
+from router.titles import TemplateError, child_title, expand, name_router
 
 if TYPE_CHECKING:
     from actors.boot import Boot
@@ -37,20 +45,8 @@ if TYPE_CHECKING:
     from router.admin import Admin
 
 SLOTS: Final = 16384
-
-USAGE: Final = """\
-Usage: shardis-server [file|-] [--option value ...]
-       shardis-server -v | --version
-       shardis-server -h | --help
-
-The file has the syntax of redis.conf ("-" reads it from the standard input); options on the
-command line have the same names and come after it.
-
-Examples:
-       shardis-server
-       shardis-server --port 7777 --shards 4 --io-workers 2
-       shardis-server /etc/shardis.conf --loglevel verbose
-"""
+DEFAULT_PIDFILE: Final = "/var/run/redis.pid"
+"""Of a daemon that is not told another, as redis-server's: who replaces it looks there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,69 +72,53 @@ def load_program() -> Program:
 
 def main(arguments: Sequence[str] | None = None, load: Callable[[], Program] = load_program) -> int:
     """Run the server until it is told to stop; the exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] in (["-v"], ["--version"]):
-        print(f"shardis-server {SHARDIS_VERSION}, compatible with Redis {REDIS_VERSION}")
-        return 0
-    if words[:1] in (["-h"], ["--help"]):
-        print(USAGE, end="")
-        return 0
     try:
-        config = read_configuration(words)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 1
+        config = read_command_line(sys.argv[1:] if arguments is None else arguments)
+    except Finished as finished:
+        return finished.show()
     return run(config, load)
-
-
-def read_configuration(words: list[str]) -> Config:
-    """The configuration of a command line. Raises ConfigError."""
-    config = Config()
-    text = ""
-    if words and (words[0] == "-" or not words[0].startswith("-")):
-        origin = words.pop(0)
-        if origin == "-":
-            text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-        else:
-            config.file = os.path.abspath(origin)
-            try:
-                text = Path(config.file).read_bytes().decode("utf-8", "surrogateescape")
-            except OSError as error:
-                raise ConfigError(
-                    f"Fatal error, can't open config file '{config.file}': {error.strerror}"
-                ) from None
-    if words:
-        text = f"{text}\n{argument_lines(words)}"
-    config.load(text)
-    processors = len(os.sched_getaffinity(0))
-    for name in ("shards", "io-workers"):
-        config.values[name] = config[name] or processors
-    return config
 
 
 def run(config: Config, load: Callable[[], Program]) -> int:
     """Everything after the configuration is known; the exit code."""
-    if config["daemonize"]:
-        _become_daemon()
-    if config["dir"] != ".":
-        try:
-            os.chdir(config["dir"])
-        except OSError as error:
-            print(f"Cannot change to '{config['dir']}': {error.strerror}", file=sys.stderr)
-            return 1
     try:
-        descriptors = log.set_up(config["loglevel"], config["logfile"])
+        handler = log.set_up(config["logfile"])
     except OSError as error:
-        print(f"Can't open the log file: {error}", file=sys.stderr)
+        print(f"Can't open the log file: {error.strerror}", file=sys.stderr)
         return 1
+    early: list[signal.Signals] = []  # signals from before there is a loop to handle them
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: early.append(signal.Signals(received)))
+    supervision = Supervision(config.show("supervised"))
+    background = config["daemonize"] and not supervision
+    if background:
+        _become_daemon()
+        handler = log.set_up(config["logfile"])  # the daemon, not its parent, is the M of the log
+    if config["syslog-enabled"]:
+        log.add_syslog(config["syslog-ident"], config.show("syslog-facility"))
+    kept = keep_crash_reports(config["logfile"])
+    apply_diagnosis(config.values)
+    logger.info("oO0OoO0OoO0Oo shardis is starting oO0OoO0OoO0Oo")
     logger.info(
-        "shardis %s (Redis %s) is starting, pid=%d", SHARDIS_VERSION, REDIS_VERSION, os.getpid()
+        "shardis version=%s, Redis version=%s, bits=64, pid=%d, just started",
+        SHARDIS_VERSION,
+        REDIS_VERSION,
+        os.getpid(),
     )
-    if config.file:
+    for remark in config.remarks:
+        logger.warning("%s", remark)
+    if config.file or len(sys.argv) > 1:
         logger.info("Configuration loaded")
+    else:
+        logger.warning(
+            "Warning: no config file specified, using the defaults. Give one with %s "
+            "/path/to/shardis.conf",
+            sys.argv[0],
+        )
     for name in config.accepted:
         logger.warning("%s is accepted, but has no effect in this version", name)
-    logger.info("Running mode=standalone, port=%d.", config["port"])
+    name_router(config, config["proc-title-template"])
+    _show_logo(config, handler)
     listeners = Listeners()
     try:
         config.values["maxclients"] = clients_at_start(config["maxclients"])
@@ -146,19 +126,24 @@ def run(config: Config, load: Callable[[], Program]) -> int:
         listeners.open(config.values)
     except (TooFewDescriptors, ListenError):
         return 1
-    pidfile = config["pidfile"] or ("/var/run/shardis.pid" if config["daemonize"] else "")
+    # The listening sockets come first: a server that cannot have its port must not take the pid
+    # file of the one that has it.
+    pidfile = config["pidfile"] or (DEFAULT_PIDFILE if background else "")
+    pidfile = _write_pidfile(pidfile)
     try:
-        _write_pidfile(pidfile)
         program = load()
         with private_directory() as directory:
-            code = asyncio.run(_serve(config, program, listeners, context, directory, descriptors))
+            code = asyncio.run(
+                _serve(config, program, listeners, context, directory, kept, supervision, early)
+            )
     finally:
-        listeners.close(config.values)
         if pidfile:
+            logger.info("Removing the pid file.")
             with contextlib.suppress(OSError):
                 os.unlink(pidfile)
+        listeners.close(config.values)
     if code == 0:
-        logger.warning("All processes have ended, goodbye")
+        logger.warning("shardis is now ready to exit, bye bye...")
     return code
 
 
@@ -169,6 +154,8 @@ async def _serve(
     context: Any,
     directory: str,
     descriptors: frozenset[int],
+    supervision: Supervision,
+    early_signals: list[signal.Signals],
 ) -> int:
     from actors.control import Message
     from actors.page import SharedPage
@@ -198,29 +185,36 @@ async def _serve(
             configuration=config.snapshot,
             on_request=requested,
             keep_descriptors=descriptors,
+            title=partial(child_title, config),
         )
     )
-    stop = asyncio.Event()
+    shutdown = Shutdown(config)
+    router = RouterSettings(config, supervisor)
     endpoint = Endpoint(listeners, supervisor, config)
-    admin = Admin(config, program.table, supervisor, apply_in_router, stop.set, endpoint)
-    _handle_signals(stop)
+    admin = Admin(config, program.table, supervisor, router.apply, shutdown, endpoint)
+    _handle_signals(shutdown)
+    for number in early_signals:
+        shutdown.signalled(number)
+    with contextlib.suppress(OSError):  # logged; a server that cannot be adjusted serves
+        router.adjust_oom_score(config.values)
     try:
-        return await _run_until(stop, config, supervisor, admin, listeners.sockets)
+        return await _run_until(shutdown, config, supervisor, admin, listeners.sockets, supervision)
     finally:
         supervisor.kill()  # children ignore SIGTERM: none may be left to be waited for at exit
 
 
 async def _run_until(
-    stop: asyncio.Event,
+    shutdown: Shutdown,
     config: Config,
     supervisor: Supervisor,
     admin: Admin,
     listeners: list[Listener],
+    supervision: Supervision,
 ) -> int:
     from actors.supervisor import StartError
 
     starting = asyncio.ensure_future(supervisor.start())
-    stopping = asyncio.ensure_future(stop.wait())
+    stopping = asyncio.ensure_future(shutdown.begun.wait())
     await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
     if starting.done():
         try:
@@ -230,6 +224,7 @@ async def _run_until(
             return 1
         logger.info("Server initialized")
         _say_ready(listeners, config["shards"], config["io-workers"])
+        supervision.tell(STATUS_READY, READY)
         sampling = asyncio.ensure_future(admin.sample())
         await stopping
         sampling.cancel()
@@ -237,25 +232,60 @@ async def _run_until(
         starting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await starting
-    logger.warning("Shutting down: clients first, then workers, then shards")
-    await supervisor.stop(config["shutdown-timeout"])
+    supervision.tell(STOPPING)
+    logger.info("Ending the processes: clients first, then workers, then shards")
+    await supervisor.stop(shutdown.timeout_seconds)
     return 0
 
 
-def apply_in_router(changes: dict[str, Any]) -> None:
-    """What the router itself does about changed directives. Raises SetError."""
-    from router.config import SetError
+class RouterSettings:
+    """What the router itself does about its directives."""
 
-    if "maxclients" in changes:
-        allowed = allow_clients(changes["maxclients"])
-        if changes["maxclients"] > allowed:
-            raise SetError(
-                "ERR CONFIG SET failed (possibly related to argument 'maxclients') - The operating "
-                "system is not able to handle the specified number of clients, "
-                f"try with {allowed}"
-            )
-    if "loglevel" in changes:
-        log.set_level(changes["loglevel"])
+    def __init__(self, config: Config, supervisor: Supervisor) -> None:
+        self._config = config
+        self._supervisor = supervisor
+        self._oom_score = OomScore()
+
+    def apply(self, changes: dict[str, Any]) -> None:
+        """Act on changed directives, all or none of them. Raises SetError."""
+        if "maxclients" in changes:
+            allowed = allow_clients(changes["maxclients"])
+            if changes["maxclients"] > allowed:
+                raise set_failed(
+                    "maxclients",
+                    "The operating system is not able to handle the specified number of clients, "
+                    f"try with {allowed}",
+                )
+        if "proc-title-template" in changes:
+            try:
+                expand(changes["proc-title-template"], self._config, "")
+            except TemplateError:
+                raise set_failed(
+                    "proc-title-template",
+                    "template format is invalid or contains unknown variables",
+                ) from None
+        adjusted = [name for name in ("oom-score-adj", "oom-score-adj-values") if name in changes]
+        if adjusted:
+            try:
+                self.adjust_oom_score({**self._config.values, **changes})
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self.adjust_oom_score(self._config.values)
+                raise set_failed(
+                    adjusted[0], "Failed to set current oom_score_adj. Check server logs."
+                ) from None
+        # From here on nothing fails.
+        if "proc-title-template" in changes:
+            name_router(self._config, changes["proc-title-template"])
+        apply_diagnosis(changes)
+
+    def adjust_oom_score(self, values: dict[str, Any]) -> None:
+        """Apply `oom-score-adj` to all processes. Raises OSError, having logged it."""
+        mode, numbers = (
+            BY_NAME[name].kind.show(values[name])
+            for name in ("oom-score-adj", "oom-score-adj-values")
+        )
+        self._oom_score.apply(mode, numbers, [os.getpid(), *self._supervisor.pids()])
 
 
 def slot_ranges(shards: int) -> list[tuple[int, int, int]]:
@@ -286,18 +316,10 @@ def _say_ready(listeners: list[Listener], shards: int, workers: int) -> None:
     )
 
 
-def _handle_signals(stop: asyncio.Event) -> None:
+def _handle_signals(shutdown: Shutdown) -> None:
     loop = asyncio.get_running_loop()
-
-    def received(name: str) -> None:
-        if stop.is_set():
-            logger.warning("A second signal: exiting at once")
-            os._exit(1)  # the kernel kills the children with this process
-        logger.warning("Received %s, scheduling shutdown", name)
-        stop.set()
-
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, received, number.name)
+        loop.add_signal_handler(number, shutdown.signalled, number)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
@@ -315,6 +337,37 @@ def _tls_context(config: Config) -> Any:
         raise ListenError("tls") from None
 
 
+LOGO: Final = r"""
+         __
+   _____/ /_
+  / ___/ __ \    {version} (Redis {redis}), 64 bit
+ (__  ) / / /
+/____/_/ /_/     Running in {mode} mode
+   ardis         Port: {port}
+                 PID: {pid}
+
+"""
+
+
+def _show_logo(config: Config, handler: log.LineHandler) -> None:
+    """A logo where a person looks on, or where it is asked for; else a line of the log."""
+    mode = "cluster" if config.values.get("cluster-enabled") else "standalone"
+    port = config["port"] or config.values.get("tls-port", 0)
+    watched = not config["syslog-enabled"] and not config["logfile"] and os.isatty(1)
+    if not (config["always-show-logo"] or watched):
+        logger.info("Running mode=%s, port=%d.", mode, port)
+    elif logger.isEnabledFor(logging.INFO):
+        handler.write(
+            LOGO.format(
+                version=SHARDIS_VERSION,
+                redis=REDIS_VERSION,
+                mode=mode,
+                port=port,
+                pid=os.getpid(),
+            )
+        )
+
+
 def _become_daemon() -> None:
     if os.fork():
         os._exit(0)
@@ -326,13 +379,16 @@ def _become_daemon() -> None:
         os.close(null)
 
 
-def _write_pidfile(path: str) -> None:
+def _write_pidfile(path: str) -> str:
+    """Write the pid file; its absolute path, or "" if there is none to remove."""
     if not path:
-        return
+        return ""
     try:
         Path(path).write_text(f"{os.getpid()}\n")
     except OSError as error:
-        logger.warning("Failed to write the pid file %s: %s", path, error.strerror)
+        logger.warning("Failed to write PID file: %s", error.strerror)
+        return ""
+    return os.path.abspath(path)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 from protocol.commands import Command, Place, Request, Response
 from protocol.errors import LOADING, NO_SUCH_KEY, CommandError
 from protocol.slots import key_slot
-from router.merge import all_succeeded, first_error, integer, interleave, is_null, merge
+from router.debug import debug
+from router.merge import first_error, integer, interleave, is_null, merge
 from router.replies import elements
 from shards.commands.generic import copy_options
 
@@ -35,6 +36,7 @@ class Shards:
 
     def __init__(self, host: Host, session: Session) -> None:
         self.host = host
+        self.session = session
         self.database = session.database
         self.resp = session.resp
         self.count = len(host.epochs)
@@ -274,16 +276,6 @@ async def swap(shards: Shards, args: list[bytes]) -> bytes:
         *(shards.run(shard, [b"SHARDIS.SWAP", *args[1:]]) for shard in others)
     )
     return first_error(replies) or OK
-
-
-async def debug(shards: Shards, args: list[bytes]) -> bytes:
-    """DEBUG OBJECT asks the key's shard, all others concern every shard."""
-    if args[1].upper() == b"OBJECT" and len(args) > 2:
-        return await shards.run(shards.of(args[2]), args)
-    if args[1].upper() in (b"HELP", b"STRINGMATCH-LEN"):
-        return await shards.run(0, args)
-    replies = await shards.on_all(args)
-    return all_succeeded(replies)
 
 
 SPECIAL: Final[dict[str, Callable[[Shards, list[bytes]], Awaitable[bytes]]]] = {

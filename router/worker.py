@@ -15,6 +15,7 @@ import zmq
 
 from actors.boot import Boot, Topology, link_path
 from actors.control import ControlClosed, ControlFailure, ControlLink
+from actors.diagnosis import apply_diagnosis
 from actors.failure import end_on_failure
 from actors.figures import process_figures
 from actors.listening import Listener, receive_listeners
@@ -26,6 +27,7 @@ from router import tls
 from router.descriptors import allow_clients
 from router.host import Host
 from sessions.session import Session
+from sessions.slowlog import Monitor
 from sessions.tls import TlsDriver
 
 GARBAGE_INTERVAL_SECONDS = 5.0
@@ -57,6 +59,8 @@ class Worker(Host):
         self.rejected_connections = 0
         self.collected_at = time.monotonic()
         self.published_input_bytes = 0
+        self.monitor = Monitor(boot.page.next_slow_id)
+        self.cron_paused = False  # DEBUG PAUSE-CRON
 
     def run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -219,6 +223,18 @@ class Worker(Host):
                 return self.statistics()
             case "resetstat":
                 self._reset_statistics()
+            case "histograms":
+                return self.histograms()
+            case "slowlog":
+                return {"entries": list(self.monitor.entries), "clients": self.slow_clients}
+            case "slowlog-reset":
+                self.monitor.entries.clear()
+            case "latency":
+                return self.monitor.latency.figures()
+            case "latency-reset":
+                self.monitor.latency.reset(message["events"])
+            case "pause-cron":
+                self.cron_paused = bool(message["paused"])
             case "shutdown":
                 return self._shut_down()
             case operation:
@@ -227,6 +243,7 @@ class Worker(Host):
 
     def _apply(self, changes: dict[str, Any]) -> None:
         self.settings.update(changes)
+        apply_diagnosis(changes)
         self.dispatcher.set_limits(
             int(self.settings["proto-max-bulk-len"]),
             int(self.settings["client-query-buffer-limit"]),
@@ -234,6 +251,8 @@ class Worker(Host):
         self.dispatcher.strict_order = self.settings["pipeline-order"] == "strict"
         if "maxclients" in changes:
             allow_clients(self.settings["maxclients"])
+        self.monitor.apply(self.settings)
+        self.dispatcher.set_monitor(self.monitor, bool(self.settings["latency-tracking"]))
         self.reactor.spin_ns = int(self.settings.get("spin-microseconds", 0)) * 1000
 
     def _apply_tls(self, changes: dict[str, Any]) -> None:
@@ -265,6 +284,13 @@ class Worker(Host):
         self.reactor.reads = 0
         self.reactor.writes = 0
 
+    def histograms(self) -> dict[str, list[tuple[int, int]]]:
+        """Execution times of the commands that ran here: router.stats.merged_histograms."""
+        return {
+            self.table.by_id[id].name.lower(): pairs
+            for id, pairs in self.dispatcher.histograms.pairs().items()
+        }
+
     def statistics(self) -> dict[str, Any]:
         """The answer to {"op": "stats"}: router.stats.WorkerStats."""
         sessions = [session for session in self.dispatcher.sessions if session is not None]
@@ -288,10 +314,14 @@ class Worker(Host):
             "output_buffer_bytes_max": max(
                 (session.output_bytes for session in sessions), default=0
             ),
+            "client_bytes": sum(session.input_bytes + session.output_bytes for session in sessions),
             "links": self.dispatcher.statistics(),
         }
 
     def _cron(self) -> None:
+        if self.cron_paused:
+            self.loop.call_later(IDLE_CRON_SECONDS, self._cron)
+            return
         page, index = self.boot.page, self.boot.index
         busy = self.reactor.input_bytes != self.published_input_bytes
         self.published_input_bytes = self.reactor.input_bytes

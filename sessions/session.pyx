@@ -15,6 +15,7 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 
 from protocol.buffer cimport Buffer, buffer_append, buffer_free
+from protocol.histogram cimport Histograms, histogram_record
 from protocol.native cimport CLOCK_MONOTONIC, clock_ns, likely, out_of_memory, unlikely
 from protocol.reply cimport Reply
 from protocol.resp cimport SCAN_COMMAND, SCAN_MORE, ScanResult, scan, scan_free, scan_init
@@ -38,6 +39,7 @@ cdef uint8_t PLACE_SESSION = Place.SESSION.value
 cdef uint8_t PLACE_SHARD = Place.SHARD.value
 cdef uint8_t PLACE_FANOUT = Place.FANOUT.value
 cdef uint32_t FLAG_INTERNAL = F.INTERNAL
+cdef uint32_t FLAG_PROTECTED = F.PROTECTED
 
 logger = logging.getLogger("shardis")
 
@@ -68,6 +70,9 @@ cdef class Dispatcher:
         self.failed = <uint64_t *>calloc(n, sizeof(uint64_t))
         if not (self.calls and self.microseconds and self.rejected and self.failed):
             raise MemoryError
+        self.histograms = Histograms(n)
+        self.latency_tracking = True
+        self.slow_us = 1 << 62
         self.ping_id = table.table["PING"].id if "PING" in table.table else -1
 
     def __dealloc__(self):
@@ -152,6 +157,20 @@ cdef class Dispatcher:
         code = PyBytes_FromStringAndSize(message, end)
         self.errors[code] = self.errors.get(code, 0) + 1
 
+    def set_monitor(self, monitor, bint latency_tracking):
+        """Apply the slowlog-*, latency-monitor-threshold and latency-tracking directives."""
+        self.monitor = monitor
+        self.slow_us = monitor.least_us
+        self.latency_tracking = latency_tracking
+
+    cdef int note_slow(self, Session session, int32_t id, list args, int64_t microseconds) except -1:
+        """Tell the monitor of a slow command that ran in this process."""
+        self.monitor.note(
+            args, microseconds, session.id, session.address, session.name,
+            fast=F.FAST in self.table.table.by_id[id].flags,
+        )
+        return 0
+
     def set_limits(self, int64_t bulk_bytes_max, size_t query_buffer_max):
         """Apply proto-max-bulk-len and client-query-buffer-limit."""
         self.limits.bulk_bytes_max = bulk_bytes_max
@@ -164,12 +183,18 @@ cdef class Dispatcher:
         memset(self.rejected, 0, size)
         memset(self.failed, 0, size)
         self.errors.clear()
+        self.histograms.clear()
         self.commands_processed = 0
 
-    def count_call(self, int32_t id, uint64_t microseconds, bytes reply):
+    def count_call(self, Session session, int32_t id, uint64_t nanoseconds, list args, bytes reply):
         """Count a command that the host has run, and its error if that is the raw reply."""
+        cdef int64_t microseconds = nanoseconds // 1000
         self.calls[id] += 1
         self.microseconds[id] += microseconds
+        if self.latency_tracking:
+            histogram_record(self.histograms, id, nanoseconds)
+        if microseconds >= self.slow_us:
+            self.note_slow(session, id, args, microseconds)
         self.commands_processed += 1
         if reply.startswith(b"-"):
             self.failed[id] += 1
@@ -433,7 +458,14 @@ cdef class Session:
             ):
                 dispatcher.finish(self)
                 self._reject(spec, raw)
-            elif likely(spec.place == PLACE_SHARD or (spec.place == PLACE_FANOUT and (dispatcher.single or self.pinned >= 0))):
+            elif likely(
+                spec.place == PLACE_SHARD
+                or (
+                    spec.place == PLACE_FANOUT
+                    # What is protected (DEBUG) has to be allowed by the host first.
+                    and (self.pinned >= 0 or (dispatcher.single and not spec.flags & FLAG_PROTECTED))
+                )
+            ):
                 if unlikely(dispatcher.submit(self, spec, raw, length) == HOLD):
                     if self._barrier(spec, raw) == HOLD:
                         break
@@ -513,9 +545,11 @@ cdef class Session:
         cdef Dispatcher dispatcher = self.dispatcher
         cdef Reply reply = Reply(self.resp)
         cdef int64_t started = clock_ns(CLOCK_MONOTONIC)
+        cdef int64_t elapsed
+        cdef list arguments = self._arguments(raw)
         command = dispatcher.table.table.by_id[spec.id]
         try:
-            command.handler(self, self._arguments(raw), reply)
+            command.handler(self, arguments, reply)
         except CommandError as error:
             dispatcher.failed[spec.id] += 1
             message = error.message
@@ -530,7 +564,12 @@ cdef class Session:
             reply.error(INTERNAL_ERROR)
         dispatcher.calls[spec.id] += 1
         dispatcher.commands_processed += 1
-        dispatcher.microseconds[spec.id] += (clock_ns(CLOCK_MONOTONIC) - started) // 1000
+        elapsed = clock_ns(CLOCK_MONOTONIC) - started
+        dispatcher.microseconds[spec.id] += elapsed // 1000
+        if dispatcher.latency_tracking:
+            histogram_record(dispatcher.histograms, spec.id, elapsed)
+        if elapsed // 1000 >= dispatcher.slow_us:
+            dispatcher.note_slow(self, spec.id, arguments, elapsed // 1000)
         data = reply.take()
         self.reply_here(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
         return 0

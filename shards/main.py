@@ -14,15 +14,17 @@ import zmq
 
 from actors.boot import Boot, link_path
 from actors.control import ControlLink
+from actors.diagnosis import apply_diagnosis
 from actors.failure import end_on_failure
 from actors.figures import process_figures
 from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
 from actors.scheduling import apply_scheduling
 from protocol.table import NativeTable
+from sessions.slowlog import Monitor
 from shards.commands import generic_native, string_native
 from shards.context import Context, Settings
 from shards.executor import Executor, NativeLane
-from shards.keyspace import Keyspace, tune_allocator
+from shards.keyspace import Keyspace, allocator_figures, trim_memory, tune_allocator
 
 SLOW_CYCLE_SHARE = 0.25
 """Of each cron period that active expiry may use at most, as redis-server's slow cycle."""
@@ -51,7 +53,11 @@ class ShardProcess:
         self.links: dict[int, tuple[int, int]] = {}  # worker -> (its epoch, link number)
         self.expire_cycle_us = 0
         self.collected_at = time.monotonic()
+        self.cron_paused = False  # DEBUG PAUSE-CRON
         self.serve_due = False  # a call of _serve is scheduled
+        self.startup_memory = self.keyspace.used_memory
+        self.monitor = Monitor(boot.page.next_slow_id)
+        self.observed: dict[str, Any] = {}  # directives that the monitor acts on, among others
         self.loop = uvloop.new_event_loop()
         self.control: ControlLink | None = None
 
@@ -115,10 +121,30 @@ class ShardProcess:
                 self._apply(message["changes"])
             case "stats":
                 return self.statistics()
+            case "histograms":
+                table = self.executor.table.table
+                return {
+                    table.by_id[id].name.lower(): pairs
+                    for id, pairs in self.executor.histograms.pairs().items()
+                }
+            case "purge":
+                trim_memory()
+            case "malloc":
+                return allocator_figures()
+            case "slowlog":
+                return {"entries": list(self.monitor.entries)}
+            case "slowlog-reset":
+                self.monitor.entries.clear()
+            case "latency":
+                return self.monitor.latency.figures()
+            case "latency-reset":
+                self.monitor.latency.reset(message["events"])
             case "resetstat":
                 self.executor.reset_statistics()
                 self.keyspace.reset_statistics()
                 self.expire_cycle_us = 0
+            case "pause-cron":
+                self.cron_paused = bool(message["paused"])
             case "shutdown":
                 self.executor.service()
                 while self.executor.has_more:
@@ -133,9 +159,13 @@ class ShardProcess:
 
     def _apply(self, changes: dict[str, Any]) -> None:
         self.settings.update(changes)
+        apply_diagnosis(changes)
         if "native-lane" in changes:
             self.executor.native_lane = bool(changes["native-lane"])
         self.executor.set_limits(self.settings.proto_max_bulk_len)
+        self.observed.update(changes)
+        self.monitor.apply(self.observed)
+        self.executor.set_monitor(self.monitor, bool(self.observed["latency-tracking"]))
         self.keyspace.lfu = b"lfu" in self.settings.maxmemory_policy
         self.keyspace.lfu_log_factor = self.settings.lfu_log_factor
         self.keyspace.lfu_decay_minutes = self.settings.lfu_decay_time
@@ -152,6 +182,11 @@ class ShardProcess:
                 code.decode(errors="replace"): n for code, n in self.executor.errors.items()
             },
             "used_memory": keyspace.used_memory,
+            "startup_memory": self.startup_memory,
+            "overhead_memory": keyspace.overhead,
+            "lazyfree_pending": keyspace.lazyfree_pending,
+            "lazyfreed": keyspace.lazyfreed,
+            "expired_stale_percent": keyspace.expired_stale_percent,
             "databases": {
                 number: [
                     keyspace.size(number),
@@ -173,6 +208,9 @@ class ShardProcess:
 
     def _cron(self) -> None:
         period = 1 / max(1, self.settings.hz)
+        if self.cron_paused:
+            self.loop.call_later(period, self._cron)
+            return
         started = time.monotonic()
         if self.settings.active_expire:
             self.executor.refresh_time()
@@ -184,6 +222,9 @@ class ShardProcess:
         page.set_shard(index, "commands", self.executor.commands_processed)
         ended = time.monotonic()
         self.expire_cycle_us += int((ended - started) * 1e6)
+        threshold = self.monitor.threshold_ms
+        if threshold and (ended - started) * 1e3 >= threshold:
+            self.monitor.latency.add("expire-cycle", int((ended - started) * 1e3))
         if ended - self.collected_at > GARBAGE_INTERVAL_SECONDS:
             self.collected_at = ended
             gc.collect()

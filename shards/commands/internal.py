@@ -3,7 +3,7 @@
 A client that names one gets "unknown command". A worker uses them for commands whose keys lie on
 several shards (router/multi_shard.py): EXPORT on the source, IMPORT on the target, FORGET on the
 source; or WITH, which runs an ordinary command in one shard while it sees foreign keys as if they
-were here. SWAP is SWAPDB's.
+were here. SWAP is SWAPDB's, POPULATE DEBUG's.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from protocol.commands import F, Keys, command
+from protocol.slots import key_slot
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
@@ -108,3 +109,27 @@ def with_keys(ctx: Context, args: list[bytes], reply: Reply) -> None:
         declared.handler(ctx, call, reply)
     finally:
         ctx.overlay = None
+
+
+@command(
+    "SHARDIS.POPULATE",
+    arity=5,
+    flags=F.WRITE | F.INTERNAL,
+    since=SINCE,
+    complexity="O(N) for N keys",
+)
+def populate(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """DEBUG POPULATE: count, prefix, size (0: as it comes), and a byte for each slot, 1 for ours.
+
+    No slots stand for all of them. As in Redis, keys that exist stay as they are, and nothing
+    counts as a change, so that nothing is saved or propagated because of it.
+    """
+    prefix, size, slots = args[2], int(args[3]), args[4]
+    for number in range(int(args[1])):
+        key = b"%b:%d" % (prefix, number)
+        if (slots and not slots[key_slot(key)]) or ctx.exists(key):
+            continue
+        value = b"value:%d" % number
+        ctx.set_string(key, value[:size].ljust(size, b"\0") if size else value, encode=False)
+        ctx.notify(key, b"new")
+    reply.ok()

@@ -6,10 +6,11 @@ import re
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from protocol.commands import F, Keys, command
+from protocol.commands import F, Keys, Place, command
 from protocol.errors import NO_SUCH_KEY, SYNTAX, CommandError
+from protocol.help import help_reply
 from protocol.numbers import parse_int64
-from shards.commands.generic import help_reply, references, unknown_subcommand
+from shards.commands.generic import references, unknown_subcommand
 from shards.glob import match
 from shards.options import INT32_MAX, Option, Options, int64, quoted, word
 
@@ -30,6 +31,14 @@ DEBUG_HELP = (
     b"    Show whether a glob pattern matches a string, as 1 or 0.",
 )
 MEMORY_HELP = (
+    b"DOCTOR",
+    b"    Explain in words whether memory is used well.",
+    b"MALLOC-STATS",
+    b"    Show what the allocators of the shards say of themselves.",
+    b"PURGE",
+    b"    Give free memory back to the system.",
+    b"STATS",
+    b"    Show what memory is used for.",
     b"USAGE <key> [SAMPLES <count>]",
     b"    Show how many bytes a key and its value take. The size of a collection is estimated",
     b"    from so many of its items (default: 5, 0 for all of them).",
@@ -46,18 +55,14 @@ LEADING_INTEGER = re.compile(rb"\s*([+-]?[0-9]+)")
     flags=F.ADMIN | F.NOSCRIPT | F.LOADING | F.STALE | F.PROTECTED,
     since="1.0.0",
     complexity="Depends on the subcommand.",
-    # For OBJECT, whose key no key specification declares. SLEEP and SET-ACTIVE-EXPIRE concern the
-    # server as a whole: the router runs these two on every shard and answers +OK once. The others
-    # give the same reply in any shard.
-    route_at=2,
+    # The worker that has the client asks whom the subcommand concerns: see router/debug.py.
+    place=Place.FANOUT,
 )
 def debug(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Look into the server and change what tests need changed."""
     subcommand = word(args[1])
-    if subcommand == b"HELP" and len(args) == 2:
-        help_reply(reply, b"DEBUG", DEBUG_HELP)
-    elif subcommand == b"ERROR" and len(args) == 3:
-        raise CommandError(quoted(args[2]))
+    if subcommand == b"ERROR" and len(args) == 3:
+        raise CommandError(args[2])
     elif subcommand == b"OBJECT" and len(args) == 3:
         reply.status(describe(ctx, args[2]))
     elif subcommand == b"SLEEP" and len(args) == 3:
@@ -71,10 +76,15 @@ def debug(ctx: Context, args: list[bytes], reply: Reply) -> None:
     elif subcommand == b"STRINGMATCH-LEN" and len(args) == 4:
         reply.integer(match(args[2], args[3]))
     else:
-        raise CommandError(
-            b"ERR unknown subcommand or wrong number of arguments for '%s'. Try %s HELP."
-            % (quoted(args[1], 128), args[0].upper())
-        )
+        raise bad_subcommand(args)
+
+
+def bad_subcommand(args: list[bytes]) -> CommandError:
+    """The error of a subcommand that is unknown, or has too few or many arguments."""
+    return CommandError(
+        b"ERR unknown subcommand or wrong number of arguments for '%s'. Try %s HELP."
+        % (quoted(args[1], 128), args[0].upper())
+    )
 
 
 def describe(ctx: Context, key: bytes) -> bytes:
@@ -93,7 +103,11 @@ def describe(ctx: Context, key: bytes) -> bytes:
             crc32(key),
             references(ctx, key),
             encoding,
-            serialized_length(ctx.write_string(key) or b""),
+            (
+                serialized_length(ctx.write_string(key) or b"")
+                if encoding in (b"int", b"embstr", b"raw")
+                else keyspace.memory_usage(database, key) or 0
+            ),
             lru,
             idle_seconds,
         )

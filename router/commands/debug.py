@@ -1,0 +1,42 @@
+"""The part of DEBUG that concerns the server as a whole; workers send it on (router/debug.py)."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from protocol.commands import F, Place, command
+from router.log import logger
+from shards.options import quoted, word
+
+if TYPE_CHECKING:
+    from protocol.reply import Reply
+    from router.admin import Admin, Caller
+
+LEADING_INTEGER = re.compile(rb"\s*([+-]?[0-9]+)")
+
+
+@command(
+    "SHARDIS.DEBUG",
+    arity=-2,
+    flags=F.ADMIN | F.INTERNAL,
+    since="7.2.0",
+    place=Place.ADMIN,
+    complexity="O(1)",
+)
+async def debug(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
+    """Log a line, change the replication id, or let the cron rest; the worker counted arguments."""
+    subcommand = word(args[1])
+    if subcommand == b"LOG":
+        logger.warning("DEBUG LOG: %s", quoted(args[2]).decode("utf-8", "backslashreplace"))
+    elif subcommand == b"CHANGE-REPL-ID":
+        logger.info("Changing replication IDs after receiving DEBUG change-repl-id")
+        admin.replication_id = os.urandom(20).hex()
+    else:
+        number = LEADING_INTEGER.match(args[2])
+        paused = number is not None and int(number[1]) != 0
+        admin.cron_paused = paused
+        await admin.broadcast({"op": "pause-cron", "paused": paused})
+        admin.shutdown.pause(paused)
+    reply.ok()

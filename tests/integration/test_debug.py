@@ -1,0 +1,184 @@
+"""DEBUG as clients see it: who may use it, samples of every reply type, and what reaches where."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.fake_server import eventually
+from tests.support.servers import Shardis, uses_stand_in
+
+OwnServer = Callable[..., Shardis]
+pytestmark = pytest.mark.skipif(uses_stand_in(), reason="our own DEBUG")
+
+SAMPLES = {
+    "string": (b"$11\r\nHello World\r\n", None),
+    "integer": (b":12345\r\n", None),
+    "double": (b"$5\r\n3.141\r\n", b",3.141\r\n"),
+    "bignum": (
+        b"$37\r\n1234567999999999999999999999999999999\r\n",
+        b"(1234567999999999999999999999999999999\r\n",
+    ),
+    "null": (b"$-1\r\n", b"_\r\n"),
+    "array": (b"*3\r\n:0\r\n:1\r\n:2\r\n", None),
+    "SET": (b"*3\r\n:0\r\n:1\r\n:2\r\n", b"~3\r\n:0\r\n:1\r\n:2\r\n"),
+    "map": (
+        b"*6\r\n:0\r\n:0\r\n:1\r\n:1\r\n:2\r\n:0\r\n",
+        b"%3\r\n:0\r\n#f\r\n:1\r\n#t\r\n:2\r\n#f\r\n",
+    ),
+    "verbatim": (
+        b"$25\r\nThis is a verbatim\nstring\r\n",
+        b"=29\r\ntxt:This is a verbatim\nstring\r\n",
+    ),
+    "true": (b":1\r\n", b"#t\r\n"),
+    "false": (b":0\r\n", b"#f\r\n"),
+}
+
+
+@pytest.fixture(params=[1, 3])
+def server(request: pytest.FixtureRequest, own_server: OwnServer) -> Shardis:
+    return own_server(shards=request.param, workers=1)
+
+
+def test_samples_of_all_reply_types(server: Shardis) -> None:
+    for resp in (2, 3):
+        with server.client(resp=resp) as client:
+            for name, (second, third) in SAMPLES.items():
+                expected = third if resp == 3 and third is not None else second
+                assert client.call("DEBUG", "PROTOCOL", name) == expected, name
+
+
+def raw(server: Shardis, resp: int, *words: str) -> bytes:
+    """All bytes up to the reply of a PING behind the command."""
+    with server.client(resp=resp) as client:
+        request = b"".join(b"$%d\r\n%b\r\n" % (len(word), word.encode()) for word in words)
+        client.send(b"*%d\r\n%b*1\r\n$4\r\nPING\r\n" % (len(words), request))
+        data = b""
+        while not data.endswith(b"+PONG\r\n"):
+            data += client.socket.recv(4096)
+    return data.removesuffix(b"+PONG\r\n")
+
+
+def test_samples_that_are_more_than_a_reply(server: Shardis) -> None:
+    """A push behind its reply is 7.2's order (7.0's was the other)."""
+    plain = b"$39\r\nSome real reply following the attribute\r\n"
+    attribute = b"|1\r\n$14\r\nkey-popularity\r\n*2\r\n$7\r\nkey:123\r\n:90\r\n"
+    assert raw(server, 2, "DEBUG", "PROTOCOL", "attrib") == plain
+    assert raw(server, 3, "DEBUG", "PROTOCOL", "attrib") == attribute + plain
+    assert raw(server, 2, "DEBUG", "PROTOCOL", "push") == (
+        b"-ERR RESP2 is not supported by this command\r\n"
+    )
+    assert raw(server, 3, "DEBUG", "PROTOCOL", "push") == (
+        b"$40\r\nSome real reply following the push reply\r\n"
+        b">2\r\n$16\r\nserver-cpu-usage\r\n:42\r\n"
+    )
+
+
+def test_populate_fills_all_shards_and_leaves_what_exists(server: Shardis) -> None:
+    with server.client() as client:
+        client.call("SET", "key:7", "mine")
+        assert client.call("DEBUG", "POPULATE", 100) == b"+OK\r\n"
+        assert client.call("DBSIZE") == b":100\r\n"
+        assert client.call("GET", "key:7") == b"$4\r\nmine\r\n"
+        assert client.call("GET", "key:99") == b"$8\r\nvalue:99\r\n"
+        assert client.call("DEBUG", "POPULATE", 3, "p", 10) == b"+OK\r\n"
+        assert client.call("GET", "p:2") == b"$10\r\nvalue:2\0\0\0\r\n"
+        positive = b"-ERR value is out of range, must be positive\r\n"
+        for wrong in (("x",), (-1,), (1, "p", "x")):
+            assert client.call("DEBUG", "POPULATE", *wrong) == positive
+
+
+def test_what_would_do_harm_is_refused_by_name(server: Shardis) -> None:
+    pids = server.pids()
+    with server.client() as client:
+        for name in ("SEGFAULT", "panic", "ASSERT", "OOM", "RESTART", "CRASH-AND-RECOVER"):
+            reply = client.call("DEBUG", name)
+            assert reply.startswith(b"-ERR DEBUG %s is refused: " % name.upper().encode())
+        assert client.call("DEBUG", "RELOAD").startswith(b"-ERR DEBUG RELOAD is refused: ")
+        assert client.call("DEBUG", "JMAP") == (
+            b"-ERR unknown subcommand or wrong number of arguments for 'JMAP'. Try DEBUG HELP.\r\n"
+        )
+    assert server.pids() == pids
+
+
+def test_help_lists_the_subcommands_in_order(server: Shardis) -> None:
+    with server.client() as client:
+        lines = client.call("DEBUG", "help").split(b"\r\n+")[1:-2]
+    names = [line.split()[0] for line in lines if not line.startswith(b" ")][1:]
+    assert names == sorted(names)
+    assert {b"PROTOCOL", b"OBJECT", b"SLEEP", b"PAUSE-CRON"} <= set(names)
+
+
+def test_log_and_replication_id_are_the_routers(server: Shardis) -> None:
+    with server.client() as client:
+        before = re.search(rb"master_replid:(\w{40})", client.call("INFO", "replication"))
+        assert client.call("DEBUG", "LOG", "a message") == b"+OK\r\n"
+        assert f"{server.pid}:M" in next(
+            line for line in server.log().splitlines() if line.endswith(" # DEBUG LOG: a message")
+        )
+        assert client.call("DEBUG", "CHANGE-REPL-ID") == b"+OK\r\n"
+        after = re.search(rb"master_replid:(\w{40})", client.call("INFO", "replication"))
+        assert before is not None
+        assert after is not None
+        assert before[1] != after[1]
+
+
+def test_error_replies_are_sent_as_they_are(server: Shardis) -> None:
+    with server.client() as client:
+        assert client.call("DEBUG", "ERROR", b"MINE a\r\nb\0c") == b"-MINE a  b\0c\r\n"
+
+
+def test_a_signal_waits_for_a_paused_cron_and_can_be_aborted(server: Shardis) -> None:
+    with server.client() as client:
+        assert client.call("SHUTDOWN", "ABORT") == b"-ERR No shutdown in progress.\r\n"
+        assert client.call("DEBUG", "PAUSE-CRON", 1) == b"+OK\r\n"
+        os.kill(server.pid, signal.SIGTERM)
+        eventually(lambda: "Received SIGTERM" in server.log())
+        assert client.call("SHUTDOWN", "ABORT") == b"+OK\r\n"
+        assert "Shutdown manually aborted." in server.log()
+        assert client.call("DEBUG", "PAUSE-CRON", 0) == b"+OK\r\n"
+        assert client.call("PING") == b"+PONG\r\n"
+        assert client.call("DEBUG", "PAUSE-CRON", 1) == b"+OK\r\n"
+        os.kill(server.pid, signal.SIGTERM)
+        eventually(lambda: server.log().count("Received SIGTERM") == 2)
+        client.send(b"DEBUG PAUSE-CRON 0\r\n")
+    assert server.process is not None
+    assert server.process.wait(10) == 0
+
+
+def test_nothing_expires_by_itself_while_the_cron_rests(server: Shardis) -> None:
+    with server.client() as client:
+        client.call("DEBUG", "PAUSE-CRON", 1)
+        client.call("SET", "k", "v", "PX", 1)
+        time.sleep(0.4)
+        assert client.call("DBSIZE") == b":1\r\n"
+        client.call("DEBUG", "PAUSE-CRON", 0)
+        eventually(lambda: client.call("DBSIZE") == b":0\r\n")
+
+
+def test_what_stands_behind_shutdown_is_not_executed(server: Shardis) -> None:
+    with server.client() as client:
+        client.send(b"PING\r\nSHUTDOWN NOSAVE\r\nPING\r\nPING\r\n")
+        data = b""
+        while more := client.socket.recv(100):
+            data += more
+    assert data == b"+PONG\r\n"
+    assert server.process is not None
+    assert server.process.wait(10) == 0
+
+
+def test_debug_is_for_whom_the_configuration_allows_it(own_server: OwnServer) -> None:
+    refused = b"-ERR DEBUG command not allowed. If the enable-debug-command option is set to"
+    for shards in (1, 2):
+        for value, allowed in (("no", False), ("local", True)):
+            # The last value of an option counts.
+            server = own_server(shards=shards, extra=("--enable-debug-command", value))
+            with server.client() as client:
+                for words in (("SLEEP", 0), ("HELP",), ("NOSUCH",), ("OBJECT", "k")):
+                    reply = client.call("DEBUG", *words)
+                    assert reply.startswith(refused) is not allowed
