@@ -22,7 +22,8 @@ from protocol.errors import CommandError
 from protocol.histogram import Histograms
 from protocol.reply import Reply
 from router.clients import ClientPause
-from router.config import Config
+from router.config import Config, SetError
+from router.endpoint import Endpoint
 from router.shutdown import Shutdown
 from sessions.slowlog import DIRECTIVES, Monitor
 
@@ -75,11 +76,13 @@ class Admin:
         supervisor: Supervisor,
         apply: Callable[[dict[str, Any]], None],
         shutdown: Shutdown,
+        endpoint: Endpoint,
     ) -> None:
         self.config = config
         self.table = table
         self.supervisor = supervisor
         self.shutdown = shutdown
+        self.endpoint = endpoint
         self.cron_paused = False  # DEBUG PAUSE-CRON
         self.replication_id = supervisor.plan.run_id
         self.started = time.time()
@@ -123,10 +126,17 @@ class Admin:
         """
         async with self._changing:
             changes = self.config.prepare(pairs, local)
-            self._apply(changes)
+            staged = self.endpoint.stage(changes)
+            try:
+                self._apply(changes)
+            except SetError:
+                staged.abandon()
+                raise
             self.config.commit(changes)
+            self.endpoint.commit(staged)
             self.monitor.apply({name: self.config[name] for name in DIRECTIVES})
             await self.broadcast({"op": "config", "changes": changes})
+            await self.endpoint.hand_over(staged)
 
     async def dispatch(self, message: Message) -> Message:
         """Run one ADMIN command that a worker has sent on; the answer holds its reply."""

@@ -87,7 +87,7 @@ class Host:
         """A new connection: its client id and addresses, or None to refuse it."""
         raise NotImplementedError
 
-    def connection_closed(self) -> None:
+    def connection_closed(self, session: Session) -> None:
         """A client's connection has gone."""
 
     def connect(self, shard: int, epoch: int) -> tuple[Any, Any]:
@@ -132,7 +132,7 @@ class Host:
 
     def closed(self, session: Session) -> None:
         if not isinstance(session.driver, _Call):
-            self.connection_closed()
+            self.connection_closed(session)
 
     def schedule_flush(self) -> None:
         """Send what was queued outside a tick, once, at the end of this turn of the loop."""

@@ -57,6 +57,8 @@ class WorkerStats(ProcessStats, total=False):
     """The figures of one worker."""
 
     connections: int  # now
+    connections_by_kind: dict[str, int]  # of those, "tcp", "tls" and "unix"
+    failed_handshakes: int
     total_connections: int
     rejected_connections: int
     input_bytes: int

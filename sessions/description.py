@@ -50,7 +50,7 @@ def flags_of(session: Session) -> str:
     letters = (
         ("b", session.paused),
         ("c", session.closing),
-        ("U", session.unix_socket),
+        ("U", session.transport == "unix"),
         ("e", session.no_evict),
         ("T", session.no_touch),
     )

@@ -18,6 +18,7 @@ from protocol.native cimport out_of_memory
 ctypedef void (*block_release)(void *block) noexcept nogil
 
 cdef enum:
+    OUTPUT_KEEP_BYTES = 65536           # a larger empty tail is given back
     SPLICED_KEEP_BYTES = 256    # the buffer of an emptied output that its next user may have
 
 cdef struct Block:
@@ -140,3 +141,11 @@ cdef inline void output_pop_block(Output *output) noexcept nogil:
         output.last = NULL
     output.sent = 0
     block_free(block)
+
+
+cdef inline void output_clear_tail(Output *output) noexcept nogil:
+    """Forget the tail, which is sent."""
+    output.sent = 0
+    output.tail.used = 0
+    if output.tail.size > OUTPUT_KEEP_BYTES:
+        buffer_free(&output.tail)

@@ -12,10 +12,10 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
-from protocol.buffer cimport buffer_free, buffer_reserve
+from protocol.buffer cimport buffer_reserve
 from protocol.native cimport CLOCK_MONOTONIC, clock_ns, likely, unlikely
-from sessions.output cimport Output, output_pop_block
-from sessions.session cimport STATE_CLOSED, STATE_CLOSING, STATE_PAUSED, STATE_WAITS, Dispatcher, Session
+from sessions.output cimport Output, output_clear_tail, output_pop_block
+from sessions.session cimport STATE_CLOSED, STATE_CLOSING, STATE_PAUSED, Dispatcher, Session
 
 cdef extern from "sys/socket.h" nogil:
     ssize_t c_send "send"(int, const void *, size_t, int)
@@ -51,8 +51,6 @@ cdef enum:
     READ_BYTES = 65536
     EVENTS_MAX = 512
     ACCEPTS_MAX = 64                    # per tick and listener, so that clients are served meanwhile
-    HELD_INPUT_BYTES_MAX = 1 << 20      # of a session that may not go on: beyond, its socket is disarmed
-    OUTPUT_KEEP_BYTES = 65536           # a larger empty output buffer is given back
     LARGE_READ_BYTES_MAX = 1 << 20      # read at once of a large value
     LINGER_BYTES_MAX = 16384            # more output than this does not wait for further replies
 
@@ -84,16 +82,20 @@ cdef class Reactor:
     def fileno(self):
         return self.epoll_fd
 
-    def listen(self, listener):
-        """Accept from this non-blocking listening socket, which other workers may share."""
+    def listen(self, listener, take=None):
+        """Accept from this non-blocking listening socket, which other workers may share.
+
+        With `take(connection, peer)`, its connections are another driver's: this one only accepts.
+        """
         cdef epoll_event event
         event.events = EPOLLIN | EPOLLEXCLUSIVE
         event.data.u64 = (<uint64_t>listener.fileno() << 1) | 1     # odd: no Session pointer is
         if epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, listener.fileno(), &event) < 0:
             raise OSError(errno, "epoll_ctl")
-        self.listeners[listener.fileno()] = listener
+        self.listeners[listener.fileno()] = (listener, take)
 
     def stop_listening(self):
+        """Accept from nobody any more; the caller closes the listeners."""
         for fd in self.listeners:
             epoll_ctl(self.epoll_fd, EPOLL_CTL_DEL, fd, NULL)
         self.listeners.clear()
@@ -154,7 +156,7 @@ cdef class Reactor:
         cdef epoll_event event
         cdef Session session
         cdef int i
-        listener = self.listeners.get(fd)
+        listener, take = self.listeners.get(fd, (None, None))
         if listener is None:
             return 0
         for i in range(ACCEPTS_MAX):
@@ -166,6 +168,9 @@ cdef class Reactor:
                 connection.setblocking(False)
                 if connection.family != _socket.AF_UNIX:
                     connection.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+                if take is not None:
+                    take(connection, peer)
+                    continue
                 accepted = self.on_accept(connection, peer)
             except OSError:
                 accepted = None     # the peer has gone already
@@ -177,7 +182,7 @@ cdef class Reactor:
             session.address = address
             session.local_address = local_address
             session.driver = self
-            session.unix_socket = connection.family == _socket.AF_UNIX
+            session.transport = "unix" if connection.family == _socket.AF_UNIX else "tcp"
             session.fd = connection.detach()
             session.interest = EPOLLIN
             event.events = EPOLLIN
@@ -220,7 +225,7 @@ cdef class Reactor:
         session.input_ended = True
         if session.state & STATE_PAUSED:
             session.forget_postponed()
-        if session.finished() and not session.state & STATE_WAITS:
+        if session.ends():
             self._close(session)
         else:
             self._flush_session(session)
@@ -232,10 +237,7 @@ cdef class Reactor:
         cdef uint32_t interest = 0
         if session.state & STATE_CLOSED:
             return 0
-        if not session.input_ended and not (
-            session.state & STATE_WAITS
-            and session.input.used - session.input_start > HELD_INPUT_BYTES_MAX
-        ):
+        if session.reads_on():
             interest = EPOLLIN
         if session.output.tail.used or (session.output.first != NULL and session.output.first.ready):
             interest |= EPOLLOUT
@@ -286,14 +288,9 @@ cdef class Reactor:
             if unlikely(output.first != NULL):
                 output_pop_block(output)
                 continue
-            output.sent = 0
-            output.tail.used = 0
-            if unlikely(output.tail.size > OUTPUT_KEEP_BYTES):
-                buffer_free(&output.tail)
+            output_clear_tail(output)
             break
-        if unlikely(session.input_ended and not session.state & STATE_WAITS):
-            session.state |= STATE_CLOSING
-        if unlikely(session.state & STATE_CLOSING and session.finished()):
+        if unlikely(session.ends()):
             self._close(session)
         elif unlikely(
             session.state or session.interest != <uint32_t>EPOLLIN or output.tail.used or output.first != NULL
@@ -311,15 +308,23 @@ cdef class Reactor:
                 session.is_dirty = False
                 if session.state & STATE_CLOSED:
                     continue
-                if likely(session.fd >= 0):
-                    if unlikely(session.head != session.tail) and self._lingers(session):
-                        continue
-                    self._flush_session(session)
-                else:
-                    session.driver.flush_session(session)
+                if (
+                    unlikely(session.head != session.tail)
+                    and session.pinned < 0
+                    and self._lingers(session)
+                ):
+                    continue
+                self._send(session)
             # Sessions that went on (a throttle or barrier ended) have filled batches.
             if self.dispatcher.flush():
                 self.dispatcher.receive()
+        return 0
+
+    cdef int _send(self, Session session) except -1:
+        if likely(session.fd >= 0):
+            self._flush_session(session)
+        else:
+            session.driver.flush_session(session)
         return 0
 
     cdef bint _lingers(self, Session session) except -1:
@@ -349,7 +354,7 @@ cdef class Reactor:
         self.lingering = []
         for session in lingering:
             if not session.state & STATE_CLOSED and session.output.tail.used:
-                self._flush_session(session)
+                self._send(session)
 
     def flush_sessions(self):
         """Write out what control paths have queued; batches go, too."""

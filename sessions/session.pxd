@@ -22,6 +22,9 @@ from protocol.resp cimport Limits, Progress, Scan
 from protocol.table cimport CommandSpec, NativeTable
 from sessions.output cimport Output
 
+cdef enum:
+    HELD_INPUT_BYTES_MAX = 1 << 20      # of a session that may not go on: beyond, nothing more is read
+
 cdef enum Submitted:
     TAKEN = 0
     HOLD = 1
@@ -70,6 +73,8 @@ cdef class Dispatcher:
     cdef list free_slots
     cdef PyObject **slots                   # the same, borrowed
     cdef uint32_t slots_size
+    cdef uint32_t trim_next                 # the slot where `trim_idle` goes on
+    cdef size_t trimmed_bytes               # given back since the allocator was asked to do the same
     cdef list dirty                         # sessions with output to send or to be closed
     cdef public object host                 # the slow paths, see Session
     cdef uint64_t *calls                    # [commands] of commands that ran here
@@ -118,6 +123,7 @@ cdef class Session:
     cdef public str address
     cdef public str local_address
     cdef public object driver               # closes the connection; may be None
+    cdef public str transport               # of connection: "tcp", "tls", "unix"; "" for internal ones
     cdef public int64_t created_ms
     cdef public uint8_t run_flags           # envelope.RunFlag of the commands parsed now
     cdef uint8_t attention                  # Attention
@@ -125,7 +131,6 @@ cdef class Session:
     cdef bint reply_off                     # CLIENT REPLY OFF
     cdef readonly bint authenticated        # by AUTH, or because no password was needed when it came
     cdef public bint no_evict               # CLIENT NO-EVICT
-    cdef public bint unix_socket
     cdef int32_t last_command               # id; -1: none yet
     cdef int64_t active_ms                  # when it last sent or received, by dispatcher.now_ms
     cdef int64_t over_soft_ms               # since when its output has been above the soft limit; 0: it is not
@@ -134,6 +139,7 @@ cdef class Session:
     cdef public int32_t pinned              # internal sessions: the shard that gets everything; else -1
     cdef uint32_t state
     cdef bint is_dirty
+    cdef bint is_active                     # something has arrived since `trim_idle` looked last
     cdef bint waits_for_barrier             # a barrier command is next in the input
     # input
     cdef Buffer input
@@ -177,3 +183,6 @@ cdef class Session:
     cdef void mark_dirty(self) noexcept
     cdef int _ring_empty(self) except -1
     cdef bint finished(self) noexcept
+    cdef bint reads_on(self) noexcept
+    cdef bint ends(self) noexcept
+    cdef size_t trim(self) noexcept

@@ -9,6 +9,7 @@ from protocol.errors import INTERNAL_ERROR, CommandError
 from sessions.description import describe
 
 cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -22,7 +23,12 @@ from protocol.native cimport CLOCK_MONOTONIC, clock_ns, likely, out_of_memory, u
 from protocol.reply cimport Reply
 from protocol.resp cimport SCAN_COMMAND, SCAN_MORE, ScanResult, scan, scan_free, scan_init
 from protocol.table cimport UNKNOWN_COMMAND, UNKNOWN_SUBCOMMAND, CommandSpec, NativeTable
-from sessions.output cimport Block, Output, output_bytes, output_empty, output_free, output_pop_block, output_splice
+from sessions.output cimport (
+    Block, Output, output_bytes, output_clear_tail, output_empty, output_free, output_pop_block, output_splice,
+)
+
+cdef extern from "malloc.h" nogil:
+    int malloc_trim(size_t)
 
 cdef enum:
     RING_SIZE_FIRST = 8
@@ -34,6 +40,7 @@ cdef enum:
     LOGGED_INPUT_BYTES_MAX = 64
     HTTP_WARNING_MS = 60000
     VERBOSE = 15                    # redis-server's log level, as a number of Python's
+    TRIMMED_BYTES_MAX = 4 << 20
     SHOWN_NAME_BYTES_MAX = 128      # of an unknown command's name and arguments in the error
 
 cdef uint8_t PLACE_SESSION = Place.SESSION.value
@@ -135,6 +142,29 @@ cdef class Dispatcher:
         self.slots[session.slot] = NULL
         self.sessions[session.slot] = None
         self.free_slots.append(session.slot)
+
+    def trim_idle(self):
+        """Give back the empty buffers of sessions that say nothing, a quarter of all in one call.
+
+        Due a few times a second. A session must be found idle twice, so that one in use keeps its
+        buffers. O(sessions / 4).
+        """
+        cdef Session session
+        cdef Py_ssize_t n = len(self.sessions)
+        cdef Py_ssize_t i
+        for i in range(n // 4 + 1 if n else 0):
+            if self.trim_next >= n:
+                self.trim_next = 0
+            if self.slots[self.trim_next] != NULL:
+                session = <Session>self.slots[self.trim_next]
+                if session.is_active:
+                    session.is_active = False
+                else:
+                    self.trimmed_bytes += session.trim()
+            self.trim_next += 1
+        if self.trimmed_bytes > TRIMMED_BYTES_MAX:
+            self.trimmed_bytes = 0
+            malloc_trim(0)          # the allocator keeps what it has got for ever otherwise
 
     cdef void count_error(self, const char *message, size_t n):
         """Count an error reply by its code, the first word. Redis: errorstats."""
@@ -365,6 +395,7 @@ cdef class Session:
         self.user = b"default"
         self.address = ""
         self.local_address = ""
+        self.transport = ""
         self.fd = -1
         self.pinned = -1
         self.last_command = -1
@@ -570,6 +601,7 @@ cdef class Session:
     cdef int feed(self, const char *data, size_t n) except -1:
         """Bytes have arrived. `data` is not kept."""
         cdef size_t consumed = 0
+        self.is_active = True
         if likely(self.input.used == 0 and self.state == 0):
             self._consume(data, n, &consumed)
             if consumed < n and not self.state & (STATE_CLOSING | STATE_CLOSED):
@@ -592,9 +624,53 @@ cdef class Session:
             self.abort()
         return 0
 
+    cdef size_t trim(self) noexcept:
+        """Give back the buffers that are empty; how many bytes that were."""
+        cdef size_t before = self.input.size + self.output.tail.size
+        cdef uint32_t i
+        if self.state & STATE_CLOSED:
+            return 0
+        if self.input.used == 0:
+            buffer_free(&self.input)
+        if output_empty(&self.output):
+            buffer_free(&self.output.tail)
+        if self.head == self.tail and self.ring_size:
+            before += self.ring_size * sizeof(Pending)
+            for i in range(self.ring_size):
+                output_free(&self.ring[i].output)
+            free(self.ring)
+            self.ring = NULL
+            self.ring_size = 0
+        return before - self.input.size - self.output.tail.size
+
     def push(self, bytes data):
         """`feed` for drivers in Python."""
         self.feed(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+    def push_from(self, data):
+        """`feed` from any buffer, which may be used again at once; for drivers in Python."""
+        cdef Py_buffer view
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            self.feed(<const char *>view.buf, view.len)
+        finally:
+            PyBuffer_Release(&view)
+
+    def end_input(self):
+        """The client will send no more; it still gets the replies to what it has sent."""
+        self.input_ended = True
+
+    @property
+    def wants_input(self):
+        """Whether a driver should read on; see `reads_on`."""
+        return bool(self.reads_on())
+
+    cdef bint reads_on(self) noexcept:
+        """Whether to read more: not at the end, and not too far ahead of a session that is held."""
+        return not self.input_ended and not (
+            self.state & STATE_WAITS
+            and self.input.used - self.input_start > HELD_INPUT_BYTES_MAX
+        )
 
     cdef int _drain_input(self) except -1:
         cdef size_t consumed
@@ -1014,6 +1090,17 @@ cdef class Session:
             and not (self.state & STATE_HELD and not self.waits_for_barrier)
         )
 
+    cdef bint ends(self) noexcept:
+        """Whether to close now: nothing more will come, and everything is answered and sent."""
+        if self.input_ended and not self.state & STATE_WAITS:
+            self.state |= STATE_CLOSING
+        return self.state & STATE_CLOSING and self.finished()
+
+    @property
+    def ended(self):
+        """Whether a driver should close the connection; see `ends`."""
+        return bool(self.ends())
+
     def abort(self):
         """Close the connection now, with whatever is unsent."""
         if not self.state & STATE_CLOSED and self.driver is not None:
@@ -1041,15 +1128,31 @@ cdef class Session:
         if self.head == self.tail and (not self.state & STATE_HELD or self.waits_for_barrier):
             self.dispatcher.remove(self)
 
-    def take_output(self):
-        """All that can be sent now, as bytes; for drivers in Python."""
+    def take_output(self, size_t bytes_max=<size_t>-1):
+        """What can be sent now, up to so many bytes; for drivers in Python. O(bytes)."""
+        cdef Output *output = &self.output
         cdef list parts = []
-        cdef Block *block
-        while self.output.first != NULL and self.output.first.ready:
-            block = self.output.first
-            parts.append(PyBytes_FromStringAndSize(block.data, block.size))
-            output_pop_block(&self.output)
-        if self.output.first == NULL and self.output.tail.used:
-            parts.append(PyBytes_FromStringAndSize(self.output.tail.data, self.output.tail.used))
-            self.output.tail.used = 0
-        return b"".join(parts)
+        cdef const char *data
+        cdef size_t size, n
+        while bytes_max:
+            if output.first != NULL:
+                if not output.first.ready:
+                    break
+                data = output.first.data
+                size = output.first.size
+            else:
+                data = output.tail.data
+                size = output.tail.used
+                if size == 0:
+                    break
+            n = min(size - output.sent, bytes_max)
+            parts.append(PyBytes_FromStringAndSize(data + output.sent, n))
+            bytes_max -= n
+            output.sent += n
+            if output.sent < size:
+                break
+            if output.first != NULL:
+                output_pop_block(output)
+            else:
+                output_clear_tail(output)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
