@@ -223,8 +223,6 @@ def test_what_is_not_acted_on_takes_its_default(name: str) -> None:
         ("maxmemory-clients", "50%", "a memory limit is not supported yet"),
         ("appendonly", "yes", NOT_ACTED_ON["appendonly"].reason),
         ("save", "60 1", NOT_ACTED_ON["save"].reason),
-        ("port", "7", NOT_ACTED_ON["port"].reason),
-        ("bind", "*", NOT_ACTED_ON["bind"].reason),
         ("slave-priority", "x", "argument couldn't be parsed into an integer"),
         ("dbfilename", "x", "can't set protected config"),
         ("DIR", "/", "can't set protected config"),
