@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from tests.differential.families.bitmaps import BITMAPS
 from tests.differential.families.connection import CONNECTION
 from tests.differential.families.generic import GENERIC, scan_options
 from tests.differential.families.server import DIRECTIVES, SERVER
@@ -23,7 +24,7 @@ from tests.differential.shrink import shrink
 from tests.support.resp_client import MalformedReplyError, Node, RespClient, encode, parse
 from tests.support.servers import Server
 
-FAMILIES = [STRINGS, GENERIC, CONNECTION, SERVER]
+FAMILIES = [STRINGS, GENERIC, CONNECTION, SERVER, BITMAPS]
 CONNECTIONS = 2
 CASE_COMMANDS = 250  # commands of one case: enough to meet each other, few enough to shrink
 REPLY_SECONDS = 8.0
