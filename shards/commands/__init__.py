@@ -6,6 +6,6 @@ these and the modules of the other commands, by `CommandTable.from_modules`.
 
 from types import ModuleType
 
-from shards.commands import bitmap, generic, internal, server, string
+from shards.commands import bitmap, generic, hyperloglog, internal, server, string
 
-FAMILIES: tuple[ModuleType, ...] = (bitmap, generic, internal, server, string)
+FAMILIES: tuple[ModuleType, ...] = (bitmap, generic, hyperloglog, internal, server, string)

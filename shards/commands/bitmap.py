@@ -9,7 +9,7 @@ from protocol.commands import F, Keys, command
 from protocol.errors import SYNTAX, CommandError
 from shards import bits
 from shards.bits import Bits
-from shards.options import int64, quoted, word
+from shards.options import INT64_MAX, int64, quoted, word
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
@@ -238,6 +238,10 @@ class Operation:
         if self.overflow == b"WRAP":
             return self.wrapped(new)
         if self.overflow == b"SAT":
+            # Redis computes the room above a signed number in 64 bits, where that of a number far
+            # below overflows, and so takes it for one far above.
+            if self.signed and self.width < 64 and self.maximum - new > INT64_MAX:
+                return self.maximum
             return self.maximum if new > self.maximum else self.minimum
         return None
 
