@@ -26,7 +26,7 @@ NO_EVENT = b""  # a change that clients who watch the key are told of, and nobod
     complexity="O(1) for each element",
 )
 def pfadd(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Add elements to a HyperLogLog, and return whether its estimate may have changed. O(1) each."""
+    """Add elements to a HyperLogLog; return whether its estimate may have changed. O(1) each."""
     hll = Hll.open(ctx, args[1], write=True)
     changed = hll.add(args[2:]) + (0 if hll.found else 1)
     if changed:
