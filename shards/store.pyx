@@ -148,7 +148,7 @@ cdef Store *store_new(uint32_t databases, uint64_t seed0, uint64_t seed1,
     store.rules.buckets_min = 4
     store.rules.incremental_min = 4096
     store.rules.step = 64
-    store.limits.hash_max_listpack_entries = 128
+    store.limits.hash_max_listpack_entries = 512
     store.limits.hash_max_listpack_value = 64
     store.limits.set_max_intset_entries = 512
     store.limits.set_max_listpack_entries = 128
