@@ -373,3 +373,14 @@ def hello_options_first(exchange: Exchange) -> Pair | None:
     if not exchange.ours.startswith(options):
         return None
     return b"refused", b"refused"
+
+
+@normaliser(
+    "7.2 counts the pairs of a call, repeated fields too, before it makes a hash", since_72=True
+)
+def hash_of_repeated_fields(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"OBJECT" or exchange.subcommand != b"ENCODING":
+        return None
+    if (exchange.ours, exchange.oracle) != (b"$9\r\nhashtable\r\n", b"$8\r\nlistpack\r\n"):
+        return None
+    return b"hash", b"hash"

@@ -40,7 +40,10 @@ def fields(draw: Draw, most: int) -> Args:
 @HASHES.command(weight=4)
 def set_fields(draw: Draw) -> list[Args]:
     name = draw.choice([b"HSET", b"HSET", b"HMSET"])
-    pairs = [word for one in fields(draw, 4) for word in (one, draw.value())]
+    some = fields(draw, 4)
+    if draw.chance(0.05):
+        some = some[:1] * draw.choice([2, 4, 9])
+    pairs = [word for one in some for word in (one, draw.value())]
     return [[name, hash_key(draw), *pairs]]
 
 
