@@ -23,6 +23,7 @@ from shards.blob cimport Blob
 from shards.entry cimport Entry, EntryEncoding, EntryType
 from shards.memory cimport Pool
 from shards.table cimport EntryList, Table, TableRules
+from shards.types.dict cimport DictRules
 from shards.types.kinds cimport TypeHooks
 from shards.types.limits cimport EncodingLimits
 
@@ -81,6 +82,7 @@ cdef struct Store:
     uint32_t inline_bytes_max   # strings beyond become blobs; INLINE_BYTES_MAX but in tests
     TableRules rules
     EncodingLimits limits       # Redis's defaults until Keyspace.set_limits
+    DictRules dict_rules        # of all big hashes and sets
     Pool pool                   # what belongs to no database
     EntryList scratch           # for one call at a time
     uint32_t expire_database    # the physical database active expiry looks at next

@@ -97,6 +97,7 @@ from shards.table cimport (
     table_scan,
     table_size,
 )
+from shards.types.dict cimport dict_rules_default
 from shards.types.kinds cimport TypeHooks
 from shards.types.registry cimport registered_types, types_blocks_alive
 
@@ -147,7 +148,7 @@ cdef Store *store_new(uint32_t databases, uint64_t seed0, uint64_t seed1,
     store.rules.buckets_min = 4
     store.rules.incremental_min = 4096
     store.rules.step = 64
-    store.limits.hash_max_listpack_entries = 128
+    store.limits.hash_max_listpack_entries = 512
     store.limits.hash_max_listpack_value = 64
     store.limits.set_max_intset_entries = 512
     store.limits.set_max_listpack_entries = 128
@@ -159,6 +160,7 @@ cdef Store *store_new(uint32_t databases, uint64_t seed0, uint64_t seed1,
     store.limits.stream_node_max_bytes = 4096
     store.limits.stream_node_max_entries = 100
     store.limits.hll_sparse_max_bytes = 3000
+    dict_rules_default(&store.dict_rules, store.seed)
     store.scratch.pool = &store.pool
     store.types = registered_types()
     return store

@@ -17,6 +17,7 @@ from tests.differential.families.bitmaps import BITMAPS
 from tests.differential.families.connection import CONNECTION
 from tests.differential.families.generic import GENERIC, scan_options
 from tests.differential.families.hyperloglogs import HLL_DIRECTIVES, HYPERLOGLOGS
+from tests.differential.families.hashes import HASHES, LIMITS
 from tests.differential.families.server import DIRECTIVES, SERVER
 from tests.differential.families.strings import STRINGS
 from tests.differential.grammar import Command, Draw, Family, finish
@@ -27,6 +28,7 @@ from tests.support.servers import Server
 
 FAMILIES = [STRINGS, GENERIC, CONNECTION, SERVER, BITMAPS, HYPERLOGLOGS]
 DEFAULTS = {name: values[0] for name, values in (DIRECTIVES | HLL_DIRECTIVES).items()}
+FAMILIES = [STRINGS, HASHES, GENERIC, CONNECTION, SERVER]
 CONNECTIONS = 2
 CASE_COMMANDS = 250  # commands of one case: enough to meet each other, few enough to shrink
 REPLY_SECONDS = 8.0
@@ -223,6 +225,8 @@ class Machine:
     def _reset(self) -> None:
         commands = [[b"FLUSHALL"], [b"DEBUG", b"SET-ACTIVE-EXPIRE", b"1"]]
         commands += [[b"CONFIG", b"SET", name, value] for name, value in DEFAULTS.items()]
+        defaults = {name: values[0] for name, values in (*DIRECTIVES.items(), *LIMITS.items())}
+        commands += [[b"CONFIG", b"SET", name, value] for name, value in defaults.items()]
         data = b"".join(encode(*command) for command in commands)
         for server in (self.ours, self.oracle):
             with server.client() as client:

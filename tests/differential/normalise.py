@@ -130,6 +130,53 @@ def scan_shape(raw: bytes) -> bytes:
     return b"a step of a scan" if well_formed else raw
 
 
+@normaliser("the order of fields is that of the hash tables")
+def hash_order(exchange: Exchange) -> Pair | None:
+    if exchange.name not in (b"HGETALL", b"HKEYS", b"HVALS"):
+        return None
+
+    def reduce(raw: bytes) -> bytes:
+        node = parse(raw)
+        if node.kind not in "*%":
+            return raw
+        if exchange.name != b"HGETALL":
+            return sorted_array(raw)
+        return node.kind.encode() + b"".join(sorted_pairs(node.value))
+
+    return both(exchange, reduce)
+
+
+def sorted_pairs(nodes: list[Node]) -> list[bytes]:
+    """Fields and values by turns, as raw pairs in an order of their own."""
+    return sorted(a.dump() + b.dump() for a, b in zip(nodes[::2], nodes[1::2], strict=True))
+
+
+@normaliser("which fields are drawn is up to chance; how many, and in which shape, is compared")
+def random_fields(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"HRANDFIELD":
+        return None
+
+    def shape(node: Node) -> str:
+        if node.kind == "*" and node.value is not None:
+            return f"({' '.join(shape(child) for child in node.value)})"
+        return node.kind if node.value is not None else "null"
+
+    return both(exchange, lambda raw: shape(parse(raw)).encode() if raw[:1] in b"*$" else raw)
+
+
+@normaliser("a step over a hash table depends on it; one that finds all at once is compared")
+def hash_scan_step(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"HSCAN":
+        return None
+    replies = [parse(raw) for raw in (exchange.ours, exchange.oracle)]
+    if any(node.kind != "*" or len(node.value[1].value) % 2 for node in replies):
+        return None
+    whole = all(node.value[0].value == b"0" for node in replies)
+    if whole and exchange.args[2] == b"0":
+        return both(exchange, lambda raw: b"".join(sorted_pairs(parse(raw).value[1].value)))
+    return both(exchange, scan_shape)
+
+
 # --- Time ---------------------------------------------------------------------------------------
 
 CLOCK_TOLERANCE_MS = {b"TTL": 2, b"EXPIRETIME": 2, b"PTTL": 2000, b"PEXPIRETIME": 2000}
@@ -326,3 +373,14 @@ def hello_options_first(exchange: Exchange) -> Pair | None:
     if not exchange.ours.startswith(options):
         return None
     return b"refused", b"refused"
+
+
+@normaliser(
+    "7.2 counts the pairs of a call, repeated fields too, before it makes a hash", since_72=True
+)
+def hash_of_repeated_fields(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"OBJECT" or exchange.subcommand != b"ENCODING":
+        return None
+    if (exchange.ours, exchange.oracle) != (b"$9\r\nhashtable\r\n", b"$8\r\nlistpack\r\n"):
+        return None
+    return b"hash", b"hash"
