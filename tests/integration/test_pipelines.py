@@ -17,6 +17,7 @@ import pytest
 from tests.support.resp_client import RespClient, bulk, encode, integer
 from tests.support.servers import Configuration, ServerPool, Shardis
 
+pytestmark = pytest.mark.usefixtures("transport")
 CLIENTS = 12
 PIPELINES = int(os.environ.get("SHARDIS_PIPELINES", "25"))  # of each client
 PIPELINE_COMMANDS_MAX = 300
