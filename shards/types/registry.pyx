@@ -5,14 +5,17 @@ from libc.stdint cimport int64_t
 from shards.types.hash cimport hash_hooks
 from shards.types.intset cimport intset_blocks_alive
 from shards.types.kinds cimport TYPE_HASH, TYPE_LIST, TypeHooks
+from shards.types.kinds cimport TYPE_LIST, TYPE_SET, TypeHooks
 from shards.types.list cimport list_hooks
 from shards.types.listpack cimport listpack_blocks_alive
 from shards.types.quicklist cimport quicklist_blocks_alive
+from shards.types.set cimport set_hooks
 
 
 cdef TypeHooks table[16]
 table[<int>TYPE_LIST] = list_hooks()
 table[<int>TYPE_HASH] = hash_hooks()
+table[<int>TYPE_SET] = set_hooks()
 
 
 cdef const TypeHooks *registered_types() noexcept nogil:

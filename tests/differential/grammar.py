@@ -204,9 +204,13 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
     An expiry so near, or a comparison of relative times so close, that the answer depends on the
     millisecond; a sleep; a NUL in a client name, which Redis 7.2 no longer refuses; a count of
     random elements, with repetitions, that no memory could hold.
+    millisecond; a sleep; a NUL in a client name, which Redis 7.2 no longer refuses; something
+    else that chance takes away; more random members than memory could hold.
     """
     name = args[0].upper()
     upper = [arg.upper() for arg in args]
+    if name in (b"SPOP", b"SRANDMEMBER") and len(args) > 1:
+        return _is_unfit_chance(name, args)
     if name == b"DEBUG" and len(args) > 2 and upper[1] == b"SLEEP":
         return args[2] not in (b"0", b"0.0", b"0.001")
     if name in (b"CLIENT", b"HELLO") and any(b"\0" in arg for arg in args):
@@ -228,6 +232,15 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
         if at < len(args) and re.fullmatch(rb"\d{1,18}", args[at]) and 0 < int(args[at]) < near:
             return True
     return False
+
+
+def _is_unfit_chance(name: bytes, args: tuple[bytes, ...]) -> bool:
+    if name == b"SRANDMEMBER":
+        return len(args) > 2 and re.fullmatch(rb"-\d{4,}", args[2]) is not None
+    if args[1].startswith(b"pop:"):  # of which only the number of members shows later
+        return False
+    counted = len(args) == 3 and re.fullmatch(rb"\d{1,19}", args[2]) is not None
+    return len(args) == 2 or (counted and 0 < int(args[2]) < 100_000)
 
 
 def finish(draw: Draw, args: Args) -> Command:

@@ -114,7 +114,6 @@ def test_a_file_and_arguments_are_read_in_order() -> None:
         ("rename-command GET FETCH", "renaming commands is not supported yet"),
         ("loadmodule x.so", "modules are not supported"),
         ("my.setting 1", "modules are not supported"),
-        ("notify-keyspace-events KEA", "keyspace notifications are not supported yet"),
         ("port 1 2", "wrong number of arguments"),
         ("port 70000", "argument must be between 0 and 65535 inclusive"),
         ('dir "a', "Unbalanced quotes in configuration line"),
