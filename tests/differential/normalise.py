@@ -209,6 +209,16 @@ def _keep_label(match: re.Match[bytes]) -> bytes:
     return label + b"N"
 
 
+MOVES_THAT_WAIT = (b"BLMOVE", b"BRPOPLPUSH")
+
+
+@normaliser("ours never waits yet, and answers as in MULTI; a wait that ends in vain is a null array")
+def move_in_vain(exchange: Exchange) -> Pair | None:
+    if exchange.name not in MOVES_THAT_WAIT or exchange.oracle != b"*-1\r\n":
+        return None
+    return (b"nothing", b"nothing") if exchange.ours == b"$-1\r\n" else None
+
+
 # Sections that every server of this compatibility shows; ours has some more, others it lacks yet.
 INFO_SECTIONS = {b"Server", b"Clients", b"Memory", b"Stats", b"Replication", b"CPU", b"Keyspace"}
 
@@ -292,6 +302,32 @@ def getkeys_arity(exchange: Exchange) -> Pair | None:
     if exchange.oracle != refused or exchange.ours[:1] != b"-":
         return None
     return b"refused", b"refused"
+
+
+@normaliser("small lists are one listpack since 7.2, no quicklist of one", since_72=True)
+def small_list_encoding(exchange: Exchange) -> Pair | None:
+    if exchange.name == b"OBJECT" and exchange.subcommand == b"ENCODING":
+        if (exchange.ours, exchange.oracle) == (b"$8\r\nlistpack\r\n", b"$9\r\nquicklist\r\n"):
+            return b"a list", b"a list"
+    elif exchange.name == b"DEBUG" and b"encoding:listpack " in exchange.ours:
+        if re.search(rb"encoding:quicklist .* ql_nodes:\d+ ", exchange.oracle):
+            return b"a list", b"a list"
+    elif exchange.name == b"DEBUG" and exchange.subcommand in (b"LISTPACK", b"QUICKLIST"):
+        return both(exchange, lambda raw: raw if b"no such key" in raw else b"a list or not")
+    return None
+
+
+@normaliser("nodes are filled up to other bytes since 7.2, which has listpacks to begin with", since_72=True)
+def list_nodes(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"DEBUG" or exchange.subcommand != b"OBJECT":
+        return None
+    return both(exchange, lambda raw: re.sub(rb"( ql_\w+:)-?[\d.]+", rb"\1N", raw))
+
+
+@normaliser("a timeout beyond all numbers is out of range since 7.2, not negative", since_72=True)
+def endless_timeout(exchange: Exchange) -> Pair | None:
+    texts = (b"-ERR timeout is out of range\r\n", b"-ERR timeout is negative\r\n")
+    return (b"refused", b"refused") if (exchange.ours, exchange.oracle) == texts else None
 
 
 TIPS_CHANGED_IN_72 = {b"msetnx", b"randomkey", b"scan"}
