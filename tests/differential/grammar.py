@@ -239,6 +239,8 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
         seconds = args[2].removesuffix(b"000") if name == b"PEXPIRE" else args[2]
         if args[2] in FAR_SECONDS or seconds in FAR_SECONDS:
             return True
+    if name == b"COMMAND" and b"SYNC" in upper:
+        return True  # a word of FLUSHALL, but a command too, which ours has not yet
     limits: list[tuple[int, int]] = []  # (index of the time, it is near below this)
     if name in (b"PSETEX", b"PEXPIRE"):
         limits.append((2, 30_000))

@@ -219,6 +219,16 @@ def move_in_vain(exchange: Exchange) -> Pair | None:
     return (b"nothing", b"nothing") if exchange.ours == b"$-1\r\n" else None
 
 
+@normaliser("a small integer that COPY has made is a value of its own in Redis, and shared in ours")
+def copied_number(exchange: Exchange) -> Pair | None:
+    if exchange.name == b"OBJECT" and exchange.subcommand == b"REFCOUNT":
+        if (exchange.ours, exchange.oracle) == (b":2147483647\r\n", b":1\r\n"):
+            return b"a number", b"a number"
+    elif exchange.name == b"DEBUG" and b"refcount:2147483647 encoding:int" in exchange.ours:
+        return both(exchange, lambda raw: re.sub(rb"refcount:(1|2147483647) ", b"", raw))
+    return None
+
+
 # Sections that every server of this compatibility shows; ours has some more, others it lacks yet.
 INFO_SECTIONS = {b"Server", b"Clients", b"Memory", b"Stats", b"Replication", b"CPU", b"Keyspace"}
 
@@ -322,6 +332,14 @@ def list_nodes(exchange: Exchange) -> Pair | None:
     if exchange.name != b"DEBUG" or exchange.subcommand != b"OBJECT":
         return None
     return both(exchange, lambda raw: re.sub(rb"( ql_\w+:)-?[\d.]+", rb"\1N", raw))
+
+
+@normaliser("the least of all ranks has no opposite, which 7.2 says", since_72=True)
+def least_rank(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"LPOS" or b"-9223372036854775808" not in exchange.args:
+        return None
+    refused = exchange.ours.startswith(b"-ERR value is out of range, value must between -9223")
+    return (b"refused", b"refused") if refused else None
 
 
 @normaliser("a timeout beyond all numbers is out of range since 7.2, not negative", since_72=True)
