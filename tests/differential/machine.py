@@ -18,6 +18,7 @@ from tests.differential.families.connection import CONNECTION
 from tests.differential.families.generic import GENERIC, scan_options
 from tests.differential.families.hyperloglogs import HLL_DIRECTIVES, HYPERLOGLOGS
 from tests.differential.families.hashes import HASHES, LIMITS
+from tests.differential.families.lists import LIST_DIRECTIVES, LISTS
 from tests.differential.families.server import DIRECTIVES, SERVER
 from tests.differential.families.sets import LIMITS_SINCE_72, SET_LIMITS, SETS
 from tests.differential.families.strings import STRINGS
@@ -31,6 +32,8 @@ FAMILIES = [STRINGS, GENERIC, CONNECTION, SERVER, BITMAPS, HYPERLOGLOGS]
 DEFAULTS = {name: values[0] for name, values in (DIRECTIVES | HLL_DIRECTIVES).items()}
 FAMILIES = [STRINGS, HASHES, GENERIC, CONNECTION, SERVER]
 FAMILIES = [STRINGS, SETS, GENERIC, CONNECTION, SERVER]
+FAMILIES = [STRINGS, GENERIC, LISTS, CONNECTION, SERVER]
+DEFAULTS = {name: values[0] for name, values in (DIRECTIVES | LIST_DIRECTIVES).items()}
 CONNECTIONS = 2
 CASE_COMMANDS = 250  # commands of one case: enough to meet each other, few enough to shrink
 REPLY_SECONDS = 8.0
@@ -229,6 +232,8 @@ class Machine:
         commands += [[b"CONFIG", b"SET", name, value] for name, value in DEFAULTS.items()]
         defaults = {name: values[0] for name, values in (*DIRECTIVES.items(), *LIMITS.items())}
         commands += [[b"CONFIG", b"SET", name, value] for name, value in defaults.items()]
+        commands += [[b"DEBUG", b"QUICKLIST-PACKED-THRESHOLD", b"0"]]
+        commands += [[b"CONFIG", b"SET", name, value] for name, value in DEFAULTS.items()]
         data = b"".join(encode(*command) for command in commands)
         defaults = {name: values[0] for name, values in (*DIRECTIVES.items(), *SET_LIMITS.items())}
         commands += [[b"CONFIG", b"SET", name, value] for name, value in defaults.items()]

@@ -292,6 +292,26 @@ def _keep_label(match: re.Match[bytes]) -> bytes:
     return label + b"N"
 
 
+MOVES_THAT_WAIT = (b"BLMOVE", b"BRPOPLPUSH")
+
+
+@normaliser("ours never waits yet, and answers as in MULTI; a wait that ends in vain is a null array")
+def move_in_vain(exchange: Exchange) -> Pair | None:
+    if exchange.name not in MOVES_THAT_WAIT or exchange.oracle != b"*-1\r\n":
+        return None
+    return (b"nothing", b"nothing") if exchange.ours == b"$-1\r\n" else None
+
+
+@normaliser("a small integer that COPY has made is a value of its own in Redis, and shared in ours")
+def copied_number(exchange: Exchange) -> Pair | None:
+    if exchange.name == b"OBJECT" and exchange.subcommand == b"REFCOUNT":
+        if (exchange.ours, exchange.oracle) == (b":2147483647\r\n", b":1\r\n"):
+            return b"a number", b"a number"
+    elif exchange.name == b"DEBUG" and b"refcount:2147483647 encoding:int" in exchange.ours:
+        return both(exchange, lambda raw: re.sub(rb"refcount:(1|2147483647) ", b"", raw))
+    return None
+
+
 # Sections that every server of this compatibility shows; ours has some more, others it lacks yet.
 INFO_SECTIONS = {b"Server", b"Clients", b"Memory", b"Stats", b"Replication", b"CPU", b"Keyspace"}
 
@@ -375,6 +395,40 @@ def getkeys_arity(exchange: Exchange) -> Pair | None:
     if exchange.oracle != refused or exchange.ours[:1] != b"-":
         return None
     return b"refused", b"refused"
+
+
+@normaliser("small lists are one listpack since 7.2, no quicklist of one", since_72=True)
+def small_list_encoding(exchange: Exchange) -> Pair | None:
+    if exchange.name == b"OBJECT" and exchange.subcommand == b"ENCODING":
+        if (exchange.ours, exchange.oracle) == (b"$8\r\nlistpack\r\n", b"$9\r\nquicklist\r\n"):
+            return b"a list", b"a list"
+    elif exchange.name == b"DEBUG" and b"encoding:listpack " in exchange.ours:
+        if re.search(rb"encoding:quicklist .* ql_nodes:\d+ ", exchange.oracle):
+            return b"a list", b"a list"
+    elif exchange.name == b"DEBUG" and exchange.subcommand in (b"LISTPACK", b"QUICKLIST"):
+        return both(exchange, lambda raw: raw if b"no such key" in raw else b"a list or not")
+    return None
+
+
+@normaliser("nodes are filled up to other bytes since 7.2, which has listpacks to begin with", since_72=True)
+def list_nodes(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"DEBUG" or exchange.subcommand != b"OBJECT":
+        return None
+    return both(exchange, lambda raw: re.sub(rb"( ql_\w+:)-?[\d.]+", rb"\1N", raw))
+
+
+@normaliser("the least of all ranks has no opposite, which 7.2 says", since_72=True)
+def least_rank(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"LPOS" or b"-9223372036854775808" not in exchange.args:
+        return None
+    refused = exchange.ours.startswith(b"-ERR value is out of range, value must between -9223")
+    return (b"refused", b"refused") if refused else None
+
+
+@normaliser("a timeout beyond all numbers is out of range since 7.2, not negative", since_72=True)
+def endless_timeout(exchange: Exchange) -> Pair | None:
+    texts = (b"-ERR timeout is out of range\r\n", b"-ERR timeout is negative\r\n")
+    return (b"refused", b"refused") if (exchange.ours, exchange.oracle) == texts else None
 
 
 TIPS_CHANGED_IN_72 = {b"msetnx", b"randomkey", b"scan"}
