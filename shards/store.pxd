@@ -23,6 +23,7 @@ from shards.blob cimport Blob
 from shards.entry cimport Entry, EntryEncoding, EntryType
 from shards.memory cimport Pool
 from shards.table cimport EntryList, Table, TableRules
+from shards.types.dict cimport DictRules
 from shards.types.kinds cimport TypeHooks
 from shards.types.limits cimport EncodingLimits
 
@@ -80,6 +81,7 @@ cdef struct Store:
     bint no_touch               # this command leaves LRU/LFU alone (CLIENT NO-TOUCH)
     uint32_t inline_bytes_max   # strings beyond become blobs; INLINE_BYTES_MAX but in tests
     TableRules rules
+    DictRules zset_rules        # of the members of big sorted sets
     EncodingLimits limits       # Redis's defaults until Keyspace.set_limits
     Pool pool                   # what belongs to no database
     EntryList scratch           # for one call at a time
