@@ -756,7 +756,7 @@ def zrandmember(ctx: Context, args: list[bytes], reply: Reply) -> None:
     if count < 0:
         items = view.random(-count)
     elif count >= len(view):
-        items = view.items()
+        items = view.slice(0, -1, backwards=True)
     else:
         items = distinct(ctx, view, count)
     reply_items(reply, items, with_scores)

@@ -17,13 +17,15 @@ from tests.differential.families.connection import CONNECTION
 from tests.differential.families.generic import GENERIC, scan_options
 from tests.differential.families.server import DIRECTIVES, SERVER
 from tests.differential.families.strings import STRINGS
+from tests.differential.families.zsets import ZSET_DIRECTIVES, ZSETS
 from tests.differential.grammar import Command, Draw, Family, finish
 from tests.differential.normalise import Exchange, equal
 from tests.differential.shrink import shrink
 from tests.support.resp_client import MalformedReplyError, Node, RespClient, encode, parse
 from tests.support.servers import Server
 
-FAMILIES = [STRINGS, GENERIC, CONNECTION, SERVER]
+FAMILIES = [STRINGS, GENERIC, ZSETS, CONNECTION, SERVER]
+DEFAULTS = {name: values[0] for name, values in (DIRECTIVES | ZSET_DIRECTIVES).items()}
 CONNECTIONS = 2
 CASE_COMMANDS = 250  # commands of one case: enough to meet each other, few enough to shrink
 REPLY_SECONDS = 8.0
@@ -219,7 +221,7 @@ class Machine:
 
     def _reset(self) -> None:
         commands = [[b"FLUSHALL"], [b"DEBUG", b"SET-ACTIVE-EXPIRE", b"1"]]
-        commands += [[b"CONFIG", b"SET", name, values[0]] for name, values in DIRECTIVES.items()]
+        commands += [[b"CONFIG", b"SET", name, value] for name, value in DEFAULTS.items()]
         data = b"".join(encode(*command) for command in commands)
         for server in (self.ours, self.oracle):
             with server.client() as client:
