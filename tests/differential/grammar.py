@@ -44,6 +44,7 @@ WORDS = [
 FUTURE_SECONDS = [b"4102444800", b"4102444801", b"5000000000", b"33177117420"]
 PAST_SECONDS = [b"1", b"1000", b"1500000000"]
 FAR_SECONDS = [b"100000", b"100001", b"5000000"]
+BLOCKING = [b"BZPOPMIN", b"BZPOPMAX", b"BZMPOP"]
 MISTAKE_CHANCE = 1 / 16
 INLINE_SAFE = re.compile(rb"[A-Za-z0-9_{}:.\-]+")
 
@@ -202,10 +203,12 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
     """True when replies could differ for reasons that aren't to be found out.
 
     An expiry so near, or a comparison of relative times so close, that the answer depends on the
-    millisecond; a sleep; a NUL in a client name, which Redis 7.2 no longer refuses.
+    millisecond; a sleep, or a command that might wait; a NUL in a client name, which Redis 7.2 no longer refuses.
     """
     name = args[0].upper()
     upper = [arg.upper() for arg in args]
+    if name in BLOCKING:
+        return True
     if name == b"DEBUG" and len(args) > 2 and upper[1] == b"SLEEP":
         return args[2] not in (b"0", b"0.0", b"0.001")
     if name in (b"CLIENT", b"HELLO") and any(b"\0" in arg for arg in args):

@@ -116,9 +116,9 @@ def _draw_steps(draw: Draw) -> Iterator[Step]:
     cuts = draw.randrange(1, 1 << 30) if draw.chance(0.4) and not ends else 0
     # Redis 7.2 leaves a failed HELLO ... AUTH unanswered while earlier replies of the pipeline
     # wait to be written. That is no behaviour to copy, so it is sent alone.
-    for command in filter(_authenticates, commands):
+    for command in filter(_goes_alone, commands):
         yield Step(connection, (command,))
-    together = [command for command in commands if not _authenticates(command)]
+    together = [command for command in commands if not _goes_alone(command)]
     if together:
         yield Step(connection, tuple(together), cuts)
 
@@ -140,8 +140,17 @@ def _may_end(command: Command) -> bool:
     return command.name == b"QUIT"
 
 
+def _goes_alone(command: Command) -> bool:
+    return _authenticates(command) or _sets_limits(command)
+
+
 def _authenticates(command: Command) -> bool:
     return command.name == b"HELLO" and b"AUTH" in (arg.upper() for arg in command.args)
+
+
+def _sets_limits(command: Command) -> bool:
+    """What CONFIG SET changes holds for what is sent after its reply: it goes to other processes."""
+    return command.name == b"CONFIG" and any(b"-listpack-" in arg for arg in command.args)
 
 
 def _expiring(draw: Draw, connection: int) -> Iterator[Step]:
