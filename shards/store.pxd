@@ -81,6 +81,7 @@ cdef struct Store:
     bint no_touch               # this command leaves LRU/LFU alone (CLIENT NO-TOUCH)
     uint32_t inline_bytes_max   # strings beyond become blobs; INLINE_BYTES_MAX but in tests
     TableRules rules
+    DictRules zset_rules        # of the members of big sorted sets
     EncodingLimits limits       # Redis's defaults until Keyspace.set_limits
     DictRules dict_rules        # of all big hashes and sets
     Pool pool                   # what belongs to no database

@@ -100,6 +100,7 @@ from shards.table cimport (
 from shards.types.dict cimport dict_rules_default
 from shards.types.kinds cimport TypeHooks
 from shards.types.registry cimport registered_types, types_blocks_alive
+from shards.types.skiplist cimport zset_rules_default
 
 
 cdef enum:
@@ -149,6 +150,8 @@ cdef Store *store_new(uint32_t databases, uint64_t seed0, uint64_t seed1,
     store.rules.incremental_min = 4096
     store.rules.step = 64
     store.limits.hash_max_listpack_entries = 512
+    zset_rules_default(&store.zset_rules, store.seed)
+    store.limits.hash_max_listpack_entries = 128
     store.limits.hash_max_listpack_value = 64
     store.limits.set_max_intset_entries = 512
     store.limits.set_max_listpack_entries = 128

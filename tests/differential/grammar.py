@@ -57,6 +57,7 @@ TIMEOUT_AT = {
     b"BRPOPLPUSH": 3,
     b"BLMPOP": 1,
 }
+BLOCKING = [b"BZPOPMIN", b"BZPOPMAX", b"BZMPOP"]
 MISTAKE_CHANCE = 1 / 16
 INLINE_SAFE = re.compile(rb"[A-Za-z0-9_{}:.\-]+")
 
@@ -232,6 +233,12 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
     upper = [arg.upper() for arg in args]
     if name in (b"SPOP", b"SRANDMEMBER") and len(args) > 1:
         return _is_unfit_chance(name, args)
+    millisecond; a sleep, or a command that might wait; a NUL in a client name, which Redis 7.2 no longer refuses.
+    """
+    name = args[0].upper()
+    upper = [arg.upper() for arg in args]
+    if name in BLOCKING:
+        return True
     if name == b"DEBUG" and len(args) > 2 and upper[1] == b"SLEEP":
         return args[2] not in (b"0", b"0.0", b"0.001")
     if name in (b"CLIENT", b"HELLO") and any(b"\0" in arg for arg in args):

@@ -22,6 +22,7 @@ from tests.differential.families.lists import LIST_DIRECTIVES, LISTS
 from tests.differential.families.server import DIRECTIVES, SERVER
 from tests.differential.families.sets import LIMITS_SINCE_72, SET_LIMITS, SETS
 from tests.differential.families.strings import STRINGS
+from tests.differential.families.zsets import ZSET_DIRECTIVES, ZSETS
 from tests.differential.grammar import Command, Draw, Family, finish
 from tests.differential.normalise import Exchange, equal
 from tests.differential.shrink import shrink
@@ -34,6 +35,8 @@ FAMILIES = [STRINGS, HASHES, GENERIC, CONNECTION, SERVER]
 FAMILIES = [STRINGS, SETS, GENERIC, CONNECTION, SERVER]
 FAMILIES = [STRINGS, GENERIC, LISTS, CONNECTION, SERVER]
 DEFAULTS = {name: values[0] for name, values in (DIRECTIVES | LIST_DIRECTIVES).items()}
+FAMILIES = [STRINGS, GENERIC, ZSETS, CONNECTION, SERVER]
+DEFAULTS = {name: values[0] for name, values in (DIRECTIVES | ZSET_DIRECTIVES).items()}
 CONNECTIONS = 2
 CASE_COMMANDS = 250  # commands of one case: enough to meet each other, few enough to shrink
 REPLY_SECONDS = 8.0
@@ -124,9 +127,9 @@ def _draw_steps(draw: Draw) -> Iterator[Step]:
     cuts = draw.randrange(1, 1 << 30) if draw.chance(0.4) and not ends else 0
     # Redis 7.2 leaves a failed HELLO ... AUTH unanswered while earlier replies of the pipeline
     # wait to be written. That is no behaviour to copy, so it is sent alone.
-    for command in filter(_authenticates, commands):
+    for command in filter(_goes_alone, commands):
         yield Step(connection, (command,))
-    together = [command for command in commands if not _authenticates(command)]
+    together = [command for command in commands if not _goes_alone(command)]
     if together:
         yield Step(connection, tuple(together), cuts)
 
@@ -148,8 +151,17 @@ def _may_end(command: Command) -> bool:
     return command.name == b"QUIT"
 
 
+def _goes_alone(command: Command) -> bool:
+    return _authenticates(command) or _sets_limits(command)
+
+
 def _authenticates(command: Command) -> bool:
     return command.name == b"HELLO" and b"AUTH" in (arg.upper() for arg in command.args)
+
+
+def _sets_limits(command: Command) -> bool:
+    """What CONFIG SET changes holds for what is sent after its reply: it goes to other processes."""
+    return command.name == b"CONFIG" and any(b"-listpack-" in arg for arg in command.args)
 
 
 def _expiring(draw: Draw, connection: int) -> Iterator[Step]:

@@ -142,6 +142,20 @@ def hash_order(exchange: Exchange) -> Pair | None:
         if exchange.name != b"HGETALL":
             return sorted_array(raw)
         return node.kind.encode() + b"".join(sorted_pairs(node.value))
+@normaliser("the order of a big sorted set's scan is that of its table, and a step is up to it")
+def scan_of_scores(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"ZSCAN":
+        return None
+    if exchange.args[2].lstrip(b"+-0") or not scans_all(exchange.args):
+        return both(exchange, scan_shape)
+
+    def reduce(raw: bytes) -> bytes:
+        node = parse(raw)
+        if node.kind != "*" or len(node.value) != 2:
+            return raw
+        cursor, found = node.value
+        pairs = sorted(zip(found.value[::2], found.value[1::2], strict=True))
+        return Node("*", [cursor, *(word for pair in pairs for word in pair)]).dump()
 
     return both(exchange, reduce)
 
@@ -211,6 +225,23 @@ def set_scan_step(exchange: Exchange) -> Pair | None:
     if whole and exchange.args[2] == b"0":
         return both(exchange, lambda raw: sorted_array(parse(raw).value[1].dump()))
     return both(exchange, scan_shape)
+def scans_all(args: tuple[bytes, ...]) -> bool:
+    """Whether the last COUNT is larger than any collection here."""
+    counts = [args[at + 1] for at, arg in enumerate(args[:-1]) if arg.upper() == b"COUNT"]
+    return bool(counts) and len(counts[-1]) > 4
+
+
+@normaliser("which members are drawn is up to chance; how many, and in what form, is compared")
+def random_members(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"ZRANDMEMBER":
+        return None
+
+    def shape(node: Node) -> bytes:
+        if node.kind == "*" and node.value is not None:
+            return b"[%s]" % b" ".join(shape(child) for child in node.value)
+        return b"nothing" if node.value is None else node.kind.encode()
+
+    return both(exchange, lambda raw: raw if raw[:1] == b"-" else shape(parse(raw)))
 
 
 # --- Time ---------------------------------------------------------------------------------------
