@@ -40,12 +40,8 @@ ZERO_ID = b"ERR The ID specified in XADD must be greater than 0-0"
 LOW_ID = b"ERR The ID specified in XADD is equal or smaller than the target stream top item"
 EXHAUSTED = b"ERR The stream has exhausted the last possible ID, unable to add more items"
 TOO_LARGE = b"ERR Elements are too large to be stored"
-TWO_STRATEGIES = (
-    b"ERR syntax error, MAXLEN and MINID options at the same time are not compatible"
-)
-LIMIT_ALONE = (
-    b"ERR syntax error, LIMIT cannot be used without specifying a trimming strategy"
-)
+TWO_STRATEGIES = b"ERR syntax error, MAXLEN and MINID options at the same time are not compatible"
+LIMIT_ALONE = b"ERR syntax error, LIMIT cannot be used without specifying a trimming strategy"
 LIMIT_EXACT = b"ERR syntax error, LIMIT cannot be used without the special ~ option"
 NO_STRATEGY = b"ERR syntax error, XTRIM must be called with a trimming strategy"
 NO_KEY_FOR_GROUP = (
@@ -170,9 +166,7 @@ class Trimming:
     def apply(self, view: StreamView) -> int:
         """How many entries went."""
         if self.length is not None:
-            return view.trim_length(
-                self.length, whole_nodes=self.whole_nodes, limit=self.limit
-            )
+            return view.trim_length(self.length, whole_nodes=self.whole_nodes, limit=self.limit)
         if self.id is not None:
             return view.trim_id(self.id, whole_nodes=self.whole_nodes, limit=self.limit)
         return 0
@@ -520,8 +514,7 @@ def parse_reading(ctx: Context, args: list[bytes], grouped: bool) -> Reading:
             if more % 2:
                 raise CommandError(
                     b"ERR Unbalanced '%s' list of streams: for each stream key an ID or '%s' "
-                    b"must be specified."
-                    % ((b"xreadgroup", b">") if grouped else (b"xread", b"$"))
+                    b"must be specified." % ((b"xreadgroup", b">") if grouped else (b"xread", b"$"))
                 )
             middle = index + 1 + more // 2
             found.keys, found.ids = args[index + 1 : middle], args[middle:]
@@ -641,9 +634,7 @@ def log_claim(
 
 def log_position(ctx: Context, view: StreamView, key: bytes, group: bytes) -> None:
     last, read = view.group_position(group)
-    ctx.propagate(
-        [b"XGROUP", b"SETID", key, group, shown(last), b"ENTRIESREAD", b"%d" % read]
-    )
+    ctx.propagate([b"XGROUP", b"SETID", key, group, shown(last), b"ENTRIESREAD", b"%d" % read])
 
 
 @command(

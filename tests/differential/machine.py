@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from tests.differential.families.connection import CONNECTION
 from tests.differential.families.generic import GENERIC, scan_options
 from tests.differential.families.server import DIRECTIVES, SERVER
+from tests.differential.families.streams import STREAMS
 from tests.differential.families.strings import STRINGS
 from tests.differential.grammar import Command, Draw, Family, finish
 from tests.differential.normalise import Exchange, equal
@@ -23,7 +24,7 @@ from tests.differential.shrink import shrink
 from tests.support.resp_client import MalformedReplyError, Node, RespClient, encode, parse
 from tests.support.servers import Server
 
-FAMILIES = [STRINGS, GENERIC, CONNECTION, SERVER]
+FAMILIES = [STRINGS, GENERIC, CONNECTION, SERVER, STREAMS]
 CONNECTIONS = 2
 CASE_COMMANDS = 250  # commands of one case: enough to meet each other, few enough to shrink
 REPLY_SECONDS = 8.0
