@@ -62,6 +62,10 @@ MISTAKE_CHANCE = 1 / 16
 INLINE_SAFE = re.compile(rb"[A-Za-z0-9_{}:.\-]+")
 
 
+class Exact(list[bytes]):
+    """The arguments of a command that is not spoilt, because later replies depend on it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """One command as it is sent."""
@@ -239,6 +243,8 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
     upper = [arg.upper() for arg in args]
     if name in BLOCKING:
         return True
+    if name == b"XAUTOCLAIM" and b"COUNT" in upper and any(len(arg) > 9 for arg in args[7:]):
+        return True  # Redis tries to allocate as much
     if name == b"DEBUG" and len(args) > 2 and upper[1] == b"SLEEP":
         return args[2] not in (b"0", b"0.0", b"0.001")
     if name in (b"CLIENT", b"HELLO") and any(b"\0" in arg for arg in args):
@@ -246,6 +252,7 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
     if name in TIMEOUT_AT and -len(args) <= TIMEOUT_AT[name] < len(args):
         return args[TIMEOUT_AT[name]] not in TIMEOUTS
     if name == b"LSET" and len(args) > 2 and is_beyond_int(args[2]):
+    if name in (b"XREAD", b"XREADGROUP") and not _of_one_slot(upper):
         return True
     if name in (b"EXPIRE", b"PEXPIRE") and len(args) > 2 and {b"GT", b"LT"} & set(upper[3:]):
         seconds = args[2].removesuffix(b"000") if name == b"PEXPIRE" else args[2]
@@ -275,11 +282,16 @@ def _is_unfit_chance(name: bytes, args: tuple[bytes, ...]) -> bool:
         return False
     counted = len(args) == 3 and re.fullmatch(rb"\d{1,19}", args[2]) is not None
     return len(args) == 2 or (counted and 0 < int(args[2]) < 100_000)
+def _of_one_slot(words: list[bytes]) -> bool:
+    """Whether a call of XREAD has one key, or several with the tag that they share."""
+    names = words[words.index(b"STREAMS") + 1 :] if b"STREAMS" in words else []
+    keys = names[: len(names) // 2]
+    return len(keys) < 2 or all(key.startswith(b"{X}") for key in keys)
 
 
 def finish(draw: Draw, args: Args) -> Command:
     """Turn generated arguments into a command: spelling, mistakes, inline form."""
-    if draw.chance(MISTAKE_CHANCE):
+    if draw.chance(MISTAKE_CHANCE) and not isinstance(args, Exact):
         spoilt = draw.spoil(args)
         if not is_unfit(tuple(spoilt)):
             args = spoilt

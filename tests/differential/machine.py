@@ -21,6 +21,7 @@ from tests.differential.families.hashes import HASHES, LIMITS
 from tests.differential.families.lists import LIST_DIRECTIVES, LISTS
 from tests.differential.families.server import DIRECTIVES, SERVER
 from tests.differential.families.sets import LIMITS_SINCE_72, SET_LIMITS, SETS
+from tests.differential.families.streams import STREAMS
 from tests.differential.families.strings import STRINGS
 from tests.differential.families.zsets import ZSET_DIRECTIVES, ZSETS
 from tests.differential.grammar import Command, Draw, Family, finish
@@ -37,6 +38,7 @@ FAMILIES = [STRINGS, GENERIC, LISTS, CONNECTION, SERVER]
 DEFAULTS = {name: values[0] for name, values in (DIRECTIVES | LIST_DIRECTIVES).items()}
 FAMILIES = [STRINGS, GENERIC, ZSETS, CONNECTION, SERVER]
 DEFAULTS = {name: values[0] for name, values in (DIRECTIVES | ZSET_DIRECTIVES).items()}
+FAMILIES = [STRINGS, GENERIC, CONNECTION, SERVER, STREAMS]
 CONNECTIONS = 2
 CASE_COMMANDS = 250  # commands of one case: enough to meet each other, few enough to shrink
 REPLY_SECONDS = 8.0

@@ -515,6 +515,32 @@ def set_encodings(exchange: Exchange) -> Pair | None:
 
     def reduce(raw: bytes) -> bytes:
         return b"of a set" if parse(raw).value in SET_ENCODINGS else raw
+# --- Streams ------------------------------------------------------------------------------------
+
+
+def mapped(node: Node) -> dict[bytes, Node]:
+    """A map of RESP3, or the array that is one in RESP2."""
+    return {key.value: value for key, value in zip(node.value[::2], node.value[1::2], strict=True)}
+
+
+def with_values(node: Node, **changes: Node) -> Node:
+    """A map with some of its values replaced; names have underscores for dashes."""
+    shown = list(node.value)
+    for at in range(0, len(shown) - 1, 2):
+        name = shown[at].value.decode().replace("-", "_")
+        if name in changes:
+            shown[at + 1] = changes[name]
+    return Node(node.kind, shown)
+
+
+@normaliser("the tree of a stream's nodes is another one than Redis's")
+def stream_tree(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"XINFO" or exchange.subcommand != b"STREAM":
+        return None
+
+    def reduce(raw: bytes) -> bytes:
+        node = parse(raw)
+        return with_values(node, radix_tree_nodes=NEAR).dump() if node.kind in "*%" else raw
 
     return both(exchange, reduce)
 
@@ -535,3 +561,126 @@ def set_scan_of_listpack(exchange: Exchange) -> Pair | None:
     if exchange.name != b"SSCAN":
         return None
     return both(exchange, scan_shape)
+NEAR = Node(":", b"0")
+STREAM_CLOCK_MS = 20_000  # a case takes less
+
+
+@normaliser("consumers of groups exist since any call in 7.2, and keep two times", since_72=True)
+def consumers_without_entries(exchange: Exchange) -> Pair | None:
+    """In 7.0 a claim of nothing leaves no consumer, and `idle` is what `inactive` is now."""
+    if exchange.name == b"XGROUP" and exchange.subcommand == b"CREATECONSUMER":
+        return both(exchange, lambda raw: b"created or not" if is_integer(raw) else raw)
+    if exchange.name != b"XINFO":
+        return None
+
+    def reduce_consumers(node: Node) -> Node:
+        kept = []
+        for child in node.value:
+            facts = mapped(child)
+            count = facts.get(b"pending", NEAR) if b"idle" in facts else facts[b"pel-count"]
+            if count.value != b"0":
+                names = [name for name in (b"name", b"pending", b"pel-count") if name in facts]
+                words = [word for name in names for word in (Node("$", name), facts[name])]
+                kept.append(Node(child.kind, words))
+        return Node(node.kind, kept)
+
+    def reduce(raw: bytes) -> bytes:
+        node = parse(raw)
+        if node.kind not in "*%":
+            return raw
+        if exchange.subcommand == b"CONSUMERS":
+            return reduce_consumers(node).dump()
+        if exchange.subcommand == b"GROUPS":
+            groups = [with_values(group, consumers=NEAR) for group in node.value]
+            return Node(node.kind, groups).dump()
+        facts = mapped(node)
+        if exchange.subcommand != b"STREAM" or b"entries" not in facts:
+            return raw
+        groups = [
+            with_values(group, consumers=reduce_consumers(mapped(group)[b"consumers"]))
+            for group in facts[b"groups"].value
+        ]
+        return with_values(node, groups=Node("*", groups)).dump()
+
+    return both(exchange, reduce)
+
+
+@normaliser("deliveries and consumers have times, which are near each other")
+def stream_times(exchange: Exchange) -> Pair | None:
+    times: list[int] = []
+
+    def taken(node: Node) -> Node:
+        times.append(int(node.value))
+        return NEAR
+
+    def of_items(node: Node, at: int) -> Node:
+        """An array of arrays that have a time at one place."""
+        return Node(
+            "*",
+            [
+                Node("*", [taken(part) if i == at else part for i, part in enumerate(item.value)])
+                for item in node.value
+            ],
+        )
+
+    def of_consumer(node: Node) -> Node:
+        changes = {
+            name: taken(part)
+            for name, part in ((key.decode(), value) for key, value in mapped(node).items())
+            if name in ("idle", "inactive")
+        }
+        for name in (b"seen-time", b"active-time"):
+            if name in mapped(node):
+                changes[name.decode().replace("-", "_")] = taken(mapped(node)[name])
+        if mapped(node)[b"pending"].kind == "*":
+            changes["pending"] = of_items(mapped(node)[b"pending"], 1)
+        return with_values(node, **changes)
+
+    def of_group(node: Node) -> Node:
+        facts = mapped(node)
+        consumers = Node("*", [of_consumer(child) for child in facts[b"consumers"].value])
+        return with_values(node, pending=of_items(facts[b"pending"], 2), consumers=consumers)
+
+    def reduce(raw: bytes) -> bytes:
+        node = parse(raw)
+        if node.kind not in "*%":
+            return raw
+        if exchange.name == b"XPENDING" and len(exchange.args) > 3:
+            return of_items(node, 2).dump()
+        if exchange.name != b"XINFO":
+            return raw
+        if exchange.subcommand == b"CONSUMERS":
+            return Node(node.kind, [of_consumer(child) for child in node.value]).dump()
+        if exchange.subcommand == b"STREAM" and b"entries" in mapped(node):
+            groups = [of_group(child) for child in mapped(node)[b"groups"].value]
+            return with_values(node, groups=Node("*", groups)).dump()
+        return raw
+
+    if exchange.name not in (b"XPENDING", b"XINFO"):
+        return None
+    ours = reduce(exchange.ours)
+    ours_times = list(times)
+    times.clear()
+    oracle = reduce(exchange.oracle)
+    near = len(ours_times) == len(times) and all(
+        first == second or (min(first, second) >= 0 and abs(first - second) < STREAM_CLOCK_MS)
+        for first, second in zip(ours_times, times, strict=True)
+    )
+    return (ours, oracle) if near else None
+
+
+@normaliser("7.2 words the error of an unbalanced list of streams anew", since_72=True)
+def unbalanced_streams(exchange: Exchange) -> Pair | None:
+    if exchange.name not in (b"XREAD", b"XREADGROUP"):
+        return None
+    return both(exchange, lambda raw: b"-unbalanced" if raw.startswith(b"-ERR Unbalanced") else raw)
+
+
+@normaliser("7.2 refuses an XSETID below a deleted id, whatever MAXDELETEDID says", since_72=True)
+def set_id_below_deleted(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"XSETID":
+        return None
+    refused = b"-ERR The ID specified in XSETID is smaller than current max_deleted_entry_id\r\n"
+    if exchange.ours != refused or not exchange.oracle.startswith((b"+OK", b"-ERR The ")):
+        return None
+    return b"refused", b"refused"
