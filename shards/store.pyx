@@ -151,7 +151,6 @@ cdef Store *store_new(uint32_t databases, uint64_t seed0, uint64_t seed1,
     store.rules.step = 64
     store.limits.hash_max_listpack_entries = 512
     zset_rules_default(&store.zset_rules, store.seed)
-    store.limits.hash_max_listpack_entries = 128
     store.limits.hash_max_listpack_value = 64
     store.limits.set_max_intset_entries = 512
     store.limits.set_max_listpack_entries = 128

@@ -6,6 +6,30 @@ these and the modules of the other commands, by `CommandTable.from_modules`.
 
 from types import ModuleType
 
-from shards.commands import bitmap, generic, hyperloglog, internal, server, string
+from shards.commands import (
+    bitmap,
+    generic,
+    hash,
+    hyperloglog,
+    internal,
+    list,
+    server,
+    set,
+    stream,
+    string,
+    zset,
+)
 
-FAMILIES: tuple[ModuleType, ...] = (bitmap, generic, hyperloglog, internal, server, string)
+FAMILIES: tuple[ModuleType, ...] = (
+    bitmap,
+    generic,
+    hash,
+    hyperloglog,
+    internal,
+    list,
+    server,
+    set,
+    stream,
+    string,
+    zset,
+)

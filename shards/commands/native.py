@@ -1,11 +1,29 @@
-"""All native handlers, for whoever makes a shard. One line for each family that has some."""
+"""All native handlers, for whoever makes a shard. One name for each family that has some."""
 
 from __future__ import annotations
 
-from shards.commands import bitmap_native, generic_native, string_native
+from shards.commands import (
+    bitmap_native,
+    generic_native,
+    hash_native,
+    list_native,
+    set_native,
+    stream_native,
+    string_native,
+    zset_native,
+)
 from shards.executor import NativeLane
 
-LANES = (bitmap_native, generic_native, string_native)
+LANES = (
+    bitmap_native,
+    generic_native,
+    hash_native,
+    list_native,
+    set_native,
+    stream_native,
+    string_native,
+    zset_native,
+)
 
 
 def register(lane: NativeLane) -> None:

@@ -3,25 +3,17 @@
 from libc.stdint cimport int64_t
 
 from shards.types.hash cimport hash_hooks
+from shards.types.idtree cimport idtree_blocks_alive
 from shards.types.intset cimport intset_blocks_alive
-from shards.types.kinds cimport TYPE_HASH, TYPE_LIST, TypeHooks
-from shards.types.kinds cimport TYPE_LIST, TYPE_SET, TypeHooks
+from shards.types.kinds cimport (
+    TYPE_HASH, TYPE_LIST, TYPE_SET, TYPE_STREAM, TYPE_ZSET, TypeHooks,
+)
 from shards.types.list cimport list_hooks
 from shards.types.listpack cimport listpack_blocks_alive
 from shards.types.quicklist cimport quicklist_blocks_alive
 from shards.types.set cimport set_hooks
-from shards.types.kinds cimport TYPE_LIST, TYPE_ZSET, TypeHooks
-from shards.types.list cimport list_hooks
-from shards.types.listpack cimport listpack_blocks_alive
-from shards.types.quicklist cimport quicklist_blocks_alive
-from shards.types.zset cimport zset_hooks
-from shards.types.idtree cimport idtree_blocks_alive
-from shards.types.intset cimport intset_blocks_alive
-from shards.types.kinds cimport TYPE_LIST, TYPE_STREAM, TypeHooks
-from shards.types.list cimport list_hooks
-from shards.types.listpack cimport listpack_blocks_alive
-from shards.types.quicklist cimport quicklist_blocks_alive
 from shards.types.stream cimport stream_blocks_alive, stream_hooks
+from shards.types.zset cimport zset_hooks
 
 
 cdef TypeHooks table[16]

@@ -228,19 +228,13 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
     """True when replies could differ for reasons that aren't to be found out.
 
     An expiry so near, or a comparison of relative times so close, that the answer depends on the
-    millisecond; a sleep; a NUL in a client name, which Redis 7.2 no longer refuses; a count of
-    random elements, with repetitions, that no memory could hold.
-    millisecond; a sleep; a NUL in a client name, which Redis 7.2 no longer refuses; something
-    else that chance takes away; more random members than memory could hold.
+    millisecond; a sleep, or a command that might wait; a NUL in a client name, which Redis 7.2 no
+    longer refuses; something else that chance takes away; more elements than memory could hold.
     """
     name = args[0].upper()
     upper = [arg.upper() for arg in args]
     if name in (b"SPOP", b"SRANDMEMBER") and len(args) > 1:
         return _is_unfit_chance(name, args)
-    millisecond; a sleep, or a command that might wait; a NUL in a client name, which Redis 7.2 no longer refuses.
-    """
-    name = args[0].upper()
-    upper = [arg.upper() for arg in args]
     if name in BLOCKING:
         return True
     if name == b"XAUTOCLAIM" and b"COUNT" in upper and any(len(arg) > 9 for arg in args[7:]):
@@ -252,6 +246,7 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
     if name in TIMEOUT_AT and -len(args) <= TIMEOUT_AT[name] < len(args):
         return args[TIMEOUT_AT[name]] not in TIMEOUTS
     if name == b"LSET" and len(args) > 2 and is_beyond_int(args[2]):
+        return True
     if name in (b"XREAD", b"XREADGROUP") and not _of_one_slot(upper):
         return True
     if name in (b"EXPIRE", b"PEXPIRE") and len(args) > 2 and {b"GT", b"LT"} & set(upper[3:]):
@@ -282,6 +277,8 @@ def _is_unfit_chance(name: bytes, args: tuple[bytes, ...]) -> bool:
         return False
     counted = len(args) == 3 and re.fullmatch(rb"\d{1,19}", args[2]) is not None
     return len(args) == 2 or (counted and 0 < int(args[2]) < 100_000)
+
+
 def _of_one_slot(words: list[bytes]) -> bool:
     """Whether a call of XREAD has one key, or several with the tag that they share."""
     names = words[words.index(b"STREAMS") + 1 :] if b"STREAMS" in words else []

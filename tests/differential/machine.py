@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from tests.differential.families.bitmaps import BITMAPS
 from tests.differential.families.connection import CONNECTION
 from tests.differential.families.generic import GENERIC, scan_options
-from tests.differential.families.hyperloglogs import HLL_DIRECTIVES, HYPERLOGLOGS
 from tests.differential.families.hashes import HASHES, LIMITS
+from tests.differential.families.hyperloglogs import HLL_DIRECTIVES, HYPERLOGLOGS
 from tests.differential.families.lists import LIST_DIRECTIVES, LISTS
 from tests.differential.families.server import DIRECTIVES, SERVER
 from tests.differential.families.sets import LIMITS_SINCE_72, SET_LIMITS, SETS
@@ -30,15 +30,32 @@ from tests.differential.shrink import shrink
 from tests.support.resp_client import MalformedReplyError, Node, RespClient, encode, parse
 from tests.support.servers import Server
 
-FAMILIES = [STRINGS, GENERIC, CONNECTION, SERVER, BITMAPS, HYPERLOGLOGS]
-DEFAULTS = {name: values[0] for name, values in (DIRECTIVES | HLL_DIRECTIVES).items()}
-FAMILIES = [STRINGS, HASHES, GENERIC, CONNECTION, SERVER]
-FAMILIES = [STRINGS, SETS, GENERIC, CONNECTION, SERVER]
-FAMILIES = [STRINGS, GENERIC, LISTS, CONNECTION, SERVER]
-DEFAULTS = {name: values[0] for name, values in (DIRECTIVES | LIST_DIRECTIVES).items()}
-FAMILIES = [STRINGS, GENERIC, ZSETS, CONNECTION, SERVER]
-DEFAULTS = {name: values[0] for name, values in (DIRECTIVES | ZSET_DIRECTIVES).items()}
-FAMILIES = [STRINGS, GENERIC, CONNECTION, SERVER, STREAMS]
+FAMILIES = [
+    STRINGS,
+    GENERIC,
+    CONNECTION,
+    SERVER,
+    BITMAPS,
+    HASHES,
+    HYPERLOGLOGS,
+    LISTS,
+    SETS,
+    STREAMS,
+    ZSETS,
+]
+# The directives that families change, each with its default.
+DEFAULTS = {
+    name: values[0]
+    for directives in (
+        DIRECTIVES,
+        HLL_DIRECTIVES,
+        LIMITS,
+        LIST_DIRECTIVES,
+        SET_LIMITS,
+        ZSET_DIRECTIVES,
+    )
+    for name, values in directives.items()
+}
 CONNECTIONS = 2
 CASE_COMMANDS = 250  # commands of one case: enough to meet each other, few enough to shrink
 REPLY_SECONDS = 8.0
@@ -243,14 +260,8 @@ class Machine:
 
     def _reset(self) -> None:
         commands = [[b"FLUSHALL"], [b"DEBUG", b"SET-ACTIVE-EXPIRE", b"1"]]
-        commands += [[b"CONFIG", b"SET", name, value] for name, value in DEFAULTS.items()]
-        defaults = {name: values[0] for name, values in (*DIRECTIVES.items(), *LIMITS.items())}
-        commands += [[b"CONFIG", b"SET", name, value] for name, value in defaults.items()]
         commands += [[b"DEBUG", b"QUICKLIST-PACKED-THRESHOLD", b"0"]]
         commands += [[b"CONFIG", b"SET", name, value] for name, value in DEFAULTS.items()]
-        data = b"".join(encode(*command) for command in commands)
-        defaults = {name: values[0] for name, values in (*DIRECTIVES.items(), *SET_LIMITS.items())}
-        commands += [[b"CONFIG", b"SET", name, value] for name, value in defaults.items()]
         for server in (self.ours, self.oracle):
             known = [command for command in commands if self._knows(server, command)]
             with server.client() as client:

@@ -142,6 +142,8 @@ def hash_order(exchange: Exchange) -> Pair | None:
         if exchange.name != b"HGETALL":
             return sorted_array(raw)
         return node.kind.encode() + b"".join(sorted_pairs(node.value))
+
+
 @normaliser("the order of a big sorted set's scan is that of its table, and a step is up to it")
 def scan_of_scores(exchange: Exchange) -> Pair | None:
     if exchange.name != b"ZSCAN":
@@ -188,6 +190,9 @@ def hash_scan_step(exchange: Exchange) -> Pair | None:
     whole = all(node.value[0].value == b"0" for node in replies)
     if whole and exchange.args[2] == b"0":
         return both(exchange, lambda raw: b"".join(sorted_pairs(parse(raw).value[1].value)))
+    return both(exchange, scan_shape)
+
+
 @normaliser("the order of members is that of the hash tables")
 def set_order(exchange: Exchange) -> Pair | None:
     if exchange.name not in (b"SMEMBERS", b"SINTER", b"SUNION", b"SDIFF", b"SPOP"):
@@ -225,6 +230,8 @@ def set_scan_step(exchange: Exchange) -> Pair | None:
     if whole and exchange.args[2] == b"0":
         return both(exchange, lambda raw: sorted_array(parse(raw).value[1].dump()))
     return both(exchange, scan_shape)
+
+
 def scans_all(args: tuple[bytes, ...]) -> bool:
     """Whether the last COUNT is larger than any collection here."""
     counts = [args[at + 1] for at, arg in enumerate(args[:-1]) if arg.upper() == b"COUNT"]
@@ -232,7 +239,7 @@ def scans_all(args: tuple[bytes, ...]) -> bool:
 
 
 @normaliser("which members are drawn is up to chance; how many, and in what form, is compared")
-def random_members(exchange: Exchange) -> Pair | None:
+def random_sorted_members(exchange: Exchange) -> Pair | None:
     if exchange.name != b"ZRANDMEMBER":
         return None
 
@@ -326,7 +333,9 @@ def _keep_label(match: re.Match[bytes]) -> bytes:
 MOVES_THAT_WAIT = (b"BLMOVE", b"BRPOPLPUSH")
 
 
-@normaliser("ours never waits yet, and answers as in MULTI; a wait that ends in vain is a null array")
+@normaliser(
+    "ours never waits yet, and answers as in MULTI; a wait that ends in vain is a null array"
+)
 def move_in_vain(exchange: Exchange) -> Pair | None:
     if exchange.name not in MOVES_THAT_WAIT or exchange.oracle != b"*-1\r\n":
         return None
@@ -441,7 +450,9 @@ def small_list_encoding(exchange: Exchange) -> Pair | None:
     return None
 
 
-@normaliser("nodes are filled up to other bytes since 7.2, which has listpacks to begin with", since_72=True)
+@normaliser(
+    "nodes are filled up to other bytes since 7.2, which has listpacks to begin with", since_72=True
+)
 def list_nodes(exchange: Exchange) -> Pair | None:
     if exchange.name != b"DEBUG" or exchange.subcommand != b"OBJECT":
         return None
@@ -505,6 +516,8 @@ def hash_of_repeated_fields(exchange: Exchange) -> Pair | None:
     if (exchange.ours, exchange.oracle) != (b"$9\r\nhashtable\r\n", b"$8\r\nlistpack\r\n"):
         return None
     return b"hash", b"hash"
+
+
 SET_ENCODINGS = (b"intset", b"listpack", b"hashtable")
 
 
@@ -515,6 +528,10 @@ def set_encodings(exchange: Exchange) -> Pair | None:
 
     def reduce(raw: bytes) -> bytes:
         return b"of a set" if parse(raw).value in SET_ENCODINGS else raw
+
+    return both(exchange, reduce)
+
+
 # --- Streams ------------------------------------------------------------------------------------
 
 
@@ -561,6 +578,8 @@ def set_scan_of_listpack(exchange: Exchange) -> Pair | None:
     if exchange.name != b"SSCAN":
         return None
     return both(exchange, scan_shape)
+
+
 NEAR = Node(":", b"0")
 STREAM_CLOCK_MS = 20_000  # a case takes less
 
