@@ -16,9 +16,11 @@ from protocol.errors import NOT_INTEGER, CommandError
 from protocol.help import help_reply
 from protocol.numbers import parse_int64
 from protocol.reply import Reply
-from router.merge import all_succeeded
+from router.merge import all_succeeded, concatenate
 from router.protected import allowed
+from router.replies import elements
 from shards.commands.server import DEBUG_HELP, bad_subcommand
+from shards.digest import EMPTY, fold, xor
 from shards.options import word
 
 if TYPE_CHECKING:
@@ -180,6 +182,29 @@ async def reply_buffer(shards: Shards, args: list[bytes]) -> bytes:
     return b"+OK\r\n"
 
 
+async def digest(shards: Shards, args: list[bytes]) -> bytes:
+    """One hash of all data: the shards' hashes combined, database by database."""
+    if len(args) != 2:
+        raise bad_subcommand(args)
+    databases: dict[int, bytes] = {}
+    for reply in await shards.on_all([b"SHARDIS.DIGEST"]):
+        if reply.startswith(b"-"):
+            return reply
+        for number, item in enumerate(elements(reply) or []):
+            value = item.partition(b"\r\n")[2][:-2]
+            if value:
+                databases[number] = xor(databases.get(number, EMPTY), value)
+    return b"+" + fold(databases).hex().encode() + b"\r\n"
+
+
+async def digest_value(shards: Shards, args: list[bytes]) -> bytes:
+    """A hash of each key's value, from the shard that has it."""
+    replies = await asyncio.gather(
+        *(shards.run(shards.of(key), [*args[:2], key]) for key in args[2:])
+    )
+    return concatenate([b"*0\r\n", *replies])
+
+
 async def populate(shards: Shards, args: list[bytes]) -> bytes:
     """Create many strings: each shard is told the slots it has, and makes the keys in them."""
     if not 3 <= len(args) <= 5:
@@ -205,6 +230,8 @@ async def populate(shards: Shards, args: list[bytes]) -> bytes:
 
 
 HERE: Final[dict[bytes, Callable[[Shards, list[bytes]], Awaitable[bytes]]]] = {
+    b"DIGEST": digest,
+    b"DIGEST-VALUE": digest_value,
     b"HELP": show_help,
     b"POPULATE": populate,
     b"PROTOCOL": protocol,

@@ -28,6 +28,7 @@ from shards.keyspace import Keyspace, allocator_figures, trim_memory, tune_alloc
 
 SLOW_CYCLE_SHARE = 0.25
 """Of each cron period that active expiry may use at most, as redis-server's slow cycle."""
+SLOTS = 16384
 GARBAGE_INTERVAL_SECONDS = 5.0
 """How often Python's cycle collector runs; never inside a batch."""
 
@@ -44,6 +45,7 @@ class ShardProcess:
         )
         self.keyspace.start_reaper()
         context = Context(self.keyspace, self.settings, table.table, int(config["databases"]))
+        context.own_slots = self._own_slots()
         lane = NativeLane()
         native.register(lane)
         self.executor = Executor(table, self.keyspace, context, lane, boot.epoch)
@@ -172,6 +174,17 @@ class ShardProcess:
         self.keyspace.lfu = b"lfu" in self.settings.maxmemory_policy
         self.keyspace.lfu_log_factor = self.settings.lfu_log_factor
         self.keyspace.lfu_decay_minutes = self.settings.lfu_decay_time
+
+    def _own_slots(self) -> bytes | None:
+        """A byte for each slot, 1 for ours; None: there is no other shard."""
+        slots = self.boot.topology.slots
+        if all(owner == self.boot.index for _, _, owner in slots):
+            return None
+        own = bytearray(SLOTS)
+        for first, last, owner in slots:
+            if owner == self.boot.index:
+                own[first : last + 1] = b"\1" * (last + 1 - first)
+        return bytes(own)
 
     def statistics(self) -> dict[str, Any]:
         """The answer to {"op": "stats"}: router.stats.ShardStats."""

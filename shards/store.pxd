@@ -175,4 +175,7 @@ cdef uint64_t store_entry_footprint(const Store *store, const Entry *entry) noex
 cdef uint32_t store_idle_seconds(const Store *store, const Entry *entry) noexcept nogil
 cdef uint32_t store_frequency(const Store *store, const Entry *entry) noexcept nogil
 cdef void store_touch(Store *store, Entry *entry) noexcept nogil
+# RESTORE: what the policy in force keeps of an entry's use; below 0: nothing is said of it.
+cdef void store_set_usage(Store *store, Entry *entry, int64_t idle_seconds,
+                          int frequency) noexcept nogil
 cdef int64_t store_blocks_alive() noexcept nogil               # debug builds only

@@ -341,6 +341,19 @@ cdef void store_touch(Store *store, Entry *entry) noexcept nogil:
         entry_set_lru(entry, lru_clock(store))
 
 
+cdef void store_set_usage(Store *store, Entry *entry, int64_t idle_seconds,
+                          int frequency) noexcept nogil:
+    cdef int64_t used
+    if store.lfu:
+        if frequency >= 0:
+            entry_set_lru(entry, lfu_minutes(store) << 8 | <uint32_t>frequency)
+    elif idle_seconds >= 0:
+        used = <int64_t>lru_clock(store) - idle_seconds
+        if used < 0:        # longer ago than the clock can tell: half of what it can
+            used = (<int64_t>lru_clock(store) + 0xFFFFFF // 2) % 0xFFFFFF
+        entry_set_lru(entry, <uint32_t>used)
+
+
 # What an entry points to: the one place that depends on types
 
 cdef inline uint64_t payload_bytes(const Database *database, const Entry *entry) noexcept nogil:

@@ -8,6 +8,7 @@ from types import ModuleType
 
 from shards.commands import (
     bitmap,
+    dump,
     generic,
     hash,
     hyperloglog,
@@ -15,6 +16,7 @@ from shards.commands import (
     list,
     server,
     set,
+    sort,
     stream,
     string,
     zset,
@@ -22,6 +24,7 @@ from shards.commands import (
 
 FAMILIES: tuple[ModuleType, ...] = (
     bitmap,
+    dump,
     generic,
     hash,
     hyperloglog,
@@ -29,6 +32,7 @@ FAMILIES: tuple[ModuleType, ...] = (
     list,
     server,
     set,
+    sort,
     stream,
     string,
     zset,

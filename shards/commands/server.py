@@ -14,6 +14,7 @@ from protocol.numbers import parse_int64
 from shards.commands.generic import references, unknown_subcommand
 from shards.glob import match
 from shards.options import INT32_MAX, Option, Options, int64, quoted, word
+from shards.views.digest import of_value
 from shards.views.layout import listpack_lines, quicklist_figures, quicklist_lines
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("shardis")
 
 DEBUG_HELP = (
+    b"DIGEST",
+    b"    Reply with one hash of all data.",
+    b"DIGEST-VALUE [<key> ...]",
+    b"    Reply with a hash of the value of each key.",
     b"ERROR <string>",
     b"    Reply with an error of this text.",
     b"LISTPACK <key>",
@@ -95,6 +100,10 @@ def debug(ctx: Context, args: list[bytes], reply: Reply) -> None:
     elif subcommand == b"QUICKLIST-PACKED-THRESHOLD" and len(args) == 3:
         ctx.keyspace.set_limits({"list-packed-threshold": packed_threshold(args[2])})
         reply.ok()
+    elif subcommand == b"DIGEST-VALUE":
+        reply.array(len(args) - 2)
+        for key in args[2:]:
+            reply.status(of_value(ctx, key).hex().encode())
     elif subcommand == b"SLEEP" and len(args) == 3:
         found = LEADING_FLOAT.match(args[2])
         ctx.sleep(max(float(found[1]) if found else 0.0, 0.0))
