@@ -15,7 +15,7 @@ What workers and shards send:
 
     {"op": "ready"}                                 it serves
     {"op": "admin", "caller": {...}, "args": [..]}  -> {"reply": RESP bytes}
-                                    (only workers, for ADMIN commands)
+                                    (for ADMIN commands; a shard names itself as caller["node"])
 """
 
 from __future__ import annotations
@@ -57,4 +57,5 @@ class Boot:
     hash_seed: bytes  # 16 bytes, one for the server instance
     run_id: str  # 40 hex digits
     topology: Topology
-    listeners: list[socket.socket] = field(default_factory=list)  # workers: bound and listening
+    nodes: list[list[Any]] = field(default_factory=list)  # cluster mode: fields of each node
+    listeners: list[socket.socket] = field(default_factory=list)  # bound and listening

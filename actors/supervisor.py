@@ -97,6 +97,13 @@ class Plan:
     configuration: Callable[[], dict[str, Any]]  # a snapshot for the next process
     on_request: Callable[[Child, Message], Any]  # what children ask, but for "ready"
     keep_descriptors: frozenset[int] = frozenset()  # a log file, say
+    shard_listeners: list[list[socket.socket]] = field(default_factory=list)  # by shard
+    nodes: list[list[Any]] = field(default_factory=list)  # cluster mode: fields of each node
+
+    def listeners_of(self, child: Child) -> list[socket.socket]:
+        if child.role is Role.WORKER:
+            return self.listeners
+        return self.shard_listeners[child.index] if self.shard_listeners else []
 
 
 def topology_message(topology: Topology) -> Message:
@@ -245,7 +252,8 @@ class Supervisor:
             hash_seed=plan.hash_seed,
             run_id=plan.run_id,
             topology=self.topology,
-            listeners=plan.listeners if child.role is Role.WORKER else [],
+            nodes=plan.nodes,
+            listeners=plan.listeners_of(child),
         )
         kept = {0, 1, 2, child_end.fileno(), *plan.keep_descriptors}
         kept.update(listener.fileno() for listener in boot.listeners)

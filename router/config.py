@@ -10,6 +10,7 @@ start with it, and CONFIG SET answers with the reason, rather than to pretend.
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Flag, auto
@@ -296,6 +297,18 @@ def _only(allowed: Any, reason: str) -> Callable[[Any], str | None]:
     return lambda value: None if value == allowed else reason
 
 
+HOSTNAME_BYTES_MAX: Final = 255
+HOSTNAME_SIGNS: Final = frozenset(string.ascii_letters + string.digits + "-_.")
+
+
+def _no_hostname(value: str) -> str | None:
+    if len(value) > HOSTNAME_BYTES_MAX:
+        return "Hostnames must be less than 256 characters"
+    if not HOSTNAME_SIGNS.issuperset(value):
+        return "Hostnames may only contain alphanumeric characters, hyphens, underscores or dots"
+    return None
+
+
 NOT_DURABLE: Final = "this version keeps data in memory only; persistence is not supported yet"
 _R, _W, _S = Scope.ROUTER, Scope.WORKER, Scope.SHARD
 
@@ -361,8 +374,23 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
         "cluster-enabled",
         Bool(),
         "no",
+        _R | _W | _S,
         mutable=False,
-        refuse=_only(False, "cluster mode is not supported yet"),
+    ),
+    Directive("cluster-config-file", Text(), "nodes.conf", _R, mutable=False),
+    Directive("cluster-port", Integer(0, 65535), "0", _W | _S, mutable=False),
+    Directive("cluster-node-timeout", Integer(0, LONG_MAX), "15000", _W | _S),
+    Directive("cluster-require-full-coverage", Bool(), "yes", _W | _S),
+    Directive("cluster-allow-reads-when-down", Bool(), "no", _W | _S),
+    Directive("cluster-announce-ip", Text(), "", _W | _S),
+    Directive("cluster-announce-port", Integer(0, 65535), "0", _W | _S),
+    Directive("cluster-announce-bus-port", Integer(0, 65535), "0", _W | _S),
+    Directive("cluster-announce-hostname", Text(), "", _W | _S, refuse=_no_hostname),
+    Directive(
+        "cluster-preferred-endpoint-type",
+        Choice(("ip", "hostname", "unknown-endpoint")),
+        "ip",
+        _W | _S,
     ),
     # Memory
     Directive(

@@ -36,7 +36,7 @@ def open_listeners(config: Config) -> list[socket.socket]:
     listeners: list[socket.socket] = []
     try:
         if config["port"]:
-            listeners += _tcp(config)
+            listeners += listen_at(config, config["port"])
         if config["unixsocket"]:
             listeners.append(_unix(config))
     except BaseException:
@@ -66,8 +66,8 @@ def describe(listener: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _tcp(config: Config) -> list[socket.socket]:
-    port: int = config["port"]
+def listen_at(config: Config, port: int) -> list[socket.socket]:
+    """Sockets for this port on all addresses of `bind`. Raises ListenError."""
     listeners: list[socket.socket] = []
     for word in config["bind"].split():
         optional = word.startswith("-")

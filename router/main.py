@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from cluster.members import Members, open_members
 from protocol.version import REDIS_VERSION, SHARDIS_VERSION
 from router import log
 from router.config import Config, ConfigError, argument_lines
@@ -140,9 +141,11 @@ def run(config: Config, load: Callable[[], Program]) -> int:
     for name in config.accepted:
         logger.warning("%s is accepted, but has no effect in this version", name)
     _allow_descriptors(config)
-    logger.info("Running mode=standalone, port=%d.", config["port"])
+    mode = "cluster" if config["cluster-enabled"] else "standalone"
+    logger.info("Running mode=%s, port=%d.", mode, config["port"])
     try:
         listeners = open_listeners(config)
+        members = open_members(config, slot_ranges(config["shards"]))
     except ListenError:
         return 1
     pidfile = config["pidfile"] or ("/var/run/shardis.pid" if config["daemonize"] else "")
@@ -150,8 +153,9 @@ def run(config: Config, load: Callable[[], Program]) -> int:
         _write_pidfile(pidfile)
         program = load()
         with private_directory() as directory:
-            code = asyncio.run(_serve(config, program, listeners, directory, descriptors))
+            code = asyncio.run(_serve(config, program, listeners, members, directory, descriptors))
     finally:
+        members.close()
         close_listeners(config, listeners)
         if pidfile:
             with contextlib.suppress(OSError):
@@ -165,6 +169,7 @@ async def _serve(
     config: Config,
     program: Program,
     listeners: list[socket.socket],
+    members: Members,
     directory: str,
     descriptors: frozenset[int],
 ) -> int:
@@ -194,6 +199,8 @@ async def _serve(
             configuration=config.snapshot,
             on_request=requested,
             keep_descriptors=descriptors,
+            shard_listeners=members.listeners,
+            nodes=members.nodes,
         )
     )
     stop = asyncio.Event()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.commands import Command, Place, Request, Response
 from protocol.errors import LOADING, NO_SUCH_KEY, CommandError
+from protocol.numbers import parse_int64
 from protocol.slots import key_slot
 from router.merge import all_succeeded, first_error, integer, interleave, is_null, merge
 from router.replies import elements
@@ -286,6 +287,14 @@ async def debug(shards: Shards, args: list[bytes]) -> bytes:
     return all_succeeded(replies)
 
 
+async def keys_of_slot(shards: Shards, args: list[bytes]) -> bytes:
+    """CLUSTER COUNTKEYSINSLOT and GETKEYSINSLOT: the slot's shard knows, or any for an error."""
+    slot = parse_int64(args[2])
+    if slot is None or not 0 <= slot < SLOTS:
+        return await shards.run(0, args)
+    return await shards.run(shards.host.dispatcher.shard_of(slot), args)
+
+
 SPECIAL: Final[dict[str, Callable[[Shards, list[bytes]], Awaitable[bytes]]]] = {
     "MSETNX": msetnx,
     "RENAME": rename,
@@ -295,4 +304,6 @@ SPECIAL: Final[dict[str, Callable[[Shards, list[bytes]], Awaitable[bytes]]]] = {
     "SCAN": scan,
     "DEBUG": debug,
     "SWAPDB": swap,
+    "CLUSTER|COUNTKEYSINSLOT": keys_of_slot,
+    "CLUSTER|GETKEYSINSLOT": keys_of_slot,
 }

@@ -34,6 +34,23 @@ class ProcessStats(TypedDict, total=False):
     errors: dict[str, int]
 
 
+class ClientStats(TypedDict, total=False):
+    """The figures of the clients of one process: a worker, or a shard with a port of its own."""
+
+    connections: int  # now
+    total_connections: int
+    rejected_connections: int
+    input_bytes: int
+    output_bytes: int
+    reads: int  # system calls that brought bytes
+    writes: int
+    query_buffer_bytes_max: int  # the largest of a client's buffers in the last seconds
+    output_buffer_bytes_max: int
+    processed: int  # commands, as in ProcessStats; a shard's own count without these
+    commands: dict[str, CommandFigures]
+    errors: dict[str, int]
+
+
 class ShardStats(ProcessStats, total=False):
     """The figures of one shard."""
 
@@ -46,20 +63,11 @@ class ShardStats(ProcessStats, total=False):
     expire_cycle_us: int
     changes: int  # writes since the start: nothing is saved yet
     blocked_clients: int
+    clients: ClientStats  # of its own port, in cluster mode
 
 
-class WorkerStats(ProcessStats, total=False):
+class WorkerStats(ProcessStats, ClientStats, total=False):
     """The figures of one worker."""
-
-    connections: int  # now
-    total_connections: int
-    rejected_connections: int
-    input_bytes: int
-    output_bytes: int
-    reads: int  # system calls that brought bytes
-    writes: int
-    query_buffer_bytes_max: int  # the largest of a client's buffers in the last seconds
-    output_buffer_bytes_max: int
 
 
 def total(answers: Iterable[Any], figure: str) -> int:

@@ -23,6 +23,7 @@ from actors.scheduling import apply_scheduling
 from protocol.errors import INTERNAL_ERROR
 from protocol.table import NativeTable
 from router.host import Host
+from sessions.cluster import Cluster
 from sessions.session import Session
 
 GARBAGE_INTERVAL_SECONDS = 5.0
@@ -44,6 +45,8 @@ class Worker(Host):
     def __init__(self, boot: Boot, table: NativeTable) -> None:
         super().__init__(table, len(boot.topology.shards), boot.config, uvloop.new_event_loop())
         self.boot = boot
+        if boot.nodes:
+            self.dispatcher.cluster = Cluster(boot.nodes, self.settings)
         self.zmq = zmq.Context(1)
         self.control: ControlLink | None = None
         self.connections = 0

@@ -58,6 +58,7 @@ cdef class Dispatcher:
     cdef readonly dict errors               # error code -> count
     cdef readonly uint64_t commands_processed
     cdef int32_t ping_id
+    cdef public object cluster              # sessions.cluster.Cluster; None: cluster mode is off
     cdef public bint single                 # one shard: what is run on every shard is run on it, as it is
     cdef int submit(self, Session session, const CommandSpec *spec, const char *raw, size_t length) except -1
     cdef int finish(self, Session session) except -1

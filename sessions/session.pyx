@@ -4,7 +4,7 @@ import logging
 import time
 
 from protocol.commands import F, Place
-from protocol.errors import INTERNAL_ERROR, CommandError
+from protocol.errors import INTERNAL_ERROR, REFUSED_SUBCOMMANDS, CommandError
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -211,6 +211,10 @@ cdef class Session:
     @property
     def settings(self):
         return self.dispatcher.host.settings
+
+    @property
+    def cluster(self):
+        return self.dispatcher.cluster
 
     @property
     def closed(self):
@@ -481,6 +485,9 @@ cdef class Session:
         cdef list arguments = [argument.partition(b"\0")[0] for argument in self._arguments(raw)]
         cdef bytes name = arguments[0]
         if id == UNKNOWN_SUBCOMMAND:
+            refused = REFUSED_SUBCOMMANDS.get(b"|".join(arguments[:2]).upper())
+            if refused is not None:
+                return self._refuse(-1, refused)
             return self._refuse(
                 -1,
                 b"ERR unknown subcommand '%b'. Try %b HELP." % (_shown(arguments[1]), name.upper()),

@@ -12,7 +12,7 @@ from typing import Any
 import uvloop
 import zmq
 
-from actors.boot import Boot, link_path
+from actors.boot import Boot, Topology, link_path
 from actors.control import ControlLink
 from actors.failure import end_on_failure
 from actors.figures import process_figures
@@ -23,6 +23,7 @@ from shards.commands import generic_native, string_native
 from shards.context import Context, Settings
 from shards.executor import Executor, NativeLane
 from shards.keyspace import Keyspace, tune_allocator
+from shards.port import ShardPort
 
 SLOW_CYCLE_SHARE = 0.25
 """Of each cron period that active expiry may use at most, as redis-server's slow cycle."""
@@ -54,6 +55,19 @@ class ShardProcess:
         self.serve_due = False  # a call of _serve is scheduled
         self.loop = uvloop.new_event_loop()
         self.control: ControlLink | None = None
+        self.values = dict(config)  # of all directives, for the sessions at the shard's own port
+        self.port: ShardPort | None = None
+        if boot.nodes:
+            self.port = ShardPort(
+                table,
+                self.executor,
+                self.values,
+                index=boot.index,
+                nodes=boot.nodes,
+                page=boot.page,
+                loop=self.loop,
+            )
+            self.port.install(boot.topology)
 
     def run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -71,6 +85,8 @@ class ShardProcess:
         self.control = await ControlLink.connect(
             self.boot.control, self._on_control, lambda: os._exit(1)
         )
+        if self.port is not None:
+            self.port.listen(self.boot.listeners, self.control)
         self._cron()
         self.control.notify({"op": "ready"})
 
@@ -109,8 +125,16 @@ class ShardProcess:
     def _on_control(self, message: dict[str, Any]) -> Any:
         match message["op"]:
             case "topology":
-                for worker, epoch in message["workers"]:
+                topology = Topology(
+                    message["version"],
+                    [tuple(shard) for shard in message["shards"]],
+                    [tuple(worker) for worker in message["workers"]],
+                    [tuple(slots) for slots in message["slots"]],
+                )
+                for worker, epoch in topology.workers:
                     self._link(worker, epoch)
+                if self.port is not None:
+                    self.port.install(topology)
             case "config":
                 self._apply(message["changes"])
             case "stats":
@@ -119,7 +143,11 @@ class ShardProcess:
                 self.executor.reset_statistics()
                 self.keyspace.reset_statistics()
                 self.expire_cycle_us = 0
+                if self.port is not None:
+                    self.port.reset_statistics()
             case "shutdown":
+                if self.port is not None:
+                    self.port.finish()
                 self.executor.service()
                 while self.executor.has_more:
                     self.executor.service()
@@ -133,6 +161,9 @@ class ShardProcess:
 
     def _apply(self, changes: dict[str, Any]) -> None:
         self.settings.update(changes)
+        self.values.update(changes)
+        if self.port is not None:
+            self.port.apply(changes)
         if "native-lane" in changes:
             self.executor.native_lane = bool(changes["native-lane"])
         self.executor.set_limits(self.settings.proto_max_bulk_len)
@@ -167,6 +198,7 @@ class ShardProcess:
             "expired_time_cap_reached": keyspace.expired_time_cap_reached,
             "expire_cycle_us": self.expire_cycle_us,
             "changes": keyspace.changes,
+            **({"clients": self.port.statistics()} if self.port is not None else {}),
         }
 
     # Cron
@@ -181,7 +213,12 @@ class ShardProcess:
             )
         page, index = self.boot.page, self.boot.index
         page.set_shard(index, "used_memory", self.keyspace.used_memory)
-        page.set_shard(index, "commands", self.executor.commands_processed)
+        processed = self.executor.commands_processed
+        if self.port is not None:
+            self.port.refresh()
+            self.port.publish()
+            processed += self.port.dispatcher.commands_processed
+        page.set_shard(index, "commands", processed)
         ended = time.monotonic()
         self.expire_cycle_us += int((ended - started) * 1e6)
         if ended - self.collected_at > GARBAGE_INTERVAL_SECONDS:

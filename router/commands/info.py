@@ -14,7 +14,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.figures import resident_bytes
@@ -45,11 +45,37 @@ class Figures:
     admin: Admin
     workers: list[Any]  # WorkerStats, or None: no answer
     shards: list[Any]  # ShardStats, or None
+    node: int | None = None  # asked at this shard's own port: the figures of that node alone
+    clients: list[Any] = field(init=False)  # ClientStats of workers and of shards' ports
+
+    def __post_init__(self) -> None:
+        if self.node is not None:
+            self.workers, self.shards = [], self.shards[self.node : self.node + 1]
+        ports = [shard["clients"] for shard in self.shards if shard and "clients" in shard]
+        self.clients = [*self.workers, *ports]
 
     @property
     def processes(self) -> list[Any]:
+        if self.node is not None:
+            return [*self.clients, *self.shards]
         own = {"commands": self.admin.commands, "errors": self.admin.errors}
-        return [*self.workers, *self.shards, own]
+        return [*self.clients, *self.shards, own]
+
+    @property
+    def process_id(self) -> int:
+        return os.getpid() if self.node is None else self.admin.supervisor.shards[self.node].pid
+
+    @property
+    def port(self) -> int:
+        port: int = self.admin.config["port"]
+        return port if self.node is None else port + 1 + self.node
+
+    @property
+    def used_memory(self) -> int:
+        page = self.admin.supervisor.plan.page
+        if self.node is None:
+            return page.total("used_memory")
+        return page.shard(self.node, "used_memory")
 
 
 def human(size: int) -> str:
@@ -78,16 +104,16 @@ def server(figures: Figures) -> Fields:
         ("redis_version", REDIS_VERSION),
         ("redis_git_sha1", "00000000"),
         ("redis_git_dirty", 0),
-        ("redis_mode", "standalone"),
+        ("redis_mode", "standalone" if figures.node is None else "cluster"),
         ("shardis_version", SHARDIS_VERSION),
         ("os", f"{system.sysname} {system.release} {system.machine}"),
         ("arch_bits", struct.calcsize("P") * 8),
         ("multiplexing_api", "epoll"),
         ("python_version", ".".join(map(str, sys.version_info[:3]))),
-        ("process_id", os.getpid()),
+        ("process_id", figures.process_id),
         ("process_supervised", "no"),
         ("run_id", admin.supervisor.plan.run_id),
-        ("tcp_port", config["port"]),
+        ("tcp_port", figures.port),
         ("server_time_usec", int(now * 1e6)),
         ("uptime_in_seconds", uptime),
         ("uptime_in_days", uptime // DAY_SECONDS),
@@ -97,28 +123,28 @@ def server(figures: Figures) -> Fields:
         ("executable", os.path.abspath(sys.argv[0])),
         ("config_file", config.file),
         ("io_threads_active", 0),
-        *listeners(config),
+        *listeners(config, figures.port, figures.node is None),
     ]
 
 
-def listeners(config: Config) -> Fields:
+def listeners(config: Config, port: int, unix: bool) -> Fields:
     """One field for each kind of listening socket."""
     texts: list[str] = []
     if config["port"]:
         binds = "".join(f",bind={address}" for address in config["bind"].split())
-        texts.append(f"name=tcp{binds},port={config['port']}")
-    if config["unixsocket"]:
+        texts.append(f"name=tcp{binds},port={port}")
+    if unix and config["unixsocket"]:
         texts.append(f"name=unix,bind={config['unixsocket']}")
     return [(f"listener{index}", text) for index, text in enumerate(texts)]
 
 
 def clients(figures: Figures) -> Fields:
     return [
-        ("connected_clients", total(figures.workers, "connections")),
+        ("connected_clients", total(figures.clients, "connections")),
         ("cluster_connections", 0),
         ("maxclients", figures.admin.config["maxclients"]),
-        ("client_recent_max_input_buffer", largest(figures.workers, "query_buffer_bytes_max")),
-        ("client_recent_max_output_buffer", largest(figures.workers, "output_buffer_bytes_max")),
+        ("client_recent_max_input_buffer", largest(figures.clients, "query_buffer_bytes_max")),
+        ("client_recent_max_output_buffer", largest(figures.clients, "output_buffer_bytes_max")),
         ("blocked_clients", total(figures.shards, "blocked_clients")),
         ("tracking_clients", 0),
     ]
@@ -126,10 +152,12 @@ def clients(figures: Figures) -> Fields:
 
 def memory(figures: Figures) -> Fields:
     admin = figures.admin
-    used = admin.supervisor.plan.page.total("used_memory")
-    resident = resident_bytes(os.getpid()) + total([*figures.workers, *figures.shards], "rss")
-    admin.peak_memory = max(admin.peak_memory, used)
-    peak = admin.peak_memory
+    used = figures.used_memory
+    resident = total([*figures.workers, *figures.shards], "rss")
+    peak = used  # a node keeps no peak of its own
+    if figures.node is None:
+        resident += resident_bytes(os.getpid())
+        peak = admin.peak_memory = max(admin.peak_memory, used)
     installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = admin.config["maxmemory"]
     return [
@@ -176,19 +204,23 @@ def persistence(figures: Figures) -> Fields:
 
 
 def stats(figures: Figures) -> Fields:
-    workers, shards, rates = figures.workers, figures.shards, figures.admin.rates
-    own = sum(calls for calls, *_ in figures.admin.commands.values())
+    shards, rates = figures.shards, figures.admin.rates
+    if figures.node is not None:
+        rates = figures.admin.node_rates[figures.node]
+    own = 0
+    if figures.node is None:
+        own = sum(calls for calls, *_ in figures.admin.commands.values())
     return [
-        ("total_connections_received", total(workers, "total_connections")),
-        ("total_commands_processed", total([*workers, *shards], "processed") + own),
+        ("total_connections_received", total(figures.clients, "total_connections")),
+        ("total_commands_processed", total([*figures.clients, *shards], "processed") + own),
         ("instantaneous_ops_per_sec", round(rates["commands"])),
-        ("total_net_input_bytes", total(workers, "input_bytes")),
-        ("total_net_output_bytes", total(workers, "output_bytes")),
+        ("total_net_input_bytes", total(figures.clients, "input_bytes")),
+        ("total_net_output_bytes", total(figures.clients, "output_bytes")),
         ("total_net_repl_input_bytes", 0),
         ("total_net_repl_output_bytes", 0),
         ("instantaneous_input_kbps", f"{rates['input_bytes'] / 1024:.2f}"),
         ("instantaneous_output_kbps", f"{rates['output_bytes'] / 1024:.2f}"),
-        ("rejected_connections", total(workers, "rejected_connections")),
+        ("rejected_connections", total(figures.clients, "rejected_connections")),
         ("sync_full", 0),
         ("sync_partial_ok", 0),
         ("sync_partial_err", 0),
@@ -205,8 +237,8 @@ def stats(figures: Figures) -> Fields:
         ("latest_fork_usec", 0),
         ("total_forks", 0),
         ("total_error_replies", sum(merged_errors(figures.processes).values())),
-        ("total_reads_processed", total(workers, "reads")),
-        ("total_writes_processed", total(workers, "writes")),
+        ("total_reads_processed", total(figures.clients, "reads")),
+        ("total_writes_processed", total(figures.clients, "writes")),
     ]
 
 
@@ -226,8 +258,11 @@ def replication(figures: Figures) -> Fields:
 def cpu(figures: Figures) -> Fields:
     own = resource.getrusage(resource.RUSAGE_SELF)
     processes = [answer for answer in (*figures.workers, *figures.shards) if answer]
-    system = own.ru_stime + sum(answer.get("cpu_system", 0.0) for answer in processes)
-    user = own.ru_utime + sum(answer.get("cpu_user", 0.0) for answer in processes)
+    system = sum(answer.get("cpu_system", 0.0) for answer in processes)
+    user = sum(answer.get("cpu_user", 0.0) for answer in processes)
+    if figures.node is None:
+        system += own.ru_stime
+        user += own.ru_utime
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)  # processes that died
     return [
         ("used_cpu_sys", f"{system:.6f}"),
@@ -261,13 +296,14 @@ def errorstats(figures: Figures) -> Fields:
 
 
 def cluster(figures: Figures) -> Fields:
-    return [("cluster_enabled", 0)]
+    return [("cluster_enabled", int(figures.admin.config["cluster-enabled"]))]
 
 
 def keyspace(figures: Figures) -> Fields:
     return [
         (f"db{database}", f"keys={keys},expires={expires},avg_ttl={average_ms}")
         for database, (keys, expires, average_ms) in merged_databases(figures.shards).items()
+        if figures.node is None or database == 0  # a node has no other
     ]
 
 
@@ -277,7 +313,8 @@ def shards(figures: Figures) -> Fields:
     for first, last, shard in supervisor.plan.slots:
         owned[shard] = owned.get(shard, 0) + last - first + 1
     fields: Fields = [("shards", len(supervisor.shards))]
-    for child, answer in zip(supervisor.shards, figures.shards, strict=True):
+    children = supervisor.shards if figures.node is None else [supervisor.shards[figures.node]]
+    for child, answer in zip(children, figures.shards, strict=True):
         figure = answer or {}
         keys = sum(entry[0] for entry in figure.get("databases", {}).values())
         fields.append(
@@ -295,7 +332,8 @@ def shards(figures: Figures) -> Fields:
 def workers(figures: Figures) -> Fields:
     supervisor = figures.admin.supervisor
     fields: Fields = [("workers", len(supervisor.workers))]
-    for child, answer in zip(supervisor.workers, figures.workers, strict=True):
+    children = supervisor.workers if figures.node is None else []
+    for child, answer in zip(children, figures.workers, strict=True):
         figure = answer or {}
         fields.append(
             (
@@ -367,7 +405,7 @@ async def info(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) ->
     worker_figures, shard_figures = await asyncio.gather(
         admin.ask_workers(request), admin.ask_shards(request)
     )
-    figures = Figures(admin, worker_figures, shard_figures)
+    figures = Figures(admin, worker_figures, shard_figures, caller.get("node"))
     reply.verbatim(render(figures, chosen), b"txt")
 
 

@@ -2,6 +2,6 @@
 
 from types import ModuleType
 
-from sessions.commands import connection, introspection
+from sessions.commands import cluster, connection, introspection
 
-MODULES: tuple[ModuleType, ...] = (connection, introspection)
+MODULES: tuple[ModuleType, ...] = (cluster, connection, introspection)

@@ -1,0 +1,1 @@
+"""The server as a Redis Cluster: what outlives a restart. Formats for clients: sessions/cluster.py."""
