@@ -46,7 +46,9 @@ def open_members(config: Config, slots: Sequence[tuple[int, int, int]]) -> Membe
         raise ListenError
     ports = [port + 1 + index for index in range(shards)]
     base = config["cluster-port"]
-    bus_ports = [base + 1 + index if base else one + BUS_PORT_DISTANCE for index, one in enumerate(ports)]
+    bus_ports = [
+        base + 1 + index if base else one + BUS_PORT_DISTANCE for index, one in enumerate(ports)
+    ]
     if max(*ports, *bus_ports) > PORT_MAX:
         logger.warning(
             "The ports of %d shards behind port %d, or their cluster bus ports (%d higher, or behind "

@@ -40,8 +40,12 @@ SLOT_UNSERVED = b"CLUSTERDOWN Hash slot not served"
 CLUSTER_DISABLED = b"ERR This instance has cluster support disabled"
 NOT_IN_CLUSTER = b"ERR %s is not allowed in cluster mode"
 
-_SLOTS_ARE_OURS = b"ERR CLUSTER %s is not supported: this server assigns slots to its shards by itself"
-_MEMBERS_ARE_OURS = b"ERR CLUSTER %s is not supported: the nodes of this cluster are the shards of one server"
+_SLOTS_ARE_OURS = (
+    b"ERR CLUSTER %s is not supported: this server assigns slots to its shards by itself"
+)
+_MEMBERS_ARE_OURS = (
+    b"ERR CLUSTER %s is not supported: the nodes of this cluster are the shards of one server"
+)
 REFUSED_SUBCOMMANDS = {
     b"CLUSTER|" + name: text % name
     for text, names in (

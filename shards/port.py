@@ -29,6 +29,9 @@ from shards.local import LocalDispatcher
 
 DATABASES: Final = 1
 """A node of a cluster has one."""
+ROUNDS_MAX: Final = 8
+"""How often a tick of busy clients looks again before the event loop, and with it the workers'
+links, have their turn. Answers are there at once, so a look is cheaper than a turn of the loop."""
 logger = logging.getLogger("shardis")
 
 
@@ -56,6 +59,7 @@ class ShardPort:
         self.dispatcher.host = self
         self.dispatcher.cluster = self.cluster
         self.reactor = Reactor(self.dispatcher, self.accept)
+        self.reactor.rounds_max = ROUNDS_MAX
         self.control: ControlLink | None = None
         self.tasks: set[asyncio.Task[None]] = set()
         self.flush_due = False
