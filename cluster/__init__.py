@@ -1,1 +1,1 @@
-"""The server as a Redis Cluster: what outlives a restart. Formats for clients: sessions/cluster.py."""
+"""The server as a Redis Cluster: its members. What clients are shown is in sessions/cluster.py."""

@@ -51,8 +51,8 @@ def open_members(config: Config, slots: Sequence[tuple[int, int, int]]) -> Membe
     ]
     if max(*ports, *bus_ports) > PORT_MAX:
         logger.warning(
-            "The ports of %d shards behind port %d, or their cluster bus ports (%d higher, or behind "
-            "cluster-port), exceed %d",
+            "The ports of %d shards behind port %d, or their cluster bus ports (%d higher, or "
+            "behind cluster-port), exceed %d",
             shards,
             port,
             BUS_PORT_DISTANCE,

@@ -7,7 +7,7 @@ for each shard in the order of the shards, since all nodes are one server:
     vars currentEpoch <epoch> lastVoteEpoch 0
 
 Promises
-1. It is replaced atomically: written beside, synced, renamed. A crash leaves the old or the new one.
+1. It is replaced atomically: written beside, synced, renamed. A crash leaves the old or the new.
 2. It is locked while the server runs: two servers with one file would be two nodes with one id.
 3. What it says about ports and slots is for the reader; ids and shard ids are read back, by order.
    With more shards than lines, new ids are made; a line too many is dropped.

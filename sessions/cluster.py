@@ -14,7 +14,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
@@ -25,7 +25,7 @@ PORT_MAX: Final = 65535
 LOOPBACK: Final = "127.0.0.1"
 
 
-class Reached:
+class Reached(Protocol):
     """What a format must know of the client: the address that it has reached us by."""
 
     local_address: str

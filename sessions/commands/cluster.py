@@ -44,7 +44,7 @@ HELP = (
     b"    Show the id of the shard that this node is part of.",
     b"NODES",
     b"    Show all nodes, one a line:",
-    b"    <id> <ip:port@bus-port[,hostname]> <flags> <master> <ping> <pong> <epoch> <link> <slot> ...",
+    b"    <id> <ip:port@bus-port[,hostname]> <flags> <master> <ping> <pong> <epoch> <link> <slot>",
     b"REPLICAS <node-id>",
     b"    Show the replicas of a node.",
     b"SHARDS",

@@ -1,4 +1,4 @@
-"""The subcommands of CLUSTER that look at the keys of a slot. They see database 0, as all nodes do."""
+"""The subcommands of CLUSTER that look at the keys of a slot, in the one database of a node."""
 
 from __future__ import annotations
 
