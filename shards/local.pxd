@@ -1,7 +1,7 @@
 """The Dispatcher of a shard's own port: commands run at once, in the shard's executor.
 
 Contract
-1. A session's commands are gathered into a window of up to 16; the window is executed when it is
+1. A session's commands are gathered into a window of up to 64; the window is executed when it is
    full and in `finish`, so that nothing gathered outlives the raw bytes it points to.
 2. Replies go straight behind the session's output, whose ring stays empty but for barriers: what
    is refused or answered by the session is written after `finish`, and so keeps its place.
@@ -32,13 +32,16 @@ cdef struct Gathered:           # a command of the window
     uint8_t flags               # envelope.RunFlag, as they were when it was parsed
     bint keyed
 
+cdef enum:
+    WINDOW = 64                 # a pipeline of 50 is one window
+
 cdef class LocalDispatcher(Dispatcher):
     cdef readonly Executor executor
     cdef readonly int32_t node          # this shard's index
     cdef int16_t owner[16384]           # slot -> shard; -1: nobody
     cdef bint down                      # the cluster is: commands with keys are refused
     cdef bint reads_when_down           # but for reads
-    cdef Gathered window[16]
+    cdef Gathered window[WINDOW]
     cdef uint32_t count                 # of the window
     cdef Arg *args                      # owned pool of args_size, args_used of them in the window
     cdef uint32_t args_size

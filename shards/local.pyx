@@ -13,7 +13,7 @@ from libc.string cimport memset
 
 from protocol.buffer cimport Buffer, buffer_append
 from protocol.envelope cimport RUN_NO_TOUCH, RUN_REPLY_OFF, CommandHeader
-from protocol.native cimport likely, out_of_memory, ticks, unlikely
+from protocol.native cimport likely, out_of_memory, prefetch, ticks, unlikely
 from protocol.resp cimport Span
 from protocol.slots cimport key_slot
 from protocol.table cimport KEYS_DECLARED, KEYS_RANGE, CommandSpec, NativeTable
@@ -23,13 +23,11 @@ from shards.executor cimport (
     NATIVE_BLOB, NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, Executor, native_handler,
 )
 from shards.keyspace cimport (
-    Blob, Store, blob_release, store_hash, store_prefetch_bucket, store_prefetch_entry,
+    Blob, Database, Store, blob_release, store_hash, store_prefetch_bucket, store_prefetch_entry,
     store_prefetch_table,
 )
 
 cdef enum:
-    WINDOW = 16
-    SLOTS = 16384
     ARGS_FIRST = 256
     ARGS_KEEP = 8192            # a larger pool is given back
     INDEXES_FIRST = 64
@@ -151,6 +149,7 @@ cdef class LocalDispatcher(Dispatcher):
         cdef bint keyed = False
         cdef Verdict verdict
         cdef Gathered *command
+        cdef Database *database
         cdef Arg *args
         if likely(spec.key_mode == KEYS_RANGE):
             first = spec.key_first
@@ -186,7 +185,9 @@ cdef class LocalDispatcher(Dispatcher):
             command.argv.key.hash = store_hash(
                 self.executor.shard.store, command.argv.key.data, command.argv.key.length
             )
-            store_prefetch_table(self.executor.shard.store, &command.argv.key)
+            database = self.executor.shard.store.databases[command.argv.key.database]
+            if likely(database != NULL):
+                prefetch(&database.keys[slot])
         else:
             command.argv.key.data = raw
             command.argv.key.length = 0
@@ -208,7 +209,7 @@ cdef class LocalDispatcher(Dispatcher):
         return self._run(session) if self.count else 0
 
     cdef int _run(self, Session session) except -1:
-        """Execute the window: two more prefetch passes, then each command and its reply."""
+        """Execute the window: three prefetch passes, then each command and its reply."""
         cdef Executor executor = self.executor
         cdef Store *store = executor.shard.store
         cdef Output *output = &session.output
@@ -227,6 +228,9 @@ cdef class LocalDispatcher(Dispatcher):
         executor.shard.resp = session.resp
         executor.shard.adopt = NULL
         if count > 1:
+            for i in range(count):
+                if likely(self.window[i].keyed):
+                    store_prefetch_table(store, &self.window[i].argv.key)
             for i in range(count):
                 if likely(self.window[i].keyed):
                     store_prefetch_bucket(store, &self.window[i].argv.key)

@@ -58,8 +58,12 @@ def test_a_file_of_redis_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["rubbish\n", f"{'a' * 39} :1@2 master - 0 0 1 connected\n", f"{'a' * 40} :1@2 master\n"]
-    + [f"{'a' * 40} :1@2 master - 0 0 1 connected\n" * 2],
+    [
+        "rubbish\n",
+        f"{'a' * 39} :1@2 master - 0 0 1 connected\n",
+        f"{'a' * 40} :1@2 master\n",
+        f"{'a' * 40} :1@2 master - 0 0 1 connected\n" * 2,
+    ],
 )
 def test_a_damaged_file_is_refused_and_left_alone(tmp_path: Path, text: str) -> None:
     path = tmp_path / "nodes.conf"
