@@ -23,7 +23,8 @@ cdef enum:
 cdef enum SharedField:
     SHARED_CLIENT_ID = 0
     SHARED_TRANSACTION = 1
-    SHARED_FIELDS = 2
+    SHARED_SLOW = 2
+    SHARED_FIELDS = 3
 
 # Figures of one process, which only that process writes (the supervisor clears them when it is
 # dead): all in one line.
@@ -61,6 +62,10 @@ cdef inline int64_t page_next_client_id(SharedPage page) noexcept nogil:
 
 cdef inline int64_t page_next_transaction(SharedPage page) noexcept nogil:
     return atomic_add(page_shared(page, SHARED_TRANSACTION), 1)
+
+# Ids of slow log entries start at 0.
+cdef inline int64_t page_next_slow_id(SharedPage page) noexcept nogil:
+    return atomic_add(page_shared(page, SHARED_SLOW), 1) - 1
 
 cdef inline void page_worker_add(SharedPage page, int worker, ProcessField field, int64_t amount) noexcept nogil:
     atomic_add_relaxed(page_worker(page, worker) + <int>field, amount)

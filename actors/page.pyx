@@ -70,6 +70,10 @@ cdef class SharedPage:
         """A transaction number that no other call in any process returns. O(1)."""
         return page_next_transaction(self)
 
+    def next_slow_id(self):
+        """An id for the slow log that no other call in any process returns. O(1)."""
+        return page_next_slow_id(self)
+
     def connect(self, int worker):
         """Count a new connection of a worker; how many the server has with it. O(processes)."""
         self.line(False, worker)

@@ -32,6 +32,7 @@ cdef enum RunFlag:
 
 cdef enum PartFlag:
     PART_BULK = 1               # `bulk` on the bulk link follows behind the part's inline bytes
+    PART_SLOW = 2               # a command of it is in the shard's slow log: remember whose it was
 
 cdef packed struct RequestHeader:
     uint8_t kind

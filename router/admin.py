@@ -17,10 +17,12 @@ from typing import Any, Final
 
 from actors.control import Message
 from actors.supervisor import Supervisor
-from protocol.commands import Command, CommandTable
+from protocol.commands import Command, CommandTable, F
 from protocol.errors import CommandError
+from protocol.histogram import Histograms
 from protocol.reply import Reply
 from router.config import Config
+from sessions.slowlog import DIRECTIVES, Monitor
 
 ASK_SECONDS_MAX: Final = 5.0
 """How long INFO waits for a busy process before it goes on without its figures."""
@@ -81,6 +83,9 @@ class Admin:
         self.peak_memory = 0
         self.commands: dict[str, list[int]] = {}  # as router.stats.ProcessStats
         self.errors: dict[str, int] = {}
+        self.monitor = Monitor(supervisor.plan.page.next_slow_id)
+        self.monitor.apply({name: config[name] for name in DIRECTIVES})
+        self.histograms = Histograms(len(table))
         self._apply = apply
         self._changing = asyncio.Lock()
 
@@ -97,15 +102,17 @@ class Admin:
         everyone = [*self.supervisor.workers, *self.supervisor.shards]
         await self.supervisor.ask(everyone, request)
 
-    async def change(self, pairs: list[tuple[bytes, bytes]]) -> None:
+    async def change(self, pairs: list[tuple[bytes, bytes]], local: bool = False) -> None:
         """CONFIG SET: all pairs or none; +OK may follow once this returns. Raises SetError.
 
-        Changes are made one after the other, so that all processes see them in one order.
+        Changes are made one after the other, so that all processes see them in one order. `local`
+        says that the client is on this machine.
         """
         async with self._changing:
-            changes = self.config.prepare(pairs)
+            changes = self.config.prepare(pairs, local)
             self._apply(changes)
             self.config.commit(changes)
+            self.monitor.apply({name: self.config[name] for name in DIRECTIVES})
             await self.broadcast({"op": "config", "changes": changes})
 
     async def dispatch(self, message: Message) -> Message:
@@ -123,7 +130,7 @@ class Admin:
             name = command.name.lower().encode()
             self._error(reply, b"ERR wrong number of arguments for '%s' command" % name)
             return {"reply": reply.take()}
-        begun = time.perf_counter()
+        begun = time.perf_counter_ns()
         try:
             await command.handler(self, caller, args, reply)
         except CommandError as error:
@@ -132,7 +139,19 @@ class Admin:
             _log.exception("%s failed", command.name)
             self._error(reply, b"ERR internal error")
         figures[0] += 1
-        figures[1] += int((time.perf_counter() - begun) * 1e6)
+        elapsed = time.perf_counter_ns() - begun
+        figures[1] += elapsed // 1000
+        if self.config["latency-tracking"]:
+            self.histograms.record(command.id, elapsed)
+        if elapsed // 1000 >= self.monitor.least_us:
+            self.monitor.note(
+                args,
+                elapsed // 1000,
+                caller.get("id", 0),
+                caller.get("address", ""),
+                caller.get("name", b""),
+                fast=F.FAST in command.flags,
+            )
         figures[3] += bool(reply.errors)
         return {"reply": reply.take()}
 
@@ -144,10 +163,18 @@ class Admin:
                 rates.sample()
             self.peak_memory = max(self.peak_memory, self.supervisor.plan.page.total("used_memory"))
 
+    def histogram_figures(self) -> dict[str, list[tuple[int, int]]]:
+        """Execution times of the commands that ran here: router.stats.merged_histograms."""
+        return {
+            self.table.by_id[id].name.lower(): pairs
+            for id, pairs in self.histograms.pairs().items()
+        }
+
     def reset_stats(self) -> None:
         """The router's own part of CONFIG RESETSTAT."""
         self.commands.clear()
         self.errors.clear()
+        self.histograms.clear()
         self.peak_memory = 0
         self._begin_rates()
 

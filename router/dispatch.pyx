@@ -15,7 +15,7 @@ from libc.string cimport memcpy, memset
 from actors.mailbox cimport Link, Message, message_move_zmq, message_release, zmq_message_close
 from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 from protocol.envelope cimport (
-    MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, RUN_BULK, RUN_INTERNAL, CommandHeader,
+    MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_SLOW, RUN_BULK, RUN_INTERNAL, CommandHeader,
     PartHeader, ReplyHeader, RequestHeader, RunHeader,
 )
 from protocol.native cimport likely, out_of_memory, unlikely
@@ -475,9 +475,12 @@ cdef class WorkerDispatcher(Dispatcher):
                 output = session.output_for(part.sequence)
                 buffer_append(&output.tail, data, part.bytes)
             data += part.bytes
-            if unlikely(part.flags & PART_BULK):
-                self._append_block(session, shard, part.sequence, part.bulk)
-                pending.writes = True   # a reply that has begun can't become an error any more
+            if unlikely(part.flags):
+                if part.flags & PART_SLOW and session.pinned < 0:
+                    self.host.note_slow_client(session)
+                if part.flags & PART_BULK:
+                    self._append_block(session, shard, part.sequence, part.bulk)
+                    pending.writes = True   # a reply that has begun can't become an error any more
             pending.commands -= part.commands
             if likely(part.status == PART_DONE):
                 state.bytes_in_flight -= pending.bytes

@@ -21,6 +21,9 @@ from router.multi_shard import run_multi_shard
 from sessions.reactor import Reactor
 from sessions.session import Session
 
+SLOW_CLIENTS_MAX = 1024
+"""Clients remembered for the shards' slow logs, which outlive them."""
+
 logger = logging.getLogger("shardis")
 
 
@@ -73,6 +76,7 @@ class Host:
         self.tasks: set[asyncio.Task[None]] = set()
         self.first_slots: list[tuple[int, int]] = []  # each shard's first slot, ascending
         self.flush_due = False
+        self.slow_clients: dict[int, tuple[str, bytes]] = {}  # id -> address, name; oldest first
 
     def accept(self, connection: Any, peer: Any) -> tuple[int, str, str] | None:
         """A new connection: its client id and addresses, or None to refuse it."""
@@ -92,6 +96,13 @@ class Host:
     async def ask_router(self, session: Session, args: list[bytes]) -> bytes:
         """The raw reply of an ADMIN command."""
         raise NotImplementedError
+
+    def note_slow_client(self, session: Session) -> None:
+        """A shard has put a command of this client into its slow log, without its name."""
+        self.slow_clients.pop(session.id, None)
+        self.slow_clients[session.id] = session.address, session.name
+        if len(self.slow_clients) > SLOW_CLIENTS_MAX:
+            del self.slow_clients[next(iter(self.slow_clients))]
 
     # Topology
 
@@ -148,11 +159,11 @@ class Host:
                 reply = await self.ask_router(session, args)
             else:
                 reply = await run_multi_shard(self, session, command, args)
-                microseconds = (time.perf_counter_ns() - started) // 1000
-                self.dispatcher.count_call(command.id, microseconds, reply)
+                elapsed = time.perf_counter_ns() - started
+                self.dispatcher.count_call(session, command.id, elapsed, args, reply)
         except CommandError as error:
             reply = b"-" + error.message + b"\r\n"
-            self.dispatcher.count_call(command.id, 0, reply)
+            self.dispatcher.count_call(session, command.id, 0, args, reply)
         except ShardLost:
             # As when redis-server dies: a write may or may not have happened, so no reply is true,
             # and what stands behind it in the pipeline must not be executed.
@@ -164,7 +175,7 @@ class Host:
             # A mistake of ours; the client must not wait for ever.
             logger.exception("%s failed", command.name)
             reply = b"-" + INTERNAL_ERROR + b"\r\n"
-            self.dispatcher.count_call(command.id, 0, reply)
+            self.dispatcher.count_call(session, command.id, 0, args, reply)
         session.complete_barrier(reply)
         self.schedule_flush()
 

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, Final
 from cluster.members import Members, open_members
 from protocol.version import REDIS_VERSION, SHARDIS_VERSION
 from router import log
-from router.config import Config, ConfigError, argument_lines
+from router.command_line import Finished, read_command_line
+from router.config import Config, set_failed
 from router.directory import private_directory
 from router.listeners import ListenError, close_listeners, describe, open_listeners
 from router.log import logger
@@ -39,20 +40,6 @@ if TYPE_CHECKING:
 SLOTS: Final = 16384
 RESERVED_DESCRIPTORS: Final = 128
 """What a worker needs beside its clients: links to the shards, libraries, the log."""
-
-USAGE: Final = """\
-Usage: shardis-server [file|-] [--option value ...]
-       shardis-server -v | --version
-       shardis-server -h | --help
-
-The file has the syntax of redis.conf ("-" reads it from the standard input); options on the
-command line have the same names and come after it.
-
-Examples:
-       shardis-server
-       shardis-server --port 7777 --shards 4 --io-workers 2
-       shardis-server /etc/shardis.conf --loglevel verbose
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,44 +65,11 @@ def load_program() -> Program:
 
 def main(arguments: Sequence[str] | None = None, load: Callable[[], Program] = load_program) -> int:
     """Run the server until it is told to stop; the exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] in (["-v"], ["--version"]):
-        print(f"shardis-server {SHARDIS_VERSION}, compatible with Redis {REDIS_VERSION}")
-        return 0
-    if words[:1] in (["-h"], ["--help"]):
-        print(USAGE, end="")
-        return 0
     try:
-        config = read_configuration(words)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 1
+        config = read_command_line(sys.argv[1:] if arguments is None else arguments)
+    except Finished as finished:
+        return finished.show()
     return run(config, load)
-
-
-def read_configuration(words: list[str]) -> Config:
-    """The configuration of a command line. Raises ConfigError."""
-    config = Config()
-    text = ""
-    if words and (words[0] == "-" or not words[0].startswith("-")):
-        origin = words.pop(0)
-        if origin == "-":
-            text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-        else:
-            config.file = os.path.abspath(origin)
-            try:
-                text = Path(config.file).read_bytes().decode("utf-8", "surrogateescape")
-            except OSError as error:
-                raise ConfigError(
-                    f"Fatal error, can't open config file '{config.file}': {error.strerror}"
-                ) from None
-    if words:
-        text = f"{text}\n{argument_lines(words)}"
-    config.load(text)
-    processors = len(os.sched_getaffinity(0))
-    for name in ("shards", "io-workers"):
-        config.values[name] = config[name] or processors
-    return config
 
 
 def run(config: Config, load: Callable[[], Program]) -> int:
@@ -138,6 +92,8 @@ def run(config: Config, load: Callable[[], Program]) -> int:
     )
     if config.file:
         logger.info("Configuration loaded")
+    for remark in config.remarks:
+        logger.warning("%s", remark)
     for name in config.accepted:
         logger.warning("%s is accepted, but has no effect in this version", name)
     _allow_descriptors(config)
@@ -246,15 +202,13 @@ async def _run_until(
 
 def apply_in_router(changes: dict[str, Any]) -> None:
     """What the router itself does about changed directives. Raises SetError."""
-    from router.config import SetError
-
     if "maxclients" in changes:
         allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_DESCRIPTORS
         if changes["maxclients"] > allowed:
-            raise SetError(
-                "ERR CONFIG SET failed (possibly related to argument 'maxclients') - The operating "
-                "system is not able to handle the specified number of clients, "
-                f"try with {allowed}"
+            raise set_failed(
+                "maxclients",
+                "The operating system is not able to handle the specified number of clients, "
+                f"try with {allowed}",
             )
     if "loglevel" in changes:
         log.set_level(changes["loglevel"])

@@ -44,6 +44,8 @@ class ClientStats(TypedDict, total=False):
     output_bytes: int
     reads: int  # system calls that brought bytes
     writes: int
+    client_bytes: int  # buffers of clients
+    denied_auth: int  # failed attempts to authenticate
     query_buffer_bytes_max: int  # the largest of a client's buffers in the last seconds
     output_buffer_bytes_max: int
     processed: int  # commands, as in ProcessStats; a shard's own count without these
@@ -63,6 +65,11 @@ class ShardStats(ProcessStats, total=False):
     expire_cycle_us: int
     changes: int  # writes since the start: nothing is saved yet
     blocked_clients: int
+    startup_memory: int  # used_memory before the first key
+    overhead_memory: int  # of used_memory: not entries
+    lazyfree_pending: int
+    lazyfreed: int
+    expired_stale_percent: float
     clients: ClientStats  # of its own port, in cluster mode
 
 
@@ -70,9 +77,40 @@ class WorkerStats(ProcessStats, ClientStats, total=False):
     """The figures of one worker."""
 
 
+Histogram = dict[int, int]
+"""Calls by the highest number of nanoseconds that their counter stands for."""
+
+
+def merged_histograms(answers: Iterable[Any]) -> dict[str, Histogram]:
+    """Execution times added up over processes, by command in the order of the names."""
+    merged: dict[str, Histogram] = {}
+    for answer in answers:
+        for name, pairs in (answer or {}).items():
+            histogram = merged.setdefault(name, {})
+            for nanoseconds, count in pairs:
+                histogram[nanoseconds] = histogram.get(nanoseconds, 0) + count
+    return dict(sorted(merged.items()))
+
+
+def percentile(histogram: Histogram, percent: float) -> int:
+    """The nanoseconds that so many percent of the calls did not exceed. O(N log N)"""
+    left = max(1, int(percent / 100 * sum(histogram.values()) + 0.5))
+    for nanoseconds, count in sorted(histogram.items()):
+        left -= count
+        if left <= 0:
+            return nanoseconds
+    return 0
+
+
 def total(answers: Iterable[Any], figure: str) -> int:
     """The sum of one figure; a process without an answer counts as 0."""
     return sum(int(answer.get(figure, 0)) for answer in answers if answer)
+
+
+def average(answers: Iterable[Any], figure: str) -> float:
+    """The mean of one figure over the processes that have it; 0 without any."""
+    values = [float(answer[figure]) for answer in answers if answer and figure in answer]
+    return sum(values) / len(values) if values else 0.0
 
 
 def largest(answers: Iterable[Any], figure: str) -> int:

@@ -25,6 +25,7 @@ from protocol.table import NativeTable
 from router.host import Host
 from sessions.cluster import Cluster
 from sessions.session import Session
+from sessions.slowlog import Monitor
 
 GARBAGE_INTERVAL_SECONDS = 5.0
 CRON_SECONDS = 0.1
@@ -54,6 +55,7 @@ class Worker(Host):
         self.rejected_connections = 0
         self.collected_at = time.monotonic()
         self.published_input_bytes = 0
+        self.monitor = Monitor(boot.page.next_slow_id)
 
     def run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -180,6 +182,16 @@ class Worker(Host):
                 return self.statistics()
             case "resetstat":
                 self._reset_statistics()
+            case "histograms":
+                return self.histograms()
+            case "slowlog":
+                return {"entries": list(self.monitor.entries), "clients": self.slow_clients}
+            case "slowlog-reset":
+                self.monitor.entries.clear()
+            case "latency":
+                return self.monitor.latency.figures()
+            case "latency-reset":
+                self.monitor.latency.reset(message["events"])
             case "shutdown":
                 return self._shut_down()
             case operation:
@@ -193,6 +205,8 @@ class Worker(Host):
             int(self.settings["client-query-buffer-limit"]),
         )
         self.dispatcher.strict_order = self.settings["pipeline-order"] == "strict"
+        self.monitor.apply(self.settings)
+        self.dispatcher.set_monitor(self.monitor, bool(self.settings["latency-tracking"]))
         self.reactor.spin_ns = int(self.settings.get("spin-microseconds", 0)) * 1000
 
     async def _shut_down(self) -> None:
@@ -215,6 +229,13 @@ class Worker(Host):
         self.reactor.reads = 0
         self.reactor.writes = 0
 
+    def histograms(self) -> dict[str, list[tuple[int, int]]]:
+        """Execution times of the commands that ran here: router.stats.merged_histograms."""
+        return {
+            self.table.by_id[id].name.lower(): pairs
+            for id, pairs in self.dispatcher.histograms.pairs().items()
+        }
+
     def statistics(self) -> dict[str, Any]:
         """The answer to {"op": "stats"}: router.stats.WorkerStats."""
         sessions = [session for session in self.dispatcher.sessions if session is not None]
@@ -236,6 +257,7 @@ class Worker(Host):
             "output_buffer_bytes_max": max(
                 (session.output_bytes for session in sessions), default=0
             ),
+            "client_bytes": sum(session.input_bytes + session.output_bytes for session in sessions),
             "links": self.dispatcher.statistics(),
         }
 

@@ -123,7 +123,7 @@ class Cluster:
 
     def ip(self, reached: Reached) -> str:
         """The IP address to announce to this client."""
-        announced = str(self.settings["cluster-announce-ip"])
+        announced = str(self.settings["cluster-announce-ip"] or "")
         if announced:
             return announced
         host = reached.local_address.rpartition(":")[0].strip("[]").partition("%")[0]
@@ -155,7 +155,7 @@ class Cluster:
         return self.nodes[node].port + BUS_PORT_DISTANCE
 
     def hostname(self) -> str:
-        return str(self.settings["cluster-announce-hostname"])
+        return str(self.settings["cluster-announce-hostname"] or "")
 
     def endpoint(self, reached: Reached) -> str:
         """What a redirection names: an address, a hostname ("?" without one) or nothing."""

@@ -16,6 +16,9 @@ from protocol.native cimport out_of_memory
 
 ctypedef void (*block_release)(void *block) noexcept nogil
 
+cdef enum:
+    SPLICED_KEEP_BYTES = 256    # the buffer of an emptied output that its next user may have
+
 cdef struct Block:
     char *data
     size_t size
@@ -80,10 +83,13 @@ cdef inline void output_append_block(Output *output, Block *block) noexcept nogi
 
 
 cdef inline void output_splice(Output *output, Output *other) noexcept nogil:
-    """Move all that `other` holds behind `output`; `other` (nothing of it sent) is left empty."""
+    """Move all that `other` holds behind `output`; `other` (nothing of it sent) is left empty, maybe with a
+    small buffer."""
     if other.first == NULL:
         buffer_append(&output.tail, other.tail.data, other.tail.used)
-        buffer_free(&other.tail)
+        other.tail.used = 0
+        if other.tail.size > SPLICED_KEEP_BYTES:
+            buffer_free(&other.tail)
         return
     output_seal(output)
     if output.last == NULL:

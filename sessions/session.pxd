@@ -17,6 +17,7 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from protocol.buffer cimport Buffer
+from protocol.histogram cimport Histograms
 from protocol.resp cimport Limits, Progress, Scan
 from protocol.table cimport CommandSpec, NativeTable
 from sessions.output cimport Output
@@ -55,6 +56,10 @@ cdef class Dispatcher:
     cdef uint64_t *microseconds
     cdef uint64_t *rejected
     cdef uint64_t *failed
+    cdef readonly Histograms histograms
+    cdef public bint latency_tracking
+    cdef public object monitor              # sessions.slowlog.Monitor, or None
+    cdef public int64_t slow_us             # what takes at least so long is told to the monitor
     cdef readonly dict errors               # error code -> count
     cdef readonly uint64_t commands_processed
     cdef int32_t ping_id
@@ -64,6 +69,7 @@ cdef class Dispatcher:
     cdef int finish(self, Session session) except -1
     cdef bint flush(self) except -1
     cdef int receive(self) except -1
+    cdef int note_slow(self, Session session, int32_t id, list args, int64_t microseconds) except -1
     cdef void count_error(self, const char *message, size_t n)
     cdef void remove(self, Session session)
 

@@ -14,6 +14,7 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 
 from protocol.buffer cimport Buffer, buffer_append, buffer_free
+from protocol.histogram cimport Histograms, histogram_record
 from protocol.native cimport CLOCK_MONOTONIC, clock_ns, likely, out_of_memory, unlikely
 from protocol.reply cimport Reply
 from protocol.resp cimport SCAN_COMMAND, SCAN_MORE, ScanResult, scan, scan_free, scan_init
@@ -61,6 +62,9 @@ cdef class Dispatcher:
         self.failed = <uint64_t *>calloc(n, sizeof(uint64_t))
         if not (self.calls and self.microseconds and self.rejected and self.failed):
             raise MemoryError
+        self.histograms = Histograms(n)
+        self.latency_tracking = True
+        self.slow_us = 1 << 62
         self.ping_id = table.table["PING"].id if "PING" in table.table else -1
 
     def __dealloc__(self):
@@ -122,6 +126,20 @@ cdef class Dispatcher:
         code = PyBytes_FromStringAndSize(message, end)
         self.errors[code] = self.errors.get(code, 0) + 1
 
+    def set_monitor(self, monitor, bint latency_tracking):
+        """Apply the slowlog-*, latency-monitor-threshold and latency-tracking directives."""
+        self.monitor = monitor
+        self.slow_us = monitor.least_us
+        self.latency_tracking = latency_tracking
+
+    cdef int note_slow(self, Session session, int32_t id, list args, int64_t microseconds) except -1:
+        """Tell the monitor of a slow command that ran in this process."""
+        self.monitor.note(
+            args, microseconds, session.id, session.address, session.name,
+            fast=F.FAST in self.table.table.by_id[id].flags,
+        )
+        return 0
+
     def set_limits(self, int64_t bulk_bytes_max, size_t query_buffer_max):
         """Apply proto-max-bulk-len and client-query-buffer-limit."""
         self.limits.bulk_bytes_max = bulk_bytes_max
@@ -134,12 +152,18 @@ cdef class Dispatcher:
         memset(self.rejected, 0, size)
         memset(self.failed, 0, size)
         self.errors.clear()
+        self.histograms.clear()
         self.commands_processed = 0
 
-    def count_call(self, int32_t id, uint64_t microseconds, bytes reply):
+    def count_call(self, Session session, int32_t id, uint64_t nanoseconds, list args, bytes reply):
         """Count a command that the host has run, and its error if that is the raw reply."""
+        cdef int64_t microseconds = nanoseconds // 1000
         self.calls[id] += 1
         self.microseconds[id] += microseconds
+        if self.latency_tracking:
+            histogram_record(self.histograms, id, nanoseconds)
+        if microseconds >= self.slow_us:
+            self.note_slow(session, id, args, microseconds)
         self.commands_processed += 1
         if reply.startswith(b"-"):
             self.failed[id] += 1
@@ -441,9 +465,11 @@ cdef class Session:
         cdef Dispatcher dispatcher = self.dispatcher
         cdef Reply reply = Reply(self.resp)
         cdef int64_t started = clock_ns(CLOCK_MONOTONIC)
+        cdef int64_t elapsed
+        cdef list arguments = self._arguments(raw)
         command = dispatcher.table.table.by_id[spec.id]
         try:
-            command.handler(self, self._arguments(raw), reply)
+            command.handler(self, arguments, reply)
         except CommandError as error:
             dispatcher.failed[spec.id] += 1
             message = error.message
@@ -458,7 +484,12 @@ cdef class Session:
             reply.error(INTERNAL_ERROR)
         dispatcher.calls[spec.id] += 1
         dispatcher.commands_processed += 1
-        dispatcher.microseconds[spec.id] += (clock_ns(CLOCK_MONOTONIC) - started) // 1000
+        elapsed = clock_ns(CLOCK_MONOTONIC) - started
+        dispatcher.microseconds[spec.id] += elapsed // 1000
+        if dispatcher.latency_tracking:
+            histogram_record(dispatcher.histograms, spec.id, elapsed)
+        if elapsed // 1000 >= dispatcher.slow_us:
+            dispatcher.note_slow(self, spec.id, arguments, elapsed // 1000)
         data = reply.take()
         self.reply_here(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
         return 0
@@ -546,7 +577,7 @@ cdef class Session:
             self.ring = ring
             self.ring_size = size
         pending = &self.ring[self.tail & (self.ring_size - 1)]
-        memset(pending, 0, sizeof(Pending))
+        pending.done = False        # its output is empty, and may have a small buffer for us
         pending.shard = shard
         pending.commands = commands
         pending.bytes = bytes

@@ -1,13 +1,17 @@
-"""A minimal RESP client for shardctl: one connection, one command at a time, RESP2."""
+"""A small RESP client for shardctl: one connection, one command at a time, RESP2."""
 
 from __future__ import annotations
 
 import socket
+import ssl
+from dataclasses import dataclass
 from typing import Any, Final
 
 LINE_BYTES_MAX: Final = 64 * 1024
 BULK_BYTES_MAX: Final = 512 * 1024 * 1024
 DEPTH_MAX: Final = 32
+TIMEOUT_SECONDS: Final = 10.0
+"""Longer than INFO waits for a process that is busy, so that the others are shown."""
 
 
 class ServerError(Exception):
@@ -15,26 +19,61 @@ class ServerError(Exception):
 
 
 class ProtocolError(Exception):
-    """What answers there does not speak RESP."""
+    """What answers there does not speak RESP, or is not shardis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a server is, and how to be let in."""
+
+    host: str = "127.0.0.1"
+    port: int = 6379
+    path: str = ""  # of a unix socket; instead of host and port
+    user: str = ""
+    password: str = ""
+    tls: bool = False
+    ca_file: str = ""  # empty: the system's authorities
+    certificate_file: str = ""
+    key_file: str = ""
+    verify: bool = True
+    timeout_seconds: float = TIMEOUT_SECONDS
+
+    def __str__(self) -> str:
+        return self.path or f"{self.host}:{self.port}"
+
+    def context(self) -> ssl.SSLContext:
+        """What TLS needs. Raises OSError for files that cannot be read."""
+        context = ssl.create_default_context(cafile=self.ca_file or None)
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if self.certificate_file:
+            context.load_cert_chain(self.certificate_file, self.key_file or None)
+        return context
 
 
 class Client:
     """A connection to a server; a context manager."""
 
-    def __init__(self, host: str, port: int, timeout_seconds: float, path: str = "") -> None:
-        """Connect over TCP, or over a unix socket when `path` is given. Raises OSError."""
-        if path:
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self._socket.settimeout(timeout_seconds)
-            self._socket.connect(path)
-        else:
-            self._socket = socket.create_connection((host, port), timeout_seconds)
+    def __init__(self, target: Target) -> None:
+        """Connect, and authenticate if there is a password. Raises OSError, ServerError."""
+        self._socket = _connected(target)
         self._file = self._socket.makefile("rb")
+        if target.password or target.user:
+            try:
+                user = [target.user] if target.user else []
+                self.call("AUTH", *user, target.password)
+            except BaseException:
+                self.close()
+                raise
 
     def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._file.close()
         self._socket.close()
 
@@ -42,7 +81,7 @@ class Client:
         """The reply to a command. Raises ServerError, ProtocolError, OSError."""
         parts = [b"*%d\r\n" % len(words)]
         for word in words:
-            data = word.encode()
+            data = word.encode("utf-8", "surrogateescape")
             parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
         self._socket.sendall(b"".join(parts))
         return self._reply(0)
@@ -77,3 +116,25 @@ class Client:
         if len(data) != length + 2:
             raise ConnectionError("the server closed the connection")
         return data[:-2].decode("utf-8", "replace")
+
+
+def _connected(target: Target) -> socket.socket:
+    """A connected socket, behind TLS if wanted. Raises OSError."""
+    if target.path:
+        plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        plain.settimeout(target.timeout_seconds)
+        try:
+            plain.connect(target.path)
+        except OSError:
+            plain.close()
+            raise
+    else:
+        address = (target.host, target.port)
+        plain = socket.create_connection(address, target.timeout_seconds)
+    if not target.tls:
+        return plain
+    try:
+        return target.context().wrap_socket(plain, server_hostname=target.host)
+    except OSError:
+        plain.close()
+        raise

@@ -5,6 +5,10 @@
 The expiry and the high part of the key length are there only when their flags say so. The value
 of a string is its bytes, an int64 (ENCODING_INT) or a pointer to a Blob; any other type has a
 pointer to its structure. Nothing behind the header is aligned: it is read through memcpy.
+
+Encodings of strings: ENCODING_RAW is bytes inline, more than 44 or grown in place; ENCODING_INT is
+8 bytes, a C int64; ENCODING_EMBSTR is bytes inline, at most 44; ENCODING_BLOB is a pointer to a
+reference-counted Blob, for values beyond INLINE_BYTES_MAX.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -13,21 +17,27 @@ from libc.string cimport memcmp, memcpy
 from protocol.native cimport load32, load64, store32, store64, unlikely
 from protocol.numbers cimport format_int64, parse_int64
 from shards.blob cimport Blob
+from shards.types.kinds cimport (
+    ENCODING_BLOB,
+    ENCODING_EMBSTR,
+    ENCODING_HT,
+    ENCODING_INT,
+    ENCODING_INTSET,
+    ENCODING_LISTPACK,
+    ENCODING_QUICKLIST,
+    ENCODING_RAW,
+    ENCODING_SKIPLIST,
+    ENCODING_STREAM,
+    TYPE_HASH,
+    TYPE_LIST,
+    TYPE_SET,
+    TYPE_STREAM,
+    TYPE_STRING,
+    TYPE_ZSET,
+    EntryEncoding,
+    EntryType,
+)
 
-
-cdef enum EntryType:            # Redis's object types
-    TYPE_STRING = 0
-    TYPE_LIST = 1
-    TYPE_SET = 2
-    TYPE_ZSET = 3
-    TYPE_HASH = 4
-    TYPE_STREAM = 6
-
-cdef enum EntryEncoding:        # as OBJECT ENCODING shows it; ENCODING_BLOB shows as raw
-    ENCODING_RAW = 0            # bytes inline, more than 44 or grown in place
-    ENCODING_INT = 1            # 8 bytes, a C int64
-    ENCODING_EMBSTR = 8         # bytes inline, at most 44
-    ENCODING_BLOB = 15          # a pointer to a reference-counted Blob, for values > 64 KiB
 
 cdef enum:
     INLINE_BYTES_MAX = 65536
@@ -154,6 +164,13 @@ cdef inline void entry_set_kind(Entry *entry, EntryType type,
                                 EntryEncoding encoding) noexcept nogil:
     entry.lru_type = ((entry.lru_type & LRU_MASK) | <uint32_t>type << TYPE_SHIFT
                       | <uint32_t>encoding << ENCODING_SHIFT)
+
+
+cdef inline void entry_set_pointer(Entry *entry, EntryEncoding encoding,
+                                   void *value) noexcept nogil:
+    """The structure of a collection has moved, or has become one of another encoding."""
+    entry_set_kind(entry, entry_type(entry), encoding)
+    store64(entry_value(entry), <uint64_t><size_t>value)
 
 
 cdef inline uint32_t entry_lru(const Entry *entry) noexcept nogil:

@@ -10,6 +10,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from actors.mailbox cimport Link, Message
 from protocol.buffer cimport Buffer
 from protocol.envelope cimport CommandHeader, RunHeader
+from protocol.histogram cimport Histograms
 from protocol.reply cimport Reply
 from protocol.table cimport NativeTable
 from shards.keyspace cimport Blob, Key, Keyspace, Store
@@ -94,6 +95,12 @@ cdef class Executor:
     cdef uint64_t *calls
     cdef uint64_t *command_ticks
     cdef uint64_t *failed
+    cdef readonly Histograms histograms
+    cdef bint latency_tracking
+    cdef double ns_per_tick
+    cdef public object monitor          # sessions.slowlog.Monitor, or None
+    cdef uint64_t slow_ticks            # what takes at least so long is told to the monitor
+    cdef bint part_slow                 # the open part has a command that is in the slow log
     cdef readonly dict errors
     cdef readonly uint64_t commands_processed
 
@@ -104,6 +111,7 @@ cdef class Executor:
     cdef int _execute_runs(self, uint32_t link, const char *data, const char *end) except -1
     cdef int _special_run(self, uint32_t link, const char *data, size_t n) except -1
     cdef int _execute(self, const CommandHeader *header, const Key *key, const char *raw) except -1
+    cdef int _note_slow(self, uint16_t id, const Argv *argv, uint64_t elapsed) except -1
     cdef int _execute_python(self, const CommandHeader *header, const Argv *argv) except -1
     cdef void _resize_args(self, uint32_t size) noexcept
     cdef void _parse(self, const char *raw, const CommandHeader *header, Argv *argv) noexcept

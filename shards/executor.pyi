@@ -2,7 +2,9 @@ from collections.abc import Callable
 from typing import Any, final
 
 from actors.mailbox import Link
+from protocol.histogram import Histograms
 from protocol.table import NativeTable
+from sessions.slowlog import Monitor
 from shards.context import Context
 from shards.keyspace import Keyspace
 
@@ -18,7 +20,8 @@ class Executor:
     unfinished: int
     has_more: bool  # `service` has left messages behind: call it again
     context: Context
-
+    @property
+    def table(self) -> NativeTable: ...
     def __init__(
         self,
         table: NativeTable,
@@ -28,6 +31,9 @@ class Executor:
         epoch: int = 1,
         clock: Callable[[], int] | None = None,
     ) -> None: ...
+    @property
+    def histograms(self) -> Histograms: ...
+    def set_monitor(self, monitor: Monitor, latency_tracking: bool) -> None: ...
     def set_limits(self, bulk_bytes_max: int) -> None: ...
     def add_links(self, link: Link, bulk_link: Link) -> int: ...
     def remove_links(self, link: int) -> tuple[Any, Any]: ...

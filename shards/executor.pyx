@@ -12,6 +12,7 @@ client; the shard goes on with everybody else meanwhile.
 import logging
 from collections import deque
 
+from protocol.commands import F
 from protocol.errors import INTERNAL_ERROR, CommandError
 
 cimport cython
@@ -23,9 +24,10 @@ from libc.string cimport memcpy, memset
 from actors.mailbox cimport Link, Message, message_release
 from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 from protocol.envelope cimport (
-    MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_PARKED, RUN_BULK, RUN_INTERNAL, RUN_NO_TOUCH, CommandHeader,
-    PartHeader, ReplyHeader, RequestHeader, RunHeader,
+    MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_PARKED, PART_SLOW, RUN_BULK, RUN_INTERNAL,
+    RUN_NO_TOUCH, CommandHeader, PartHeader, ReplyHeader, RequestHeader, RunHeader,
 )
+from protocol.histogram cimport Histograms, histogram_record
 from protocol.native cimport CLOCK_REALTIME, clock_ns, fatal, likely, out_of_memory, ticks, unlikely
 from protocol.reply cimport Reply
 from protocol.slots cimport key_slot
@@ -43,6 +45,8 @@ cdef enum:
     MESSAGES_MAX = 64                   # taken from one link before the next one has its turn
     SERVICE_MESSAGES_MAX = 256          # taken in one go: then control messages and the cron have theirs
     ARGS_KEEP = 4096                    # a larger array of arguments is given back
+    SLOW_ARGUMENTS_MAX = 32             # of a slow command that are handed to the monitor,
+    SLOW_ARGUMENT_BYTES_MAX = 256       # and of each so much
 
 logger = logging.getLogger("shardis")
 
@@ -125,6 +129,9 @@ cdef class Executor:
         self.parked = {}
         self.arrived = {}
         self.errors = {}
+        self.histograms = Histograms(n)
+        self.latency_tracking = True
+        self.slow_ticks = <uint64_t>-1
         self.natives = <native_handler *>calloc(n, sizeof(native_handler))
         self.calls = <uint64_t *>calloc(n, sizeof(uint64_t))
         self.command_ticks = <uint64_t *>calloc(n, sizeof(uint64_t))
@@ -152,10 +159,17 @@ cdef class Executor:
         while clock_ns(CLOCK_REALTIME) - started < 2_000_000:
             pass
         self.ticks_per_ms = (ticks() - first) * 1e6 / (clock_ns(CLOCK_REALTIME) - started)
+        self.ns_per_tick = 1e6 / self.ticks_per_ms
 
     def set_limits(self, int64_t bulk_bytes_max):
         """Apply proto-max-bulk-len."""
         self.shard.bulk_bytes_max = bulk_bytes_max
+
+    def set_monitor(self, monitor, bint latency_tracking):
+        """Apply the slowlog-*, latency-monitor-threshold and latency-tracking directives."""
+        self.monitor = monitor
+        self.slow_ticks = <uint64_t>min(monitor.least_us * 1e-3 * self.ticks_per_ms, 1e19)
+        self.latency_tracking = latency_tracking
 
     def add_links(self, Link link, Link bulk_link):
         """A worker's two links; returns their number, maybe one that has become free."""
@@ -385,7 +399,8 @@ cdef class Executor:
         part.bulk = bulk
         part.commands = self.part_commands
         part.status = status
-        part.flags = PART_BULK if bulk else 0
+        part.flags = (PART_BULK if bulk else 0) | (PART_SLOW if self.part_slow else 0)
+        self.part_slow = False
         memcpy(self.out.data + self.part_at, &part, sizeof(PartHeader))
         self.parts += 1
         self.part_open = False
@@ -572,6 +587,7 @@ cdef class Executor:
         cdef native_handler handler = self.natives[header.id] if self.native_lane else NULL
         cdef size_t start = self.out.used
         cdef uint64_t started = ticks()
+        cdef uint64_t elapsed
         cdef int status = NATIVE_DECLINED
         if unlikely(started >= self.next_ms_ticks):
             self._tick(started)
@@ -593,7 +609,28 @@ cdef class Executor:
             # A worker's own command is part of one that is counted where it was split, errors included.
             self.calls[header.id] += 1
             self.commands_processed += 1
-            self.command_ticks[header.id] += ticks() - started
+            elapsed = ticks() - started
+            self.command_ticks[header.id] += elapsed
+            if likely(self.latency_tracking):
+                histogram_record(self.histograms, header.id, <uint64_t>(elapsed * self.ns_per_tick))
+            if unlikely(elapsed >= self.slow_ticks):
+                self._note_slow(header.id, &argv, elapsed)
+        return 0
+
+    cdef int _note_slow(self, uint16_t id, const Argv *argv, uint64_t elapsed) except -1:
+        """Tell the monitor of a slow command; who sent it, the worker knows."""
+        cdef uint32_t i
+        cdef list arguments = [
+            PyBytes_FromStringAndSize(
+                argv.args[i].data, min(argv.args[i].length, <size_t>SLOW_ARGUMENT_BYTES_MAX)
+            )
+            for i in range(min(argv.argc, <uint32_t>SLOW_ARGUMENTS_MAX))
+        ]
+        cdef list lengths = [argv.args[i].length for i in range(argv.argc)]
+        self.part_slow |= self.monitor.note(
+            arguments, int(elapsed * self.ns_per_tick / 1000), self.run.client_id,
+            fast=F.FAST in self.table.table.by_id[id].flags, lengths=lengths,
+        )
         return 0
 
     cdef int _execute_python(self, const CommandHeader *header, const Argv *argv) except -1:
@@ -637,6 +674,7 @@ cdef class Executor:
         memset(self.command_ticks, 0, size)
         memset(self.failed, 0, size)
         self.errors.clear()
+        self.histograms.clear()
         self.commands_processed = 0
 
     def command_statistics(self):

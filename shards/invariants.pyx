@@ -22,7 +22,7 @@ from shards.table cimport (
     bucket_entry,
     bucket_home,
     table_buckets,
-    table_bytes,
+    table_footprint,
     table_find,
     table_find_bits,
     table_size,
@@ -33,11 +33,6 @@ cdef int require(bint holds, str what) except -1:
     if not holds:
         raise AssertionError(what)
     return 0
-
-
-cdef uint64_t table_footprint(Table *table) noexcept:
-    cdef uint64_t size = table_bytes(<size_t>table.mask + 1)
-    return mapped_bytes(size) if size >= TABLE_MAP_BYTES else malloc_usable_size(table)
 
 
 cdef int check_entry(Store *store, Entry *entry, uint64_t bucket, uint32_t slot) except -1:

@@ -7,11 +7,16 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from protocol.slots cimport SLOTS, key_slot
 from shards.blob cimport blobs_alive
 from shards.invariants cimport store_check
-from shards.memory cimport M_MXFAST, M_TRIM_THRESHOLD, mallopt, malloc_trim
+from shards.memory cimport (
+    M_MXFAST, M_TRIM_THRESHOLD, malloc_trim, malloc_usable_size, mallinfo2, mallinfo2_t, mallopt,
+)
 from shards.reaper cimport (
-    reaper_free_blob, reaper_free_database, reaper_freed, reaper_start, reaper_stop, reaper_waiting,
+    reaper_free_blob, reaper_free_database, reaper_free_value, reaper_freed, reaper_start,
+    reaper_stop, reaper_waiting,
 )
 from shards.store cimport FORM_RAW, FORM_SHORTEST, FORM_TEXT, store_blocks_alive
+from shards.table cimport table_footprint
+from shards.types.kinds cimport TypeHooks
 
 from protocol.errors import WRONG_TYPE, CommandError
 
@@ -23,6 +28,8 @@ cdef dict TYPE_NAMES = {
 }
 cdef dict ENCODING_NAMES = {
     ENCODING_RAW: b"raw", ENCODING_INT: b"int", ENCODING_EMBSTR: b"embstr", ENCODING_BLOB: b"raw",
+    ENCODING_HT: b"hashtable", ENCODING_INTSET: b"intset", ENCODING_SKIPLIST: b"skiplist",
+    ENCODING_QUICKLIST: b"quicklist", ENCODING_STREAM: b"stream", ENCODING_LISTPACK: b"listpack",
 }
 
 
@@ -48,6 +55,17 @@ def trim_memory() -> None:
         malloc_trim(0)
 
 
+def allocator_figures() -> dict[str, int]:
+    """What glibc's malloc says of this process, in bytes. O(free chunks)"""
+    cdef mallinfo2_t info
+    with nogil:
+        info = mallinfo2()
+    return {
+        "arena": info.arena, "mapped": info.hblkhd, "in_use": info.uordblks, "free": info.fordblks,
+        "trimmable": info.keepcost, "chunks_free": info.ordblks,
+    }
+
+
 cdef bytes entry_key_bytes(const Entry *entry):
     cdef size_t n
     cdef const char *data = entry_key(entry, &n)
@@ -69,6 +87,11 @@ cdef void free_blob_later(void *owner, Blob *blob) noexcept nogil:
     reaper_free_blob((<Keyspace>owner).reaper, blob)
 
 
+cdef void free_value_later(void *owner, const TypeHooks *hooks, EntryEncoding encoding,
+                           void *value) noexcept nogil:
+    reaper_free_value((<Keyspace>owner).reaper, hooks, encoding, value)
+
+
 cdef class Keyspace:
     """The keyspace of one shard. `database` is a logical number everywhere.
 
@@ -87,22 +110,50 @@ cdef class Keyspace:
     def __dealloc__(self):
         if self.store != NULL:
             self.store.free_blob = NULL
+            self.store.free_value = NULL
         store_free(self.store)
         with nogil:
             reaper_stop(self.reaper)
 
     def start_reaper(self) -> None:
-        """Free large strings, and databases flushed lazily, on a thread of their own."""
+        """Free large values, and databases flushed lazily, on a thread of their own."""
         if self.reaper == NULL:
             self.reaper = reaper_start()
         if self.reaper != NULL:
             self.store.owner = <void *>self
             self.store.free_blob = free_blob_later
+            self.store.free_value = free_value_later
 
     @property
     def lazyfree_pending(self) -> int:
         """How many things the reaper has yet to free."""
         return reaper_waiting(self.reaper) if self.reaper != NULL else 0
+
+    @property
+    def overhead(self) -> int:
+        """Bytes of used_memory that are not entries: tables, trees, databases. O(slots)"""
+        cdef Store *store = self.store
+        cdef Database *database
+        cdef uint64_t bytes = malloc_usable_size(store)
+        cdef uint32_t number, slot
+        cdef int which
+        cdef Table **tables
+        for number in range(store.database_count):
+            database = store.databases[number]
+            if database == NULL:
+                continue
+            for which in range(2):
+                tables = database.expiring if which else database.keys
+                if tables == NULL:
+                    continue
+                bytes += malloc_usable_size(tables)
+                bytes += malloc_usable_size(database.expiring_tree if which else database.keys_tree)
+                for slot in range(SLOTS):
+                    if tables[slot] != NULL:
+                        bytes += table_footprint(tables[slot])
+                        if tables[slot].old != NULL:
+                            bytes += table_footprint(tables[slot].old)
+        return bytes
 
     @property
     def lazyfreed(self) -> int:

@@ -9,7 +9,7 @@ Contract
    one another.
 """
 
-from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from protocol.buffer cimport Buffer
 from protocol.table cimport CommandSpec
@@ -54,5 +54,6 @@ cdef class LocalDispatcher(Dispatcher):
     cdef int _refuse(self, Session session, const CommandSpec *spec, Verdict verdict, uint32_t slot) except -1
     cdef void _grow_args(self, uint32_t more) noexcept
     cdef int _run(self, Session session) except -1
+    cdef int _note_slow(self, Session session, const Gathered *command, uint64_t elapsed) except -1
     cdef int _run_python(self, Session session, Gathered *command, Buffer *out) except -1
     cdef void _append_blob(self, Output *output) noexcept

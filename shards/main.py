@@ -19,10 +19,11 @@ from actors.figures import process_figures
 from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
 from actors.scheduling import apply_scheduling
 from protocol.table import NativeTable
+from sessions.slowlog import Monitor
 from shards.commands import generic_native, string_native
 from shards.context import Context, Settings
 from shards.executor import Executor, NativeLane
-from shards.keyspace import Keyspace, tune_allocator
+from shards.keyspace import Keyspace, allocator_figures, trim_memory, tune_allocator
 from shards.port import ShardPort
 
 SLOW_CYCLE_SHARE = 0.25
@@ -53,6 +54,9 @@ class ShardProcess:
         self.expire_cycle_us = 0
         self.collected_at = time.monotonic()
         self.serve_due = False  # a call of _serve is scheduled
+        self.startup_memory = self.keyspace.used_memory
+        self.monitor = Monitor(boot.page.next_slow_id)
+        self.observed: dict[str, Any] = {}  # directives that the monitor acts on, among others
         self.loop = uvloop.new_event_loop()
         self.control: ControlLink | None = None
         self.values = dict(config)  # of all directives, for the sessions at the shard's own port
@@ -139,6 +143,24 @@ class ShardProcess:
                 self._apply(message["changes"])
             case "stats":
                 return self.statistics()
+            case "histograms":
+                table = self.executor.table.table
+                found = self.executor.histograms.pairs()
+                if self.port is not None:  # of other commands: those that run in the session
+                    found = {**self.port.dispatcher.histograms.pairs(), **found}
+                return {table.by_id[id].name.lower(): pairs for id, pairs in found.items()}
+            case "purge":
+                trim_memory()
+            case "malloc":
+                return allocator_figures()
+            case "slowlog":
+                return {"entries": list(self.monitor.entries)}
+            case "slowlog-reset":
+                self.monitor.entries.clear()
+            case "latency":
+                return self.monitor.latency.figures()
+            case "latency-reset":
+                self.monitor.latency.reset(message["events"])
             case "resetstat":
                 self.executor.reset_statistics()
                 self.keyspace.reset_statistics()
@@ -167,6 +189,12 @@ class ShardProcess:
         if "native-lane" in changes:
             self.executor.native_lane = bool(changes["native-lane"])
         self.executor.set_limits(self.settings.proto_max_bulk_len)
+        self.observed.update(changes)
+        self.monitor.apply(self.observed)
+        tracking = bool(self.observed["latency-tracking"])
+        self.executor.set_monitor(self.monitor, tracking)
+        if self.port is not None:
+            self.port.dispatcher.set_monitor(self.monitor, tracking)
         self.keyspace.lfu = b"lfu" in self.settings.maxmemory_policy
         self.keyspace.lfu_log_factor = self.settings.lfu_log_factor
         self.keyspace.lfu_decay_minutes = self.settings.lfu_decay_time
@@ -183,6 +211,11 @@ class ShardProcess:
                 code.decode(errors="replace"): n for code, n in self.executor.errors.items()
             },
             "used_memory": keyspace.used_memory,
+            "startup_memory": self.startup_memory,
+            "overhead_memory": keyspace.overhead,
+            "lazyfree_pending": keyspace.lazyfree_pending,
+            "lazyfreed": keyspace.lazyfreed,
+            "expired_stale_percent": keyspace.expired_stale_percent,
             "databases": {
                 number: [
                     keyspace.size(number),
@@ -221,6 +254,9 @@ class ShardProcess:
         page.set_shard(index, "commands", processed)
         ended = time.monotonic()
         self.expire_cycle_us += int((ended - started) * 1e6)
+        threshold = self.monitor.threshold_ms
+        if threshold and (ended - started) * 1e3 >= threshold:
+            self.monitor.latency.add("expire-cycle", int((ended - started) * 1e3))
         if ended - self.collected_at > GARBAGE_INTERVAL_SECONDS:
             self.collected_at = ended
             gc.collect()

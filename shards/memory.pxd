@@ -48,6 +48,14 @@ cdef extern from *:
     # Give the whole pages in [first, last) back; they read as zero afterwards.
     void drop_pages "shardis_drop_pages"(char *first, char *last) noexcept nogil
     int mallopt(int, int) noexcept nogil
+    ctypedef struct mallinfo2_t "struct mallinfo2":
+        size_t arena
+        size_t hblkhd
+        size_t uordblks
+        size_t fordblks
+        size_t keepcost
+        size_t ordblks
+    mallinfo2_t mallinfo2() noexcept nogil
     int malloc_trim(size_t) noexcept nogil
     const int M_MXFAST
     const int M_TRIM_THRESHOLD

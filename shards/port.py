@@ -201,6 +201,7 @@ class ShardPort:
             "output_bytes": self.reactor.output_bytes,
             "reads": self.reactor.reads,
             "writes": self.reactor.writes,
+            "client_bytes": sum(session.input_bytes + session.output_bytes for session in sessions),
             "query_buffer_bytes_max": max((session.input_bytes for session in sessions), default=0),
             "output_buffer_bytes_max": max(
                 (session.output_bytes for session in sessions), default=0

@@ -1,4 +1,4 @@
-"""A thread that frees what a shard has cut off: large blobs and whole databases.
+"""A thread that frees what a shard has cut off: large blobs, collections and whole databases.
 
 Contract
 1. It is handed only what nothing else can reach any more, and touches nothing but that.
@@ -11,6 +11,7 @@ from libc.stdint cimport uint64_t
 
 from shards.blob cimport Blob
 from shards.store cimport Database
+from shards.types.kinds cimport EntryEncoding, TypeHooks
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_t:
@@ -20,10 +21,13 @@ cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_cond_t:
         pass
 
-cdef struct Garbage:            # one of blob and database is set
+cdef struct Garbage:            # one of blob, database and value is set
     Garbage *next
     Blob *blob
     Database *database
+    void *value                 # a collection, of this type and encoding
+    const TypeHooks *hooks
+    EntryEncoding encoding
 
 cdef struct Reaper:
     pthread_t thread
@@ -38,6 +42,8 @@ cdef struct Reaper:
 cdef Reaper *reaper_start() noexcept nogil              # NULL: no thread could be made
 cdef void reaper_stop(Reaper *reaper) noexcept nogil    # NULL is none
 cdef void reaper_free_blob(Reaper *reaper, Blob *blob) noexcept nogil           # its last reference
+cdef void reaper_free_value(Reaper *reaper, const TypeHooks *hooks, EntryEncoding encoding,
+                            void *value) noexcept nogil
 cdef void reaper_free_database(Reaper *reaper, Database *database) noexcept nogil
 cdef uint64_t reaper_waiting(Reaper *reaper) noexcept nogil     # things not yet freed
 cdef uint64_t reaper_freed(Reaper *reaper) noexcept nogil       # things freed by the thread

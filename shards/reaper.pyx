@@ -1,11 +1,13 @@
 """The thread behind UNLINK and FLUSHALL ASYNC; see reaper.pxd."""
 
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free
 
 from protocol.native cimport out_of_memory
 from shards.blob cimport Blob, blob_release
+from shards.memory cimport Pool
 from shards.store cimport Database, database_free
+from shards.types.kinds cimport EntryEncoding, TypeHooks
 
 cdef extern from "<pthread.h>" nogil:
     int pthread_create(pthread_t *, const void *, void *(*)(void *) noexcept nogil, void *)
@@ -24,8 +26,13 @@ cdef enum:
 
 
 cdef void destroy(Garbage *garbage) noexcept nogil:
+    cdef Pool nobody
     if garbage.blob != NULL:
         blob_release(garbage.blob)
+    if garbage.value != NULL:
+        nobody.bytes = 0
+        nobody.total = NULL
+        garbage.hooks.free(&nobody, garbage.encoding, garbage.value)
     if garbage.database != NULL:
         database_free(garbage.database)
     free(garbage)
@@ -81,14 +88,15 @@ cdef void reaper_stop(Reaper *reaper) noexcept nogil:
     free(reaper)
 
 
-cdef void hand_over(Reaper *reaper, Blob *blob, Database *database) noexcept nogil:
-    cdef Garbage *garbage = <Garbage *>malloc(sizeof(Garbage))
-    cdef bint full
+cdef Garbage *garbage_new() noexcept nogil:
+    cdef Garbage *garbage = <Garbage *>calloc(1, sizeof(Garbage))
     if garbage == NULL:
         out_of_memory(sizeof(Garbage))
-    garbage.next = NULL
-    garbage.blob = blob
-    garbage.database = database
+    return garbage
+
+
+cdef void hand_over(Reaper *reaper, Garbage *garbage) noexcept nogil:
+    cdef bint full
     pthread_mutex_lock(&reaper.mutex)
     full = reaper.waiting >= QUEUE_MAX
     if not full:
@@ -105,11 +113,24 @@ cdef void hand_over(Reaper *reaper, Blob *blob, Database *database) noexcept nog
 
 
 cdef void reaper_free_blob(Reaper *reaper, Blob *blob) noexcept nogil:
-    hand_over(reaper, blob, NULL)
+    cdef Garbage *garbage = garbage_new()
+    garbage.blob = blob
+    hand_over(reaper, garbage)
+
+
+cdef void reaper_free_value(Reaper *reaper, const TypeHooks *hooks, EntryEncoding encoding,
+                            void *value) noexcept nogil:
+    cdef Garbage *garbage = garbage_new()
+    garbage.value = value
+    garbage.hooks = hooks
+    garbage.encoding = encoding
+    hand_over(reaper, garbage)
 
 
 cdef void reaper_free_database(Reaper *reaper, Database *database) noexcept nogil:
-    hand_over(reaper, NULL, database)
+    cdef Garbage *garbage = garbage_new()
+    garbage.database = database
+    hand_over(reaper, garbage)
 
 
 cdef uint64_t reaper_waiting(Reaper *reaper) noexcept nogil:

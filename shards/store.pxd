@@ -23,6 +23,7 @@ from shards.blob cimport Blob
 from shards.entry cimport Entry, EntryEncoding, EntryType
 from shards.memory cimport Pool
 from shards.table cimport EntryList, Table, TableRules
+from shards.types.kinds cimport TypeHooks
 
 cdef enum RemoveReason:
     REMOVED_EXPIRED = 1
@@ -34,11 +35,6 @@ cdef struct Key:                # all that is known of a key before it is looked
     uint64_t hash               # store_hash(...)
     uint32_t slot
     uint32_t database           # physical
-
-cdef struct TypeHooks:          # what the keyspace must be able to do with a type it doesn't know
-    void (*free)(Pool *pool, void *value) noexcept nogil     # on any thread once detached
-    void *(*copy)(Pool *pool, const void *value) noexcept nogil
-    uint64_t (*footprint)(const void *value) noexcept nogil  # bytes it has charged to its pool
 
 cdef struct Database:
     Table **keys                # [SLOTS], owned; NULL where a slot is empty
@@ -76,6 +72,10 @@ cdef struct Store:
     void *owner
     # Takes over the last reference to a blob of more than FREE_LATER_BYTES; NULL: freed at once.
     void (*free_blob)(void *owner, Blob *blob) noexcept nogil
+    # The same for a collection that costs more than FREE_LATER_EFFORT; its memory is not counted
+    # any more. NULL: freed at once.
+    void (*free_value)(void *owner, const TypeHooks *hooks, EntryEncoding encoding,
+                       void *value) noexcept nogil
     bint no_touch               # this command leaves LRU/LFU alone (CLIENT NO-TOUCH)
     uint32_t inline_bytes_max   # strings beyond become blobs; INLINE_BYTES_MAX but in tests
     TableRules rules
@@ -86,6 +86,7 @@ cdef struct Store:
 
 cdef enum:
     FREE_LATER_BYTES = 1048576
+    FREE_LATER_EFFORT = 64      # allocations, as Redis's lazy freeing has it
 
 cdef enum:                      # what a string is stored as: int, embstr or raw
     FORM_SHORTEST = 0           # an int if it is one
@@ -119,6 +120,16 @@ cdef Entry *store_set_integer(Store *store, const Key *key, int64_t value,
                               int64_t expire_ms) noexcept
 # Takes over the caller's reference.
 cdef Entry *store_set_blob(Store *store, const Key *key, Blob *blob, int64_t expire_ms) noexcept
+# Collections. Their memory is that of a database; the pool is what all calls of a structure take.
+cdef Pool *store_pool(Store *store, uint32_t database) noexcept nogil
+# Set a collection, whatever was there. Takes over the structure, which was made in that pool.
+# In-place changes need no call but entry_set_pointer when the structure's address or encoding did.
+cdef Entry *store_set_value(Store *store, const Key *key, EntryType type, EntryEncoding encoding,
+                            void *value, int64_t expire_ms) noexcept
+cdef uint64_t store_value_length(const Store *store, const Entry *entry) noexcept nogil  # elements
+# Delete a key whose collection has become empty (but a stream, which stays). True: it went.
+# To be called whenever elements were removed; the entry is the key's own.
+cdef bint store_drop_if_empty(Store *store, const Key *key, const Entry *entry) noexcept
 # The new length; grows with sds-like spare room. On an absent key they do what Redis does:
 # APPEND sets the value (int or embstr if it fits), SETRANGE makes a raw string unless it is empty.
 cdef size_t store_append(Store *store, const Key *key, const char *value, size_t n) noexcept

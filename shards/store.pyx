@@ -8,7 +8,16 @@ or `unlink` (take it out). What an entry points to is freed, copied and measured
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memmove, memset
 
-from protocol.native cimport DEBUG, likely, out_of_memory, prefetch, store32, store64, unlikely
+from protocol.native cimport (
+    DEBUG,
+    fatal,
+    likely,
+    out_of_memory,
+    prefetch,
+    store32,
+    store64,
+    unlikely,
+)
 from protocol.numbers cimport format_int64, parse_int64
 from protocol.slots cimport SLOTS, key_slot
 from shards.blob cimport (
@@ -37,6 +46,7 @@ from shards.entry cimport (
     HEADER_BYTES,
     INLINE_BYTES_MAX,
     KEY_LENGTH_MASK,
+    TYPE_STREAM,
     TYPE_STRING,
     Entry,
     EntryEncoding,
@@ -87,6 +97,8 @@ from shards.table cimport (
     table_scan,
     table_size,
 )
+from shards.types.kinds cimport TypeHooks
+from shards.types.registry cimport registered_types, types_blocks_alive
 
 
 cdef enum:
@@ -94,9 +106,6 @@ cdef enum:
     SPARE_BYTES_MAX = 1048576       # growing strings double up to here, then get this much more
     LFU_COUNTER_START = 5
     SLOT_BITS = 14
-
-# The types that are not strings enter themselves here.
-cdef TypeHooks type_hooks[16]
 
 
 # Stores and databases
@@ -139,7 +148,7 @@ cdef Store *store_new(uint32_t databases, uint64_t seed0, uint64_t seed1,
     store.rules.incremental_min = 4096
     store.rules.step = 64
     store.scratch.pool = &store.pool
-    store.types = type_hooks
+    store.types = registered_types()
     return store
 
 
@@ -235,7 +244,7 @@ cdef void store_swap(Store *store, uint32_t first, uint32_t second) noexcept nog
 
 
 cdef int64_t store_blocks_alive() noexcept nogil:
-    return live_count() if DEBUG else 0
+    return live_count() + types_blocks_alive() if DEBUG else 0
 
 
 # Hashing, chance, and the clocks of LRU and LFU
@@ -326,7 +335,7 @@ cdef inline uint64_t payload_bytes(const Database *database, const Entry *entry)
     if entry_type(entry) == TYPE_STRING:
         return blob_footprint(<Blob *>entry_pointer(entry))
     hooks = &database.types[<int>entry_type(entry)]
-    return hooks.footprint(entry_pointer(entry))
+    return hooks.footprint(entry_encoding(entry), entry_pointer(entry))
 
 
 cdef inline void payload_free(Store *store, Database *database, Entry *entry) noexcept nogil:
@@ -336,7 +345,8 @@ cdef inline void payload_free(Store *store, Database *database, Entry *entry) no
     if entry_type(entry) == TYPE_STRING:
         drop_blob(store, &database.pool, <Blob *>entry_pointer(entry))
     else:
-        database.types[<int>entry_type(entry)].free(&database.pool, entry_pointer(entry))
+        drop_value(store, database, &database.types[<int>entry_type(entry)],
+                   entry_encoding(entry), entry_pointer(entry))
 
 
 cdef void *payload_copy(Database *source, Database *target, const Entry *entry) noexcept nogil:
@@ -347,7 +357,8 @@ cdef void *payload_copy(Database *source, Database *target, const Entry *entry) 
         blob_retain(blob)
         pool_charge(&target.pool, blob_footprint(blob))
         return blob
-    return source.types[<int>entry_type(entry)].copy(&target.pool, entry_pointer(entry))
+    return source.types[<int>entry_type(entry)].copy(
+        &target.pool, entry_encoding(entry), entry_pointer(entry))
 
 
 cdef void drop_blob(Store *store, Pool *pool, Blob *blob) noexcept nogil:
@@ -360,13 +371,24 @@ cdef void drop_blob(Store *store, Pool *pool, Blob *blob) noexcept nogil:
         blob_release(blob)
 
 
+cdef void drop_value(Store *store, Database *database, const TypeHooks *hooks,
+                     EntryEncoding encoding, void *value) noexcept nogil:
+    if (store != NULL and store.free_value != NULL
+            and hooks.effort(encoding, value) > FREE_LATER_EFFORT):
+        pool_discharge(&database.pool, hooks.footprint(encoding, value))
+        store.free_value(store.owner, hooks, encoding, value)
+    else:
+        hooks.free(&database.pool, encoding, value)
+
+
 cdef uint64_t store_entry_footprint(const Store *store, const Entry *entry) noexcept nogil:
     cdef uint64_t total = malloc_usable_size(entry)
     if entry_has_pointer(entry):
         if entry_type(entry) == TYPE_STRING:
             total += blob_footprint(<Blob *>entry_pointer(entry))
         else:
-            total += store.types[<int>entry_type(entry)].footprint(entry_pointer(entry))
+            total += store.types[<int>entry_type(entry)].footprint(
+                entry_encoding(entry), entry_pointer(entry))
     return total
 
 
@@ -797,6 +819,36 @@ cdef size_t store_set_range(Store *store, const Key *key, size_t offset, const c
         length = offset + n
     memcpy(open_string(store, key, bucket, length, True) + offset, value, n)
     return length
+
+
+# Collections
+
+cdef Pool *store_pool(Store *store, uint32_t database) noexcept nogil:
+    return &database_open(store, database).pool
+
+
+cdef Entry *store_set_value(Store *store, const Key *key, EntryType type, EntryEncoding encoding,
+                            void *value, int64_t expire_ms) noexcept:
+    cdef Entry *entry
+    if unlikely(store.types[<int>type].free == NULL):
+        fatal("a value of a type that is not registered")
+    entry = place(store, key, live_bucket(store, key), type, encoding, 8, expire_ms)
+    store64(entry_value(entry), <uint64_t><size_t>value)
+    return entry
+
+
+cdef uint64_t store_value_length(const Store *store, const Entry *entry) noexcept nogil:
+    return store.types[<int>entry_type(entry)].length(entry_encoding(entry), entry_pointer(entry))
+
+
+cdef bint store_drop_if_empty(Store *store, const Key *key, const Entry *entry) noexcept:
+    cdef EntryType type = entry_type(entry)
+    cdef uint64_t *bucket
+    if type == TYPE_STRING or type == TYPE_STREAM or store_value_length(store, entry):
+        return False
+    bucket = find_bucket(store, key)
+    discard(store, key, bucket_entry(bucket[0]), bucket)
+    return True
 
 
 # Expiry

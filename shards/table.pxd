@@ -23,6 +23,8 @@ from shards.entry cimport Entry, entry_has_key, entry_key
 from shards.memory cimport (
     Pool,
     drop_pages,
+    malloc_usable_size,
+    mapped_bytes,
     pool_free,
     pool_map,
     pool_resize,
@@ -103,6 +105,12 @@ cdef inline size_t bucket_home(const TableRules *rules, uint64_t bucket,
 
 cdef inline size_t table_bytes(size_t buckets) noexcept nogil:
     return sizeof(Table) + buckets * sizeof(uint64_t)
+
+
+cdef inline uint64_t table_footprint(const Table *table) noexcept nogil:
+    """The bytes its pool was charged for it; an old table it is resized from not included."""
+    cdef size_t size = table_bytes(<size_t>table.mask + 1)
+    return mapped_bytes(size) if size >= TABLE_MAP_BYTES else malloc_usable_size(table)
 
 
 cdef inline Table *table_new(Pool *pool, size_t buckets) noexcept nogil:

@@ -26,11 +26,11 @@ LOOKUPS = 1_000_000
 ROUNDS = 3
 
 
-def build_loops(folder: str) -> ModuleType:
-    """Compile and import keyspace_loops; the kernels themselves must have been built."""
-    source = str(Path(__file__).with_name("keyspace_loops.pyx"))
+def build_loops(folder: str, name: str = "keyspace_loops") -> ModuleType:
+    """Compile and import a file of loops; the kernels themselves must have been built."""
+    source = str(Path(__file__).with_name(f"{name}.pyx"))
     extensions = cythonize(  # type: ignore[no-untyped-call]
-        [Extension("keyspace_loops", [source], extra_compile_args=["-O3", "-fno-strict-aliasing"])],
+        [Extension(name, [source], extra_compile_args=["-O3", "-fno-strict-aliasing"])],
         include_path=[str(ROOT)],
         build_dir=folder,
         quiet=True,
@@ -45,8 +45,8 @@ def build_loops(folder: str) -> ModuleType:
     command.build_lib = command.build_temp = folder
     command.ensure_finalized()
     command.run()
-    path = command.get_ext_fullpath("keyspace_loops")
-    spec = importlib.util.spec_from_file_location("keyspace_loops", path)
+    path = command.get_ext_fullpath(name)
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

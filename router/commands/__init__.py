@@ -2,6 +2,6 @@
 
 from types import ModuleType
 
-from router.commands import config, info, shutdown
+from router.commands import config, info, latency, memory, shutdown, slowlog
 
-MODULES: tuple[ModuleType, ...] = (config, info, shutdown)
+MODULES: tuple[ModuleType, ...] = (config, info, latency, memory, shutdown, slowlog)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from protocol.commands import F, Place, Request, Response, command
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
 ADMIN = F.ADMIN | F.NOSCRIPT | F.LOADING | F.STALE
 ALL_NODES: dict[str, Any] = {"request": Request.ALL_NODES, "response": Response.ALL_SUCCEEDED}
 SERVER: dict[str, Any] = {"group": "server", "place": Place.ADMIN}
+LOCAL_HOSTS = ("127.0.0.1", "[::1]", "[::ffff:127.0.0.1]")
 NO_FILE = b"ERR The server is running without a config file"
-NO_REWRITE = b"ERR Rewriting config file: not supported yet"
+
+_log = logging.getLogger("shardis")
 
 HELP = (
     b"CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
@@ -70,7 +73,7 @@ async def config_set(admin: Admin, caller: Caller, args: list[bytes], reply: Rep
     if len(args) % 2:
         raise CommandError(SYNTAX)
     try:
-        await admin.change(list(zip(args[2::2], args[3::2], strict=True)))
+        await admin.change(list(zip(args[2::2], args[3::2], strict=True)), _is_local(caller))
     except SetError as error:
         raise CommandError(str(error).encode("utf-8", "surrogateescape")) from None
     reply.ok()
@@ -103,7 +106,16 @@ async def config_resetstat(admin: Admin, caller: Caller, args: list[bytes], repl
 )
 async def config_rewrite(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """Write the values in force to the configuration file."""
-    raise CommandError(NO_REWRITE if admin.config.file else NO_FILE)
+    if not admin.config.file:
+        raise CommandError(NO_FILE)
+    try:
+        admin.config.rewrite()
+    except OSError as error:
+        _log.warning("CONFIG REWRITE failed: %s", error.strerror)
+        reason = (error.strerror or str(error)).encode("utf-8", "surrogateescape")
+        raise CommandError(b"ERR Rewriting config file: %s" % reason) from None
+    _log.info("CONFIG REWRITE executed with success.")
+    reply.ok()
 
 
 @command(
@@ -114,3 +126,10 @@ async def config_help(admin: Admin, caller: Caller, args: list[bytes], reply: Re
     reply.array(len(HELP))
     for line in HELP:
         reply.status(line)
+
+
+def _is_local(caller: Caller) -> bool:
+    """Whether a client is on this machine, by the address its worker has seen."""
+    address: str = caller.get("address", "")
+    host = address.rpartition(":")[0]
+    return address.startswith("/") or host in LOCAL_HOSTS

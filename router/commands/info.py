@@ -8,7 +8,10 @@ better than a wrong number.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import platform
+import re
 import resource
 import struct
 import sys
@@ -20,11 +23,15 @@ from typing import TYPE_CHECKING, Any, Final
 from actors.figures import resident_bytes
 from protocol.commands import F, Place, Request, Response, command
 from protocol.version import REDIS_VERSION, SHARDIS_VERSION
+from router.commands.latency import command_histograms
 from router.stats import (
+    Histogram,
+    average,
     largest,
     merged_commands,
     merged_databases,
     merged_errors,
+    percentile,
     total,
 )
 
@@ -34,6 +41,7 @@ if TYPE_CHECKING:
     from router.config import Config
 
 DAY_SECONDS: Final = 86400
+BUILD_ID: Final = hashlib.sha1(SHARDIS_VERSION.encode()).hexdigest()[:16]
 NO_REPLICATION_ID: Final = "0" * 40
 Fields = list[tuple[str, Any]]
 
@@ -45,6 +53,7 @@ class Figures:
     admin: Admin
     workers: list[Any]  # WorkerStats, or None: no answer
     shards: list[Any]  # ShardStats, or None
+    histograms: dict[str, Histogram]  # by command; empty unless latencystats was asked for
     node: int | None = None  # asked at this shard's own port: the figures of that node alone
     clients: list[Any] = field(init=False)  # ClientStats of workers and of shards' ports
 
@@ -95,6 +104,11 @@ def safe(text: str) -> str:
     return text.translate(str.maketrans("#:\n\r", "____"))
 
 
+def cpu_seconds(figure: dict[str, Any]) -> str:
+    """The processor time of one process since its start, as its line in INFO has it."""
+    return f"{figure.get('cpu_user', 0.0) + figure.get('cpu_system', 0.0):.6f}"
+
+
 def server(figures: Figures) -> Fields:
     admin = figures.admin
     config, now = admin.config, time.time()
@@ -104,11 +118,18 @@ def server(figures: Figures) -> Fields:
         ("redis_version", REDIS_VERSION),
         ("redis_git_sha1", "00000000"),
         ("redis_git_dirty", 0),
+        ("redis_build_id", BUILD_ID),
         ("redis_mode", "standalone" if figures.node is None else "cluster"),
         ("shardis_version", SHARDIS_VERSION),
         ("os", f"{system.sysname} {system.release} {system.machine}"),
         ("arch_bits", struct.calcsize("P") * 8),
+        ("monotonic_clock", "X86 TSC" if system.machine == "x86_64" else "ARM CNTVCT"),
         ("multiplexing_api", "epoll"),
+        ("atomicvar_api", "c11-builtin"),
+        (
+            "gcc_version",
+            "".join(re.findall(r"GCC ([0-9.]+)", platform.python_compiler())) or "0.0.0",
+        ),
         ("python_version", ".".join(map(str, sys.version_info[:3]))),
         ("process_id", figures.process_id),
         ("process_supervised", "no"),
@@ -147,13 +168,19 @@ def clients(figures: Figures) -> Fields:
         ("client_recent_max_output_buffer", largest(figures.clients, "output_buffer_bytes_max")),
         ("blocked_clients", total(figures.shards, "blocked_clients")),
         ("tracking_clients", 0),
+        ("clients_in_timeout_table", 0),
+        ("total_blocking_keys", 0),
+        ("total_blocking_keys_on_nokey", 0),
     ]
 
 
 def memory(figures: Figures) -> Fields:
     admin = figures.admin
     used = figures.used_memory
-    resident = total([*figures.workers, *figures.shards], "rss")
+    shard_resident = total(figures.shards, "rss")
+    resident = total(figures.workers, "rss") + shard_resident
+    startup = total(figures.shards, "startup_memory")
+    overhead = total(figures.shards, "overhead_memory")
     peak = used  # a node keeps no peak of its own
     if figures.node is None:
         resident += resident_bytes(os.getpid())
@@ -168,16 +195,54 @@ def memory(figures: Figures) -> Fields:
         ("used_memory_peak", peak),
         ("used_memory_peak_human", human(peak)),
         ("used_memory_peak_perc", f"{used * 100 / peak if peak else 0:.2f}%"),
+        ("used_memory_overhead", overhead),
+        ("used_memory_startup", startup),
+        ("used_memory_dataset", max(used - overhead, 0)),
+        (
+            "used_memory_dataset_perc",
+            f"{max(used - overhead, 0) * 100 / max(used - startup, 1):.2f}%",
+        ),
+        ("allocator_allocated", used),
+        ("allocator_active", shard_resident),
+        ("allocator_resident", shard_resident),
         ("total_system_memory", installed),
         ("total_system_memory_human", human(installed)),
+        # No scripts and functions yet: there is nothing that could take memory.
+        ("used_memory_lua", 0),
+        ("used_memory_vm_eval", 0),
+        ("used_memory_lua_human", human(0)),
+        ("used_memory_scripts_eval", 0),
+        ("number_of_cached_scripts", 0),
+        ("number_of_functions", 0),
+        ("number_of_libraries", 0),
+        ("used_memory_vm_functions", 0),
+        ("used_memory_vm_total", 0),
+        ("used_memory_vm_total_human", human(0)),
+        ("used_memory_functions", 0),
+        ("used_memory_scripts", 0),
+        ("used_memory_scripts_human", human(0)),
         ("maxmemory", limit),
         ("maxmemory_human", human(limit)),
         ("maxmemory_policy", admin.config["maxmemory-policy"]),
+        ("allocator_frag_ratio", f"{shard_resident / max(used, 1):.2f}"),
+        ("allocator_frag_bytes", shard_resident - used),
+        ("allocator_rss_ratio", "1.00"),
+        ("allocator_rss_bytes", 0),
+        ("rss_overhead_ratio", f"{resident / max(shard_resident, 1):.2f}"),
+        ("rss_overhead_bytes", resident - shard_resident),
         ("mem_fragmentation_ratio", f"{resident / used if used else 0:.2f}"),
         ("mem_fragmentation_bytes", resident - used),
+        ("mem_not_counted_for_evict", 0),
         ("mem_replication_backlog", 0),
+        ("mem_total_replication_buffers", 0),
+        ("mem_clients_slaves", 0),
+        ("mem_clients_normal", total(figures.clients, "client_bytes")),
+        ("mem_cluster_links", 0),
         ("mem_aof_buffer", 0),
+        ("mem_allocator", "libc"),
         ("active_defrag_running", 0),
+        ("lazyfree_pending_objects", total(figures.shards, "lazyfree_pending")),
+        ("lazyfreed_objects", total(figures.shards, "lazyfreed")),
     ]
 
 
@@ -186,6 +251,13 @@ def persistence(figures: Figures) -> Fields:
     return [
         ("loading", int(loading)),
         ("async_loading", 0),
+        # Snapshots do not fork: no page is ever copied on write.
+        ("current_cow_peak", 0),
+        ("current_cow_size", 0),
+        ("current_cow_size_age", 0),
+        ("current_fork_perc", "0.00"),
+        ("current_save_keys_processed", 0),
+        ("current_save_keys_total", 0),
         ("rdb_changes_since_last_save", total(figures.shards, "changes")),
         ("rdb_bgsave_in_progress", 0),
         ("rdb_last_save_time", int(figures.admin.started)),
@@ -193,13 +265,21 @@ def persistence(figures: Figures) -> Fields:
         ("rdb_last_bgsave_time_sec", -1),
         ("rdb_current_bgsave_time_sec", -1),
         ("rdb_saves", 0),
+        ("rdb_last_cow_size", 0),
+        ("rdb_last_load_keys_expired", 0),
+        ("rdb_last_load_keys_loaded", 0),
         ("aof_enabled", 0),
         ("aof_rewrite_in_progress", 0),
         ("aof_rewrite_scheduled", 0),
         ("aof_last_rewrite_time_sec", -1),
         ("aof_current_rewrite_time_sec", -1),
         ("aof_last_bgrewrite_status", "ok"),
+        ("aof_rewrites", 0),
+        ("aof_rewrites_consecutive_failures", 0),
         ("aof_last_write_status", "ok"),
+        ("aof_last_cow_size", 0),
+        ("module_fork_in_progress", 0),
+        ("module_fork_last_cow_size", 0),
     ]
 
 
@@ -220,15 +300,20 @@ def stats(figures: Figures) -> Fields:
         ("total_net_repl_output_bytes", 0),
         ("instantaneous_input_kbps", f"{rates['input_bytes'] / 1024:.2f}"),
         ("instantaneous_output_kbps", f"{rates['output_bytes'] / 1024:.2f}"),
+        ("instantaneous_input_repl_kbps", "0.00"),
+        ("instantaneous_output_repl_kbps", "0.00"),
         ("rejected_connections", total(figures.clients, "rejected_connections")),
         ("sync_full", 0),
         ("sync_partial_ok", 0),
         ("sync_partial_err", 0),
         ("expired_keys", total(shards, "expired")),
+        ("expired_stale_perc", f"{average(shards, 'expired_stale_percent'):.2f}"),
         ("expired_time_cap_reached_count", total(shards, "expired_time_cap_reached")),
         ("expire_cycle_cpu_milliseconds", total(shards, "expire_cycle_us") // 1000),
         ("evicted_keys", 0),
         ("evicted_clients", 0),
+        ("total_eviction_exceeded_time", 0),
+        ("current_eviction_exceeded_time", 0),
         ("keyspace_hits", total(shards, "hits")),
         ("keyspace_misses", total(shards, "misses")),
         ("pubsub_channels", 0),
@@ -236,9 +321,28 @@ def stats(figures: Figures) -> Fields:
         ("pubsubshard_channels", 0),
         ("latest_fork_usec", 0),
         ("total_forks", 0),
+        ("migrate_cached_sockets", 0),
+        ("slave_expires_tracked_keys", 0),
+        ("active_defrag_hits", 0),
+        ("active_defrag_misses", 0),
+        ("active_defrag_key_hits", 0),
+        ("active_defrag_key_misses", 0),
+        ("total_active_defrag_time", 0),
+        ("current_active_defrag_time", 0),
+        ("tracking_total_keys", 0),
+        ("tracking_total_items", 0),
+        ("tracking_total_prefixes", 0),
+        ("unexpected_error_replies", 0),
         ("total_error_replies", sum(merged_errors(figures.processes).values())),
+        ("dump_payload_sanitizations", 0),
         ("total_reads_processed", total(figures.clients, "reads")),
         ("total_writes_processed", total(figures.clients, "writes")),
+        ("io_threaded_reads_processed", 0),
+        ("io_threaded_writes_processed", 0),
+        ("acl_access_denied_auth", total(figures.clients, "denied_auth")),
+        ("acl_access_denied_cmd", 0),
+        ("acl_access_denied_key", 0),
+        ("acl_access_denied_channel", 0),
     ]
 
 
@@ -252,6 +356,9 @@ def replication(figures: Figures) -> Fields:
         ("master_repl_offset", 0),
         ("second_repl_offset", -1),
         ("repl_backlog_active", 0),
+        ("repl_backlog_size", figures.admin.config["repl-backlog-size"]),
+        ("repl_backlog_first_byte_offset", 0),
+        ("repl_backlog_histlen", 0),
     ]
 
 
@@ -269,6 +376,8 @@ def cpu(figures: Figures) -> Fields:
         ("used_cpu_user", f"{user:.6f}"),
         ("used_cpu_sys_children", f"{ended.ru_stime:.6f}"),
         ("used_cpu_user_children", f"{ended.ru_utime:.6f}"),
+        ("used_cpu_sys_main_thread", f"{own.ru_stime:.6f}"),
+        ("used_cpu_user_main_thread", f"{own.ru_utime:.6f}"),
     ]
 
 
@@ -292,6 +401,20 @@ def errorstats(figures: Figures) -> Fields:
     return [
         (f"errorstat_{safe(code)}", f"count={count}")
         for code, count in merged_errors(figures.processes).items()
+    ]
+
+
+def latencystats(figures: Figures) -> Fields:
+    words = str(figures.admin.config["latency-tracking-info-percentiles"]).split()
+    percents = [float(word) for word in words]
+    return [
+        (
+            f"latency_percentiles_usec_{safe(name)}",
+            ",".join(
+                f"p{percent:g}={percentile(histogram, percent) / 1000:.3f}" for percent in percents
+            ),
+        )
+        for name, histogram in figures.histograms.items()
     ]
 
 
@@ -323,7 +446,7 @@ def shards(figures: Figures) -> Fields:
                 f"state={'up' if child.ready else 'down'},pid={child.pid},epoch={child.epoch}"
                 f",restarts={child.restarts},slots={owned.get(child.index, 0)},keys={keys}"
                 f",used_memory={figure.get('used_memory', 0)},rss={figure.get('rss', 0)}"
-                f",commands={figure.get('processed', 0)}",
+                f",commands={figure.get('processed', 0)},cpu={cpu_seconds(figure)}",
             )
         )
     return fields
@@ -341,10 +464,33 @@ def workers(figures: Figures) -> Fields:
                 f"state={'up' if child.ready else 'down'},pid={child.pid},epoch={child.epoch}"
                 f",restarts={child.restarts},connections={figure.get('connections', 0)}"
                 f",rss={figure.get('rss', 0)},input_bytes={figure.get('input_bytes', 0)}"
-                f",output_bytes={figure.get('output_bytes', 0)}",
+                f",output_bytes={figure.get('output_bytes', 0)}"
+                f",messages={sum(link['messages'] for link in figure.get('links', ()))}"
+                f",commands={figure.get('processed', 0)},cpu={cpu_seconds(figure)}",
             )
         )
     return fields
+
+
+def router(figures: Figures) -> Fields:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    figure = {"cpu_user": own.ru_utime, "cpu_system": own.ru_stime}
+    commands = sum(calls for calls, *_ in figures.admin.commands.values())
+    return [
+        (
+            "router",
+            f"state=up,pid={os.getpid()},rss={resident_bytes(os.getpid())},commands={commands}"
+            f",cpu={cpu_seconds(figure)}",
+        )
+    ]
+
+
+def slots(figures: Figures) -> Fields:
+    """Which shard owns which slots, one field for each range."""
+    return [
+        (f"slots_{first}-{last}", f"shard={shard}")
+        for first, last, shard in figures.admin.supervisor.plan.slots
+    ]
 
 
 Section = Callable[[Figures], Fields]
@@ -359,12 +505,17 @@ SECTIONS: Final[dict[str, Section]] = {
     "modules": modules,
     "commandstats": commandstats,
     "errorstats": errorstats,
+    "latencystats": latencystats,
     "cluster": cluster,
     "keyspace": keyspace,
     "shards": shards,
     "workers": workers,
+    "router": router,
+    "slots": slots,
 }
-NOT_DEFAULT: Final = frozenset({"commandstats", "shards", "workers"})
+NOT_DEFAULT: Final = frozenset(
+    {"commandstats", "latencystats", "shards", "workers", "router", "slots"}
+)
 TITLES: Final = {"cpu": "CPU"}
 ALIASES: Final = {"module_list": "modules"}
 
@@ -405,7 +556,8 @@ async def info(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) ->
     worker_figures, shard_figures = await asyncio.gather(
         admin.ask_workers(request), admin.ask_shards(request)
     )
-    figures = Figures(admin, worker_figures, shard_figures, caller.get("node"))
+    histograms = await command_histograms(admin) if "latencystats" in chosen else {}
+    figures = Figures(admin, worker_figures, shard_figures, histograms, caller.get("node"))
     reply.verbatim(render(figures, chosen), b"txt")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from protocol.command_info import categories_of, key_flags, write_command_info
@@ -39,6 +40,8 @@ HELP = (
     b"    Show the names of the commands.",
     b"INFO [<command-name> ...]",
     b"    Describe these commands, or all without a name.",
+    b"DOCS [<command-name> ...]",
+    b"    Explain these commands and their arguments, or all without a name.",
     b"GETKEYS <full-command>",
     b"    Show which arguments of a command are keys.",
     b"GETKEYSANDFLAGS <full-command>",
@@ -73,30 +76,35 @@ def command_info(session: Session, args: list[bytes], reply: Reply) -> None:
         write_command_info(reply, _public(session.table, name))
 
 
+@command("COMMAND|DOCS", arity=-2, since="7.0.0", tips=UNORDERED, complexity="O(N)", **COMMAND)
+def command_docs(session: Session, args: list[bytes], reply: Reply) -> None:
+    """Explain some commands, or all without a name. O(N) for N names.
+
+    Commands that do not exist are left out; one that is named twice is explained twice.
+    """
+    # Imported here: it takes milliseconds, which would be added to every start of the server.
+    from protocol.command_docs import write_command_docs
+
+    if len(args) == 2:
+        chosen = _top_level(session.table)
+    else:
+        named = [_public(session.table, name) for name in args[2:]]
+        chosen = [declared for declared in named if declared is not None]
+    reply.map(len(chosen))
+    for declared in chosen:
+        reply.bulk(_shown(declared))
+        write_command_docs(reply, declared)
+
+
 @command("COMMAND|LIST", arity=-2, since="7.0.0", tips=UNORDERED, complexity="O(N)", **COMMAND)
 def command_list(session: Session, args: list[bytes], reply: Reply) -> None:
-    """Show the names of the commands, filtered by category or pattern. O(N) for N commands.
-
-    Without a filter subcommands are left out; a filter looks at them too.
-    """
-    if len(args) == 2:
-        reply.bulks([_shown(declared) for declared in _top_level(session.table)])
-        return
-    if len(args) != 5 or args[2].upper() != b"FILTERBY":
-        raise CommandError(SYNTAX)
-    kind, value = args[3].upper(), args[4]
-    everything = [declared for declared in session.table if F.INTERNAL not in declared.flags]
-    if kind == b"MODULE":
-        chosen: list[Command] = []  # there are no modules
-    elif kind == b"ACLCAT":
-        category = value.decode("latin-1").lower()
-        chosen = [declared for declared in everything if category in categories_of(declared)]
-    elif kind == b"PATTERN":
-        chosen = [
-            declared for declared in everything if glob_match(value, _shown(declared), nocase=True)
-        ]
-    else:
-        raise CommandError(SYNTAX)
+    """Show the names of all commands and subcommands that pass a filter. O(N) for N of them."""
+    chosen = [declared for declared in session.table if F.INTERNAL not in declared.flags]
+    if len(args) > 2:
+        if len(args) != 5 or args[2].upper() != b"FILTERBY":
+            raise CommandError(SYNTAX)
+        passes = _filter(args[3].upper(), args[4])
+        chosen = [declared for declared in chosen if passes(declared)]
     reply.bulks([_shown(declared) for declared in chosen])
 
 
@@ -169,11 +177,34 @@ def _shown(declared: Command) -> bytes:
     return declared.name.lower().encode()
 
 
+def _filter(kind: bytes, value: bytes) -> Callable[[Command], bool]:
+    """What COMMAND LIST FILTERBY means. Raises CommandError.
+
+    There are no modules, so none has commands; nor has a category that does not exist.
+    """
+    if kind == b"MODULE":
+        return lambda declared: False
+    if kind == b"ACLCAT":
+        category = value.decode("latin-1").lower()
+        return lambda declared: category in categories_of(declared)
+    if kind == b"PATTERN":
+        return lambda declared: glob_match(value, _shown(declared), nocase=True)
+    raise CommandError(SYNTAX)
+
+
+def _called(table: CommandTable, call: list[bytes]) -> Command | None:
+    """The command that a call means: a container alone is one, "config|get" as a word is none."""
+    if b"|" in call[0]:
+        return None
+    declared = _public(table, call[0])
+    if declared is None or not declared.subcommands or len(call) == 1:
+        return declared
+    return None if b"|" in call[1] else _public(table, b"|".join(call[:2]))
+
+
 def _keys_of(table: CommandTable, call: list[bytes]) -> list[Any]:
     """Index and spec of each key of a call. Raises CommandError."""
-    declared = _public(table, call[0])
-    if declared is not None and declared.subcommands:
-        declared = _public(table, b"|".join(call[:2])) if len(call) > 1 else None
+    declared = _called(table, call)
     if declared is None:
         raise CommandError(INVALID_COMMAND)
     if not declared.keys:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from protocol.commands import F, Keys, Place, Request, Response, command
 from protocol.errors import NO_SUCH_KEY, NOT_IN_CLUSTER, SAME_OBJECT, SYNTAX, CommandError
+from protocol.help import help_reply
 from protocol.numbers import parse_int64
 from shards.glob import matching
 from shards.options import (
@@ -659,16 +660,6 @@ OBJECT_HELP = (
     b"REFCOUNT <key>",
     b"    Show how many references there are to the value of a key.",
 )
-
-
-def help_reply(reply: Reply, name: bytes, lines: tuple[bytes, ...]) -> None:
-    """The reply of a HELP subcommand, in the frame that Redis's have."""
-    reply.array(len(lines) + 3)
-    reply.status(name + b" <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")
-    for line in lines:
-        reply.status(line)
-    reply.status(b"HELP")
-    reply.status(b"    Print this help.")
 
 
 def unknown_subcommand(args: list[bytes]) -> CommandError:

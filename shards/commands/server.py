@@ -8,8 +8,9 @@ from zlib import crc32
 
 from protocol.commands import F, Keys, command
 from protocol.errors import NO_SUCH_KEY, SYNTAX, CommandError
+from protocol.help import help_reply
 from protocol.numbers import parse_int64
-from shards.commands.generic import help_reply, references, unknown_subcommand
+from shards.commands.generic import references, unknown_subcommand
 from shards.glob import match
 from shards.options import INT32_MAX, Option, Options, int64, quoted, word
 
@@ -30,6 +31,14 @@ DEBUG_HELP = (
     b"    Show whether a glob pattern matches a string, as 1 or 0.",
 )
 MEMORY_HELP = (
+    b"DOCTOR",
+    b"    Explain in words whether memory is used well.",
+    b"MALLOC-STATS",
+    b"    Show what the allocators of the shards say of themselves.",
+    b"PURGE",
+    b"    Give free memory back to the system.",
+    b"STATS",
+    b"    Show what memory is used for.",
     b"USAGE <key> [SAMPLES <count>]",
     b"    Show how many bytes a key and its value take. The size of a collection is estimated",
     b"    from so many of its items (default: 5, 0 for all of them).",
@@ -93,7 +102,11 @@ def describe(ctx: Context, key: bytes) -> bytes:
             crc32(key),
             references(ctx, key),
             encoding,
-            serialized_length(ctx.write_string(key) or b""),
+            (
+                serialized_length(ctx.write_string(key) or b"")
+                if encoding in (b"int", b"embstr", b"raw")
+                else keyspace.memory_usage(database, key) or 0
+            ),
             lru,
             idle_seconds,
         )

@@ -206,4 +206,4 @@ def test_a_wrong_configuration_stops_the_start(words: list[str]) -> None:
         [sys.executable, str(FAKES), *words], capture_output=True, timeout=10, check=False
     )
     assert done.returncode == 1
-    assert done.stderr
+    assert done.stderr or done.stdout  # an unreadable file is a line of the log, as in Redis

@@ -19,6 +19,8 @@ from tests.meta.sources import PACKAGES, ROOT, modules
 LAYERS = {
     "protocol": 0,
     "actors": 0,
+    "shards.memory": 1,
+    "shards.siphash": 1,
     "shards.types": 1,
     "sessions": 2,
     "shards": 3,
@@ -146,6 +148,7 @@ def test_a_planted_violation_is_found(path: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("path", "text"),
     [
+        ("shards/types/fine.pxd", "from shards.memory cimport Pool\n"),
         ("router/fine.py", "from shards import commands\nimport sessions.session, struct\n"),
         ("shards/fine.pyx", '"""\nfrom router.main import main\n"""\ncimport cython\n'),
         ("shards/types/fine.py", "from . import listpack\nfrom protocol.errors import SYNTAX\n"),

@@ -81,6 +81,14 @@ def test_the_wheel_holds_every_kernel_built(wheel: Path) -> None:
     assert built == kernels
 
 
+def test_the_wheel_holds_the_documentation_of_the_commands(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if name.startswith("protocol/docs/")}
+    kept = {str(path) for path in tracked() if path.parts[:2] == ("protocol", "docs")}
+    assert packed == kept
+    assert kept
+
+
 def test_the_wheel_serves_in_a_fresh_environment(wheel: Path, tmp_path: Path) -> None:
     home = tmp_path / "environment"
     venv.create(home, with_pip=True)

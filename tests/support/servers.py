@@ -109,7 +109,8 @@ class Server:
     def __init__(self, name: str) -> None:
         self.name = name
         self.port = free_port()
-        self.directory = Path(tempfile.mkdtemp(prefix=f"{name}-test-"))
+        self._temporary = Path(tempfile.mkdtemp(prefix=f"{name}-test-"))
+        self.directory = self._temporary
         self.log_path = self.directory / "server.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.seconds_to_pong = 0.0
@@ -168,13 +169,13 @@ class Server:
             raise ServerError(f"{self.name}: {problem}\n{log}")
 
     def kill(self) -> None:
-        """End every process of it at once, and remove its directory."""
+        """End every process of it at once, and remove the directory that was made for it."""
         if self.process is not None:
             for pid in self.pids():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             self.process.wait()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _running(self) -> subprocess.Popen[bytes]:
         assert self.process is not None, f"{self.name} was not started"

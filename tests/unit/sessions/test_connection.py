@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-import router.commands
-import sessions.commands
 from protocol.commands import CommandTable
 from protocol.errors import CommandError
 from protocol.reply import Reply
 from router.config import Config
+from router.table import full_table
 
-TABLE = CommandTable.from_modules([*sessions.commands.MODULES, *router.commands.MODULES])
+TABLE = full_table()
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -29,6 +28,7 @@ class FakeSession:
     resp: int = 2
     database: int = 0
     databases: int = 16
+    cluster: None = None
     user: bytes = b"default"
     table: CommandTable = field(default_factory=lambda: TABLE)
     now_us: int = 1_700_000_000_000_123

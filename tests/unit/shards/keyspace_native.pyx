@@ -6,9 +6,14 @@ from libc.string cimport memcpy
 
 from shards.fenwick cimport fenwick_add, fenwick_before, fenwick_find, fenwick_next
 from shards.keyspace cimport (
+    ENCODING_LISTPACK,
+    EXPIRE_KEEP,
     EXPIRE_NONE,
+    TYPE_LIST,
     Blob,
     Database,
+    Entry,
+    EntryEncoding,
     Key,
     Keyspace,
     blob_references,
@@ -16,16 +21,38 @@ from shards.keyspace cimport (
     blob_retain,
     database_free,
     entry_blob,
+    entry_encoding,
     entry_integer,
+    entry_pointer,
+    entry_set_pointer,
     store_detach_database,
+    store_drop_if_empty,
     store_find,
     store_open_string,
+    store_pool,
     store_prefetch_bucket,
     store_prefetch_entry,
     store_set_blob,
+    store_set_value,
+    store_value_length,
+    store_write,
 )
+from shards.memory cimport Pool
 from shards.siphash cimport siphash13
 from shards.table cimport next_home, reverse_bits
+from shards.types.list cimport list_has_shrunk, list_will_grow
+from shards.types.listpack cimport (
+    Listpack,
+    listpack_append,
+    listpack_delete_range,
+    listpack_new,
+)
+from shards.types.quicklist cimport (
+    ListRules,
+    Quicklist,
+    quicklist_delete_range,
+    quicklist_push,
+)
 
 cdef int foreign_alive = 0
 cdef Blob *handed_over = NULL
@@ -170,3 +197,52 @@ def handed_over_length():
     blob_release(handed_over)
     handed_over = NULL
     return n
+
+
+def push(Keyspace keyspace, int database, bytes key, list values, int fill):
+    """RPUSH; returns the length."""
+    cdef Key native = keyspace.key(key, database)
+    cdef Pool *pool = store_pool(keyspace.store, native.database)
+    cdef Entry *entry = store_write(keyspace.store, &native)
+    cdef ListRules rules = ListRules(fill, 1, 1 << 30)
+    cdef EntryEncoding encoding
+    cdef void *value
+    if entry == NULL:
+        value = listpack_new(pool, 0)
+        encoding = ENCODING_LISTPACK
+        entry = store_set_value(keyspace.store, &native, TYPE_LIST, encoding, value, EXPIRE_KEEP)
+    else:
+        value = entry_pointer(entry)
+        encoding = entry_encoding(entry)
+    list_will_grow(pool, &rules, &encoding, &value, sum(map(len, values)), len(values))
+    for data in values:
+        if encoding == ENCODING_LISTPACK:
+            value = listpack_append(pool, <Listpack *>value, data, len(data))
+        else:
+            quicklist_push(pool, <Quicklist *>value, &rules, data, len(data), True)
+    entry_set_pointer(entry, encoding, value)
+    return store_value_length(keyspace.store, entry)
+
+
+def trim_front(Keyspace keyspace, int database, bytes key, uint64_t count, int fill):
+    """LPOP of several; returns whether the key is gone."""
+    cdef Key native = keyspace.key(key, database)
+    cdef Pool *pool = store_pool(keyspace.store, native.database)
+    cdef Entry *entry = store_write(keyspace.store, &native)
+    cdef ListRules rules = ListRules(fill, 1, 1 << 30)
+    cdef EntryEncoding encoding
+    cdef void *value
+    if entry == NULL:
+        return True
+    value = entry_pointer(entry)
+    encoding = entry_encoding(entry)
+    if encoding == ENCODING_LISTPACK:
+        value = listpack_delete_range(pool, <Listpack *>value, 0, count)
+    else:
+        quicklist_delete_range(pool, <Quicklist *>value, 0, count)
+    entry_set_pointer(entry, encoding, value)
+    if store_drop_if_empty(keyspace.store, &native, entry):
+        return True
+    if list_has_shrunk(pool, &rules, &encoding, &value):
+        entry_set_pointer(entry, encoding, value)
+    return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import random
 import threading
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -243,3 +244,95 @@ def test_prefetching_changes_nothing(native: ModuleType) -> None:
             native.prefetch(keyspace, key, database)
     assert keyspace.used_memory == used
     assert keyspace.hits == keyspace.misses == 0
+
+
+def test_a_list_changes_its_encoding_at_the_limit_and_at_half_of_it(native: Any) -> None:
+    keyspace = Keyspace()
+    assert native.push(keyspace, 0, b"list", [b"%d" % n for n in range(8)], 8) == 8
+    assert (keyspace.type(0, b"list"), keyspace.encoding(0, b"list")) == (b"list", b"listpack")
+    assert native.push(keyspace, 0, b"list", [b"8"] * 5, 8) == 13
+    assert keyspace.encoding(0, b"list") == b"quicklist"
+    assert not native.trim_front(keyspace, 0, b"list", 8, 8)
+    assert keyspace.encoding(0, b"list") == b"quicklist"
+    assert not native.trim_front(keyspace, 0, b"list", 1, 8)
+    assert keyspace.encoding(0, b"list") == b"listpack"
+    assert native.trim_front(keyspace, 0, b"list", 4, 8)
+    assert not keyspace.exists(0, b"list")
+    keyspace.check()
+
+
+def test_collections_are_moved_copied_overwritten_and_counted_like_strings(native: Any) -> None:
+    """Random operations on a few keys in two databases; the memory is recounted after each."""
+    random.seed(6)
+    blocks = live_blocks()
+    keyspace = Keyspace()
+    keyspace.tune(incremental_min=4, step=1)
+    keyspace.now_ms = 1000
+    keyspace.start_reaper()
+    model: list[dict[bytes, int | None]] = [{}, {}]  # the length of a list; None for a string
+    keys = [b"{x}%d" % n for n in range(6)]
+    for _ in range(3000):
+        here = random.randrange(2)
+        key, other = random.choice(keys), random.choice(keys)
+        data = model[here]
+        choice = random.randrange(9)
+        if choice <= 2 and data.get(key, 0) is not None:
+            some = [random.choice([b"1", b"x" * 30, b"y" * 300])] * random.randrange(1, 80)
+            length = data[key] = (data.get(key) or 0) + len(some)
+            assert native.push(keyspace, here, key, some, 10) == length
+        elif choice == 3 and data.get(key):
+            count = random.randrange(1, 100)
+            left = (data[key] or 0) - count
+            assert native.trim_front(keyspace, here, key, count, 10) == (left <= 0)
+            if left <= 0:
+                del data[key]
+            else:
+                data[key] = left
+        elif choice == 4 and key in data:
+            keyspace.rename(here, key, other)
+            data[other] = data.pop(key)
+        elif choice == 5 and key in data:
+            keyspace.copy(here, key, other, 1 - here)
+            model[1 - here][other] = data[key]
+        elif choice == 6 and key in data:
+            keyspace.move(here, key, 1 - here)
+            model[1 - here][key] = data.pop(key)
+        elif choice == 7:
+            if random.random() < 0.5:
+                keyspace.set_string(here, key, b"string")
+                data[key] = None
+            else:
+                keyspace.delete(here, key)
+                data.pop(key, None)
+        elif choice == 8 and random.random() < 0.05:
+            keyspace.flush(here, random.random() < 0.5)
+            data.clear()
+        keyspace.check()
+        for database in range(2):
+            assert set(keyspace.keys(database)) == set(model[database])
+        for name, length in data.items():
+            assert keyspace.type(here, name) == (b"string" if length is None else b"list")
+            assert (keyspace.memory_usage(here, name) or 0) > 20
+    assert keyspace.lazyfreed > 0
+    empty = Keyspace().used_memory
+    for database in range(2):
+        keyspace.flush(database)
+    assert keyspace.used_memory <= empty + 4096
+    del keyspace
+    assert live_blocks() == blocks
+
+
+def test_a_large_collection_is_freed_by_the_reaper(native: Any) -> None:
+    keyspace = Keyspace()
+    keyspace.start_reaper()
+    empty = keyspace.used_memory
+    native.push(keyspace, 0, b"list", [random.randbytes(100) for _ in range(30_000)], -2)
+    full = keyspace.used_memory
+    assert full - empty > 3_000_000
+    assert keyspace.memory_usage(0, b"list") == pytest.approx(full - empty, rel=0.1)
+    keyspace.delete(0, b"list")
+    assert keyspace.used_memory < empty + 300_000
+    limit = time.monotonic() + 30
+    while keyspace.lazyfree_pending:
+        assert time.monotonic() < limit, "the reaper does not free"
+    assert keyspace.lazyfreed == 1

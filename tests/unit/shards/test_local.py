@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from random import Random
 from typing import Any
@@ -203,6 +204,7 @@ def test_the_clock_moves_between_commands(port: Port) -> None:
 
 
 def test_nothing_stays_behind() -> None:
+    gc.collect()
     before = live_blocks()
     port = Port()
     port.run(("SET", HERE, b"x" * 100_000), ("GET", HERE))
@@ -210,4 +212,5 @@ def test_nothing_stays_behind() -> None:
     port.session.abort()
     assert port.dispatcher.sessions == [None]
     del port
+    gc.collect()
     assert live_blocks() == before

@@ -65,5 +65,5 @@ def test_memory_usage(run: Run) -> None:
     assert run("MEMORY", "USAGE", "missing") == b"$-1\r\n"
     assert run("MEMORY", "USAGE", "k", "SAMPLES") == b"-ERR syntax error\r\n"
     assert run("MEMORY", "USAGE", "k", "SAMPLES", -1) == b"-ERR syntax error\r\n"
-    assert run("MEMORY", "HELP").startswith(b"*6\r\n+MEMORY <subcommand> ")
+    assert run("MEMORY", "HELP").startswith(b"*14\r\n+MEMORY <subcommand> ")
     assert run("MEMORY", "BOGUS") == b"-ERR unknown subcommand 'BOGUS'. Try MEMORY HELP.\r\n"

@@ -1,0 +1,218 @@
+"""Not acted on yet: directives that are known, but that nothing in the server follows so far.
+
+Who makes one of them work deletes its line here, and its line in docs/configuration.md; nothing
+else has to change for it to be accepted. A test holds the page against this table.
+
+refuses(reason)          the server starts with the default only, and CONFIG SET refuses all others:
+                         for what promises safety, which must not be promised in vain
+refuses_change(reason)   the start takes any value, CONFIG SET only the one in force
+harmless(reason)         any value is taken, without effect; the log says so at the start
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Why a directive has no effect, and whether its values are taken nevertheless."""
+
+    reason: str
+    at_start: bool = True  # other values than the default are taken at the start
+    later: bool = True  # and by CONFIG SET
+    allowed: tuple[str, ...] = ()  # further values that are as good as the default
+
+
+def refuses(reason: str, *allowed: str) -> Pending:
+    return Pending(reason, at_start=False, later=False, allowed=allowed)
+
+
+def refuses_change(reason: str) -> Pending:
+    return Pending(reason, later=False)
+
+
+def harmless(reason: str) -> Pending:
+    return Pending(reason)
+
+
+DURABILITY: Final = "this version keeps data in memory only; persistence is not supported yet"
+LIMIT: Final = "a memory limit is not supported yet"
+REPLICATION: Final = "replication is not supported yet"
+TLS: Final = "TLS is not supported yet"
+USERS: Final = "users and passwords are not supported yet"
+MODULES: Final = "modules are not supported"
+DEFRAGMENTATION: Final = (
+    "Active defragmentation cannot be enabled: it requires a Redis server compiled with a modified "
+    "Jemalloc like the one shipped by default with the Redis source distribution"
+)
+REBINDING: Final = "the listening sockets cannot be changed while the server runs yet"
+
+SO_FAR: Final = "nothing follows it so far"
+WITH_DURABILITY: Final = "persistence is not there yet"
+WITH_REPLICATION: Final = "replication is not there yet"
+WITH_TLS: Final = "TLS is not there yet"
+WITH_CLUSTER: Final = "nodes of other servers cannot join the cluster yet"
+WITH_LIMIT: Final = "a memory limit is not there yet"
+NOT_NEEDED: Final = "there is nothing here it could act on"
+
+NOT_ACTED_ON: Final[dict[str, Pending]] = {
+    # Promises of safety
+    "aclfile": refuses(USERS),
+    "activedefrag": refuses(DEFRAGMENTATION),
+    "appendonly": refuses(DURABILITY),
+    "loadmodule": refuses(MODULES),
+    "maxmemory": refuses(LIMIT),
+    "maxmemory-clients": refuses(LIMIT),
+    "min-replicas-to-write": refuses(REPLICATION),
+    "notify-keyspace-events": refuses("keyspace notifications are not supported yet"),
+    "rename-command": refuses("renaming commands is not supported yet"),
+    "replicaof": refuses(REPLICATION),
+    "requirepass": refuses("authentication is not supported yet"),
+    "save": refuses(DURABILITY),
+    "sentinel": refuses("the sentinel mode is not supported yet"),
+    "shutdown-on-sigint": refuses(DURABILITY, "nosave", "now", "force", "nosave now"),
+    "shutdown-on-sigterm": refuses(DURABILITY, "nosave", "now", "force", "nosave now"),
+    "tls-cluster": refuses(TLS),
+    "tls-port": refuses(TLS),
+    "tls-replication": refuses(TLS),
+    "user": refuses(USERS),
+    # Only at the start
+    "bind": refuses_change(REBINDING),
+    "port": refuses_change(REBINDING),
+    # Without effect
+    "acl-pubsub-default": harmless(SO_FAR),
+    "acllog-max-len": harmless(SO_FAR),
+    "active-defrag-cycle-max": harmless(NOT_NEEDED),
+    "active-defrag-cycle-min": harmless(NOT_NEEDED),
+    "active-defrag-ignore-bytes": harmless(NOT_NEEDED),
+    "active-defrag-max-scan-fields": harmless(NOT_NEEDED),
+    "active-defrag-threshold-lower": harmless(NOT_NEEDED),
+    "active-defrag-threshold-upper": harmless(NOT_NEEDED),
+    "activerehashing": harmless(NOT_NEEDED),
+    "always-show-logo": harmless(NOT_NEEDED),
+    "aof-disable-auto-gc": harmless(WITH_DURABILITY),
+    "aof-load-truncated": harmless(WITH_DURABILITY),
+    "aof-rewrite-incremental-fsync": harmless(WITH_DURABILITY),
+    "aof-timestamp-enabled": harmless(WITH_DURABILITY),
+    "aof-use-rdb-preamble": harmless(WITH_DURABILITY),
+    "aof_rewrite_cpulist": harmless(NOT_NEEDED),
+    "appenddirname": harmless(WITH_DURABILITY),
+    "appendfilename": harmless(WITH_DURABILITY),
+    "appendfsync": harmless(WITH_DURABILITY),
+    "auto-aof-rewrite-min-size": harmless(WITH_DURABILITY),
+    "auto-aof-rewrite-percentage": harmless(WITH_DURABILITY),
+    "bgsave_cpulist": harmless(NOT_NEEDED),
+    "bind-source-addr": harmless(WITH_REPLICATION),
+    "bio_cpulist": harmless(NOT_NEEDED),
+    "busy-reply-threshold": harmless(SO_FAR),
+    "client-output-buffer-limit": harmless(SO_FAR),
+    "cluster-allow-pubsubshard-when-down": harmless(WITH_CLUSTER),
+    "cluster-allow-replica-migration": harmless(WITH_CLUSTER),
+    "cluster-announce-human-nodename": harmless(WITH_CLUSTER),
+    "cluster-announce-tls-port": harmless(WITH_CLUSTER),
+    "cluster-link-sendbuf-limit": harmless(WITH_CLUSTER),
+    "cluster-migration-barrier": harmless(WITH_CLUSTER),
+    "cluster-ping-interval": harmless(WITH_CLUSTER),
+    "cluster-replica-no-failover": harmless(WITH_CLUSTER),
+    "cluster-replica-validity-factor": harmless(WITH_CLUSTER),
+    "crash-log-enabled": harmless(SO_FAR),
+    "crash-memcheck-enabled": harmless(NOT_NEEDED),
+    "dbfilename": harmless(WITH_DURABILITY),
+    "disable-thp": harmless(SO_FAR),
+    "dynamic-hz": harmless(NOT_NEEDED),
+    "enable-debug-command": harmless(SO_FAR),
+    "enable-module-command": harmless(NOT_NEEDED),
+    "hash-max-listpack-entries": harmless(SO_FAR),
+    "hash-max-listpack-value": harmless(SO_FAR),
+    "hll-sparse-max-bytes": harmless(SO_FAR),
+    "ignore-warnings": harmless(NOT_NEEDED),
+    "io-threads": harmless(NOT_NEEDED),
+    "io-threads-do-reads": harmless(NOT_NEEDED),
+    "jemalloc-bg-thread": harmless(NOT_NEEDED),
+    "key-load-delay": harmless(WITH_DURABILITY),
+    "latency-monitor-threshold": harmless(SO_FAR),
+    "latency-tracking": harmless(SO_FAR),
+    "latency-tracking-info-percentiles": harmless(SO_FAR),
+    "lazyfree-lazy-eviction": harmless(WITH_LIMIT),
+    "lazyfree-lazy-expire": harmless(SO_FAR),
+    "lazyfree-lazy-server-del": harmless(SO_FAR),
+    "lazyfree-lazy-user-del": harmless(SO_FAR),
+    "list-compress-depth": harmless(SO_FAR),
+    "list-max-listpack-size": harmless(SO_FAR),
+    "loading-process-events-interval-bytes": harmless(WITH_DURABILITY),
+    "locale-collate": harmless(SO_FAR),
+    "masterauth": harmless(WITH_REPLICATION),
+    "masteruser": harmless(WITH_REPLICATION),
+    "maxmemory-eviction-tenacity": harmless(WITH_LIMIT),
+    "maxmemory-samples": harmless(WITH_LIMIT),
+    "min-replicas-max-lag": harmless(WITH_REPLICATION),
+    "no-appendfsync-on-rewrite": harmless(WITH_DURABILITY),
+    "oom-score-adj": harmless(SO_FAR),
+    "oom-score-adj-values": harmless(SO_FAR),
+    "proc-title-template": harmless(SO_FAR),
+    "propagation-error-behavior": harmless(WITH_REPLICATION),
+    "rdb-del-sync-files": harmless(WITH_REPLICATION),
+    "rdb-key-save-delay": harmless(WITH_DURABILITY),
+    "rdb-save-incremental-fsync": harmless(WITH_DURABILITY),
+    "rdbchecksum": harmless(WITH_DURABILITY),
+    "rdbcompression": harmless(WITH_DURABILITY),
+    "repl-backlog-size": harmless(WITH_REPLICATION),
+    "repl-backlog-ttl": harmless(WITH_REPLICATION),
+    "repl-disable-tcp-nodelay": harmless(WITH_REPLICATION),
+    "repl-diskless-load": harmless(WITH_REPLICATION),
+    "repl-diskless-sync": harmless(WITH_REPLICATION),
+    "repl-diskless-sync-delay": harmless(WITH_REPLICATION),
+    "repl-diskless-sync-max-replicas": harmless(WITH_REPLICATION),
+    "repl-ping-replica-period": harmless(WITH_REPLICATION),
+    "repl-timeout": harmless(WITH_REPLICATION),
+    "replica-announce-ip": harmless(WITH_REPLICATION),
+    "replica-announce-port": harmless(WITH_REPLICATION),
+    "replica-announced": harmless(WITH_REPLICATION),
+    "replica-ignore-disk-write-errors": harmless(WITH_REPLICATION),
+    "replica-ignore-maxmemory": harmless(WITH_REPLICATION),
+    "replica-lazy-flush": harmless(WITH_REPLICATION),
+    "replica-priority": harmless(WITH_REPLICATION),
+    "replica-read-only": harmless(WITH_REPLICATION),
+    "replica-serve-stale-data": harmless(WITH_REPLICATION),
+    "sanitize-dump-payload": harmless(SO_FAR),
+    "server_cpulist": harmless(NOT_NEEDED),
+    "set-max-intset-entries": harmless(SO_FAR),
+    "set-max-listpack-entries": harmless(SO_FAR),
+    "set-max-listpack-value": harmless(SO_FAR),
+    "set-proc-title": harmless(SO_FAR),
+    "slowlog-log-slower-than": harmless(SO_FAR),
+    "slowlog-max-len": harmless(SO_FAR),
+    "socket-mark-id": harmless(SO_FAR),
+    "stop-writes-on-bgsave-error": harmless(WITH_DURABILITY),
+    "stream-node-max-bytes": harmless(SO_FAR),
+    "stream-node-max-entries": harmless(SO_FAR),
+    "supervised": harmless(SO_FAR),
+    "syslog-enabled": harmless(SO_FAR),
+    "syslog-facility": harmless(SO_FAR),
+    "syslog-ident": harmless(SO_FAR),
+    "timeout": harmless(SO_FAR),
+    "tls-auth-clients": harmless(WITH_TLS),
+    "tls-ca-cert-dir": harmless(WITH_TLS),
+    "tls-ca-cert-file": harmless(WITH_TLS),
+    "tls-cert-file": harmless(WITH_TLS),
+    "tls-ciphers": harmless(WITH_TLS),
+    "tls-ciphersuites": harmless(WITH_TLS),
+    "tls-client-cert-file": harmless(WITH_TLS),
+    "tls-client-key-file": harmless(WITH_TLS),
+    "tls-client-key-file-pass": harmless(WITH_TLS),
+    "tls-dh-params-file": harmless(WITH_TLS),
+    "tls-key-file": harmless(WITH_TLS),
+    "tls-key-file-pass": harmless(WITH_TLS),
+    "tls-prefer-server-ciphers": harmless(WITH_TLS),
+    "tls-protocols": harmless(WITH_TLS),
+    "tls-session-cache-size": harmless(WITH_TLS),
+    "tls-session-cache-timeout": harmless(WITH_TLS),
+    "tls-session-caching": harmless(WITH_TLS),
+    "tracking-table-max-keys": harmless(SO_FAR),
+    "use-exit-on-panic": harmless(NOT_NEEDED),
+    "watchdog-period": harmless(SO_FAR),
+    "zset-max-listpack-entries": harmless(SO_FAR),
+    "zset-max-listpack-value": harmless(SO_FAR),
+}

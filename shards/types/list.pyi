@@ -1,0 +1,1 @@
+"""Native only: the list as the keyspace knows it (list.pxd)."""

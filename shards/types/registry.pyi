@@ -1,0 +1,1 @@
+"""Native only: what a Store knows of its types (registry.pxd)."""

@@ -1,0 +1,21 @@
+"""The table of types; see registry.pxd. A new type is one line in the table, and its blocks in the sum."""
+
+from libc.stdint cimport int64_t
+
+from shards.types.intset cimport intset_blocks_alive
+from shards.types.kinds cimport TYPE_LIST, TypeHooks
+from shards.types.list cimport list_hooks
+from shards.types.listpack cimport listpack_blocks_alive
+from shards.types.quicklist cimport quicklist_blocks_alive
+
+
+cdef TypeHooks table[16]
+table[<int>TYPE_LIST] = list_hooks()
+
+
+cdef const TypeHooks *registered_types() noexcept nogil:
+    return table
+
+
+cdef int64_t types_blocks_alive() noexcept nogil:
+    return listpack_blocks_alive() + intset_blocks_alive() + quicklist_blocks_alive()

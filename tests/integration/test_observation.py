@@ -1,0 +1,190 @@
+"""SLOWLOG, LATENCY, MEMORY and INFO: what an operator sees, gathered from all processes."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.resp_client import Node, parse
+from tests.support.servers import Configuration, Oracle, ServerPool
+
+pytestmark = pytest.mark.usefixtures("ours_only")
+
+MEANINGLESS = {
+    "reply_buffer_shrinks",  # output buffers are not resized by a cron
+    "reply_buffer_expands",
+}
+
+
+class Values:
+    """A connection whose replies are Python values; an error is its text."""
+
+    def __init__(self, client: Values) -> None:
+        self.client = client
+
+    def call(self, *args: bytes | str | int) -> Any:
+        return value_of(parse(self.client.call(*args)))
+
+    def close(self) -> None:
+        self.client.close()
+
+
+def value_of(node: Node) -> Any:
+    """Lists, ints and bytes."""
+    if isinstance(node.value, list):
+        return [value_of(child) for child in node.value]
+    if node.kind == ":":
+        return int(node.value)
+    return node.value.decode() if node.kind == "-" else node.value
+
+
+@pytest.fixture
+def client(server_pool: ServerPool) -> Iterator[Values]:
+    """A connection to a server that remembers nothing yet."""
+    server = server_pool.get(Configuration(shards=2))
+    client = Values(server.client())
+    client.call("CONFIG", "SET", "slowlog-log-slower-than", "10000", "slowlog-max-len", "128")
+    client.call("CONFIG", "SET", "latency-monitor-threshold", "0")
+    client.call("SLOWLOG", "RESET")
+    client.call("LATENCY", "RESET")
+    client.call("CONFIG", "RESETSTAT")
+    yield client
+    client.call("CONFIG", "SET", "slowlog-log-slower-than", "10000", "slowlog-max-len", "128")
+    client.call("CONFIG", "SET", "latency-monitor-threshold", "0")
+    client.close()
+
+
+def fields(text: bytes) -> dict[str, str]:
+    """INFO's fields by name."""
+    lines = text.decode().split("\r\n")
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def test_a_slow_command_is_logged_with_its_client(client: Values) -> None:
+    client.call("CLIENT", "SETNAME", "bob")
+    client.call("DEBUG", "SLEEP", "0.02")
+    [entry] = client.call("SLOWLOG", "GET")
+    number, second, microseconds, arguments, address, name = entry
+    assert arguments == [b"DEBUG", b"SLEEP", b"0.02"]
+    assert 20_000 <= microseconds < 1_000_000
+    assert abs(second - time.time()) < 5
+    assert re.fullmatch(rb"127\.0\.0\.1:\d+", address)
+    assert name == b"bob"
+    client.call("DEBUG", "SLEEP", "0.02")
+    newest, oldest = client.call("SLOWLOG", "GET")
+    assert newest[0] > oldest[0] == number
+    assert client.call("SLOWLOG", "LEN") == 2
+    client.call("SLOWLOG", "RESET")
+    assert client.call("SLOWLOG", "LEN") == 0
+
+
+def test_commands_of_every_process_are_logged_in_order(client: Values) -> None:
+    client.call("CONFIG", "SET", "slowlog-log-slower-than", "0")
+    client.call("SET", "a", "1")  # one shard
+    client.call("SET", "b", "1")  # the other
+    client.call("MGET", "a", "b")  # split in the worker
+    client.call("CLIENT", "ID")  # the worker itself
+    client.call("CONFIG", "SET", "slowlog-log-slower-than", "-1")  # the router
+    names = [entry[3][0] for entry in client.call("SLOWLOG", "GET", "-1")]
+    assert names == [b"CLIENT", b"MGET", b"SET", b"SET", b"CONFIG"]
+
+
+def test_long_arguments_and_passwords_are_cut_out(client: Values) -> None:
+    client.call("CONFIG", "SET", "slowlog-log-slower-than", "0")
+    client.call("SET", "key", "x" * 1000)
+    client.call("DEL", *(f"{{t}}{number}" for number in range(40)))
+    client.call("CONFIG", "SET", "masteruser", "secret")
+    client.call("CONFIG", "SET", "slowlog-log-slower-than", "-1")
+    by_name = {entry[3][0]: entry[3] for entry in client.call("SLOWLOG", "GET", "-1")}
+    assert by_name[b"SET"][2] == b"x" * 128 + b"... (872 more bytes)"
+    assert len(by_name[b"DEL"]) == 32
+    assert by_name[b"DEL"][-1] == b"... (10 more arguments)"
+    shown = [entry[3] for entry in client.call("SLOWLOG", "GET", "-1")]
+    assert not any(b"secret" in arguments for arguments in shown)
+
+
+def test_the_log_is_as_long_as_it_may_be(client: Values) -> None:
+    client.call("CONFIG", "SET", "slowlog-max-len", "3")
+    client.call("CONFIG", "SET", "slowlog-log-slower-than", "0")
+    for number in range(20):
+        client.call("SET", f"key{number}", "1")
+    assert client.call("SLOWLOG", "LEN") == 3
+    assert len(client.call("SLOWLOG", "GET", "2")) == 2
+
+
+@pytest.mark.parametrize("count", ["-2", "x"])
+def test_a_bad_count_is_refused(client: Values, count: str) -> None:
+    answer = client.call("SLOWLOG", "GET", count)
+    assert str(answer) == "ERR count should be greater than or equal to -1"
+
+
+def test_latency_events_are_sampled_and_drawn(client: Values) -> None:
+    assert client.call("LATENCY", "LATEST") == []
+    assert client.call("LATENCY", "HISTORY", "command") == []
+    assert str(client.call("LATENCY", "GRAPH", "command")) == (
+        "ERR No samples available for event 'command'"
+    )
+    client.call("CONFIG", "SET", "latency-monitor-threshold", "10")
+    client.call("DEBUG", "SLEEP", "0.05")
+    [[event, second, latest, highest]] = client.call("LATENCY", "LATEST")
+    assert event == b"command"
+    assert 50 <= latest == highest < 1000
+    assert client.call("LATENCY", "HISTORY", "command") == [[second, latest]]
+    drawn = client.call("LATENCY", "GRAPH", "command").decode().split("\n")
+    assert drawn[0] == (f"command - high {latest} ms, low {latest} ms (all time high {latest} ms)")
+    assert drawn[1] == "-" * 80
+    assert drawn[-1] == ""
+    assert "command" in client.call("LATENCY", "DOCTOR").decode()
+    assert client.call("LATENCY", "RESET", "fork") == 0
+    assert client.call("LATENCY", "RESET") == 1
+    assert client.call("LATENCY", "LATEST") == []
+
+
+def test_the_histogram_of_a_command(client: Values) -> None:
+    for number in range(10):
+        client.call("SET", f"key{number}", "1")
+    client.call("DEBUG", "SLEEP", "0.02")
+    name, figures = client.call("LATENCY", "HISTOGRAM", "set")
+    assert name == b"set"
+    assert figures[:3] == [b"calls", 10, b"histogram_usec"]
+    assert figures[3][-1] == 10
+    _, (_, calls, _, steps) = client.call("LATENCY", "HISTOGRAM", "debug")
+    assert (calls, steps) == (1, [33816, 1])
+    assert client.call("LATENCY", "HISTOGRAM", "nothing") == []
+    stats = fields(client.call("INFO", "latencystats"))
+    assert re.fullmatch(
+        r"p50=[\d.]+,p99=[\d.]+,p99\.9=[\d.]+", stats["latency_percentiles_usec_set"]
+    )
+    client.call("CONFIG", "SET", "latency-tracking", "no")
+    client.call("CONFIG", "RESETSTAT")
+    client.call("SET", "key", "1")
+    assert client.call("LATENCY", "HISTOGRAM", "set") == []
+    client.call("CONFIG", "SET", "latency-tracking", "yes")
+
+
+def test_memory_subcommands(client: Values) -> None:
+    client.call("SET", "key", "x" * 100)
+    flat = client.call("MEMORY", "STATS")
+    figures = dict(zip(flat[::2], flat[1::2], strict=True))
+    assert figures[b"keys.count"] == 1
+    assert figures[b"total.allocated"] > 100
+    assert client.call("MEMORY", "PURGE") == b"OK"
+    assert b"arena" in client.call("MEMORY", "MALLOC-STATS")
+    assert client.call("MEMORY", "DOCTOR").endswith(b"\n")
+
+
+def test_info_has_the_fields_of_redis_server(client: Values, oracle: Oracle) -> None:
+    theirs = Values(oracle.client())
+    for section in ("default", "everything"):
+        expected = {
+            name
+            for name in fields(theirs.call("INFO", section))
+            if not name.startswith(("cmdstat_", "errorstat_", "latency_percentiles_", "db"))
+        }
+        missing = expected - fields(client.call("INFO", section)).keys()
+        assert missing == MEANINGLESS
+    theirs.close()
