@@ -109,7 +109,8 @@ def normalise(call: tuple[str, ...], raw: bytes, replaced: dict[str, str]) -> An
     if call == ("CLUSTER", "NODES"):
         # Times: a ping that is under way, and the last pong.
         lines = re.sub(r"- \d+ \d+ (\d+) ", r"- <ping> <pong> \1 ", text).splitlines()
-        return kind, sorted(lines[1:])
+        # RESP3's mark of a text stands before the first line, whichever node that is.
+        return kind, sorted(line.removeprefix("txt:") for line in lines[1:])
     if call == ("CLUSTER", "INFO"):
         text = re.sub(r"(messages_(?:sent|received)):\d+", r"\1:<count>", text)
         return kind, re.sub(r"cluster_stats_messages_\w+_(?:sent|received):\d+\r\n", "", text)[8:]
