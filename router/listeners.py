@@ -44,6 +44,14 @@ Settings = Mapping[str, Any]
 Place = tuple[int, Any]  # family and address, as bound
 
 
+def of_node(settings: Settings, node: int | None) -> Settings:
+    """The settings as they are for a shard's own port in cluster mode; None: the endpoint's."""
+    if node is None:
+        return settings
+    ports = {name: settings[name] and settings[name] + 1 + node for name in PORTS.values()}
+    return {**settings, **ports, "tls-port": 0, "unixsocket": ""}
+
+
 class ListenError(Exception):
     """The server cannot listen; the reason has been logged."""
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.diagnosis import apply_diagnosis, keep_crash_reports
+from cluster.members import Members
 from protocol.version import REDIS_VERSION, SHARDIS_VERSION
 from router import log
 from router.command_line import Finished, read_command_line
@@ -120,11 +121,14 @@ def run(config: Config, load: Callable[[], Program]) -> int:
     name_router(config, config["proc-title-template"])
     _show_logo(config, handler)
     listeners = Listeners()
+    members = Members()
     try:
         config.values["maxclients"] = clients_at_start(config["maxclients"])
         context = _tls_context(config)
         listeners.open(config.values)
+        members.open(config, slot_ranges(config["shards"]))
     except (TooFewDescriptors, ListenError):
+        members.close()
         return 1
     # The listening sockets come first: a server that cannot have its port must not take the pid
     # file of the one that has it.
@@ -134,9 +138,20 @@ def run(config: Config, load: Callable[[], Program]) -> int:
         program = load()
         with private_directory() as directory:
             code = asyncio.run(
-                _serve(config, program, listeners, context, directory, kept, supervision, early)
+                _serve(
+                    config,
+                    program,
+                    listeners,
+                    members,
+                    context,
+                    directory,
+                    kept,
+                    supervision,
+                    early,
+                )
             )
     finally:
+        members.close()
         if pidfile:
             logger.info("Removing the pid file.")
             with contextlib.suppress(OSError):
@@ -151,6 +166,7 @@ async def _serve(
     config: Config,
     program: Program,
     listeners: Listeners,
+    members: Members,
     context: Any,
     directory: str,
     descriptors: frozenset[int],
@@ -186,6 +202,10 @@ async def _serve(
             on_request=requested,
             keep_descriptors=descriptors,
             title=partial(child_title, config),
+            shard_listeners={
+                index: listening.sockets for index, listening in enumerate(members.listeners)
+            },
+            nodes=members.nodes,
         )
     )
     shutdown = Shutdown(config)

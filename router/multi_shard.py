@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.commands import Command, Place, Request, Response
 from protocol.errors import LOADING, NO_SUCH_KEY, CommandError
+from protocol.numbers import parse_int64
 from protocol.slots import key_slot
 from router.debug import debug
 from router.merge import first_error, integer, interleave, is_null, merge
@@ -278,6 +279,14 @@ async def swap(shards: Shards, args: list[bytes]) -> bytes:
     return first_error(replies) or OK
 
 
+async def keys_of_slot(shards: Shards, args: list[bytes]) -> bytes:
+    """CLUSTER COUNTKEYSINSLOT and GETKEYSINSLOT: the slot's shard knows, or any for an error."""
+    slot = parse_int64(args[2])
+    if slot is None or not 0 <= slot < SLOTS:
+        return await shards.run(0, args)
+    return await shards.run(shards.host.dispatcher.shard_of(slot), args)
+
+
 SPECIAL: Final[dict[str, Callable[[Shards, list[bytes]], Awaitable[bytes]]]] = {
     "MSETNX": msetnx,
     "RENAME": rename,
@@ -287,4 +296,6 @@ SPECIAL: Final[dict[str, Callable[[Shards, list[bytes]], Awaitable[bytes]]]] = {
     "SCAN": scan,
     "DEBUG": debug,
     "SWAPDB": swap,
+    "CLUSTER|COUNTKEYSINSLOT": keys_of_slot,
+    "CLUSTER|GETKEYSINSLOT": keys_of_slot,
 }

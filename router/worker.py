@@ -27,6 +27,7 @@ from router import tls
 from router.descriptors import allow_clients
 from router.host import Host
 from sessions.clients import OPERATIONS
+from sessions.cluster import Cluster
 from sessions.session import Session
 from sessions.slowlog import Monitor
 from sessions.tls import TlsDriver
@@ -50,6 +51,8 @@ class Worker(Host):
     def __init__(self, boot: Boot, table: NativeTable) -> None:
         super().__init__(table, len(boot.topology.shards), boot.config, uvloop.new_event_loop())
         self.boot = boot
+        if boot.nodes:
+            self.dispatcher.cluster = Cluster(boot.nodes, self.settings)
         self.zmq = zmq.Context(1)
         self.control: ControlLink | None = None
         self.tls = TlsDriver(self, self.dispatcher)
