@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from actors.listening import Listener
 from cluster.nodes import NodesFile, NodesFileError
 from router.config import Config
-from router.listeners import ListenError, Listeners, of_node
+from router.listeners import ListenError, Listeners, Settings, Staged, of_node
 from router.log import logger
 from sessions.cluster import BUS_PORT_DISTANCE, PORT_MAX
 
@@ -33,25 +34,8 @@ class Members:
         """
         if not config["cluster-enabled"]:
             return
-        shards, port = config["shards"], config["port"]
-        if not port:
-            logger.warning("cluster-enabled needs a port: the shards listen at the ports behind it")
-            raise ListenError("tcp")
-        ports = [port + 1 + index for index in range(shards)]
-        base = config["cluster-port"]
-        bus_ports = [
-            base + 1 + index if base else one + BUS_PORT_DISTANCE for index, one in enumerate(ports)
-        ]
-        if max(*ports, *bus_ports) > PORT_MAX:
-            logger.warning(
-                "The ports of %d shards behind port %d, or their cluster bus ports (%d higher, or "
-                "behind cluster-port), exceed %d",
-                shards,
-                port,
-                BUS_PORT_DISTANCE,
-                PORT_MAX,
-            )
-            raise ListenError("tcp")
+        shards = config["shards"]
+        ports, bus_ports = ports_of(config.values, shards)
         for index in range(shards):
             listening = Listeners()
             listening.open(of_node(config.values, index))
@@ -64,9 +48,30 @@ class Members:
             raise ListenError("nodes") from None
         self.file = file
         self.nodes = [
-            [identity.id, identity.shard_id, one, index + 1]
-            for index, (identity, one) in enumerate(zip(identities, ports, strict=True))
+            [identity.id, identity.shard_id, index + 1] for index, identity in enumerate(identities)
         ]
+
+    def stage(self, settings: Settings) -> list[Staged]:
+        """Bind what these settings need beside what is there, by shard. Raises ListenError."""
+        staged: list[Staged] = []
+        if not self.listeners:
+            return staged
+        ports_of(settings, len(self.listeners))
+        try:
+            for index, listening in enumerate(self.listeners):
+                staged.append(listening.stage(of_node(settings, index)))
+        except BaseException:
+            for one in staged:
+                one.abandon()
+            raise
+        return staged
+
+    def commit(self, staged: Sequence[Staged], settings: Settings) -> list[Listener]:
+        """Put it in force here; the sockets to close once no process accepts from them."""
+        given_up: list[Listener] = []
+        for index, (listening, one) in enumerate(zip(self.listeners, staged, strict=True)):
+            given_up += listening.commit(one, of_node(settings, index))
+        return given_up
 
     def close(self) -> None:
         """Listen no longer, and let the nodes file go."""
@@ -74,3 +79,25 @@ class Members:
             listening.close({"unixsocket": ""})
         if self.file is not None:
             self.file.close()
+
+
+def ports_of(settings: Settings, shards: int) -> tuple[list[int], list[int]]:
+    """The ports and the bus ports of so many shards. Raises ListenError, having logged."""
+    port = settings["port"] or settings["tls-port"]
+    if not port:
+        logger.warning("cluster-enabled needs a port: the shards listen at the ports behind it")
+        raise ListenError("tcp")
+    ports = [port + 1 + index for index in range(shards)]
+    base = settings["cluster-port"] or port + BUS_PORT_DISTANCE
+    bus_ports = [base + 1 + index for index in range(shards)]
+    if max(ports[-1], bus_ports[-1], settings["tls-port"] + shards) > PORT_MAX:
+        logger.warning(
+            "The ports of %d shards behind port %d or tls-port, or their cluster bus ports (%d "
+            "higher, or behind cluster-port), exceed %d",
+            shards,
+            port,
+            BUS_PORT_DISTANCE,
+            PORT_MAX,
+        )
+        raise ListenError("tcp")
+    return ports, bus_ports

@@ -49,7 +49,7 @@ def of_node(settings: Settings, node: int | None) -> Settings:
     if node is None:
         return settings
     ports = {name: settings[name] and settings[name] + 1 + node for name in PORTS.values()}
-    return {**settings, **ports, "tls-port": 0, "unixsocket": ""}
+    return {**settings, **ports, "unixsocket": ""}
 
 
 class ListenError(Exception):
@@ -85,7 +85,6 @@ class Listeners:
 
     def open(self, settings: Settings) -> None:
         """Bind everything that is configured. Raises ListenError."""
-        check_backlog(settings["tcp-backlog"])
         self.backlog = settings["tcp-backlog"]
         staged = Staged([])
         try:
@@ -132,7 +131,6 @@ class Listeners:
         """Put it in force here; the sockets to close once no process accepts from them."""
         if settings["tcp-backlog"] != self.backlog:
             self.backlog = settings["tcp-backlog"]
-            check_backlog(self.backlog)
             for listener in staged.listeners:
                 listener.listen(self.backlog)
         kept = {listener.fileno() for listener in staged.listeners}

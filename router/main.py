@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from actors.descriptors import TooFewDescriptors, allow_clients, clients_at_start
 from actors.diagnosis import apply_diagnosis, keep_crash_reports
 from cluster.members import Members
 from protocol.version import REDIS_VERSION, SHARDIS_VERSION
@@ -29,9 +30,8 @@ from router import log
 from router.command_line import Finished, read_command_line
 from router.config import Config, set_failed
 from router.config.directives import BY_NAME
-from router.descriptors import TooFewDescriptors, allow_clients, clients_at_start
 from router.directory import private_directory
-from router.listeners import ListenError, Listeners, describe
+from router.listeners import ListenError, Listeners, check_backlog, describe
 from router.log import logger
 from router.oom import OomScore
 from router.shutdown import Shutdown
@@ -125,6 +125,7 @@ def run(config: Config, load: Callable[[], Program]) -> int:
     try:
         config.values["maxclients"] = clients_at_start(config["maxclients"])
         context = _tls_context(config)
+        check_backlog(config["tcp-backlog"])
         listeners.open(config.values)
         members.open(config, slot_ranges(config["shards"]))
     except (TooFewDescriptors, ListenError):
@@ -210,7 +211,7 @@ async def _serve(
     )
     shutdown = Shutdown(config)
     router = RouterSettings(config, supervisor)
-    endpoint = Endpoint(listeners, supervisor, config)
+    endpoint = Endpoint(listeners, members, supervisor, config)
     admin = Admin(config, program.table, supervisor, router.apply, shutdown, endpoint)
     _handle_signals(shutdown)
     for number in early_signals:
@@ -348,7 +349,7 @@ def _tls_context(config: Config) -> Any:
     """The context of tls-port, or None without one. Raises ListenError."""
     if not config["tls-port"]:
         return None
-    from router.tls import TlsError, server_context
+    from sessions.tls_context import TlsError, server_context
 
     try:
         return server_context(config.values)

@@ -38,6 +38,8 @@ class ClientStats(TypedDict, total=False):
     """The figures of the clients of one process: a worker, or a shard with a port of its own."""
 
     connections: int  # now
+    connections_by_kind: dict[str, int]  # of those, "tcp", "tls" and "unix"
+    failed_handshakes: int
     total_connections: int
     rejected_connections: int
     input_bytes: int
@@ -76,9 +78,6 @@ class ShardStats(ProcessStats, total=False):
 
 class WorkerStats(ProcessStats, ClientStats, total=False):
     """The figures of one worker."""
-
-    connections_by_kind: dict[str, int]  # of those, "tcp", "tls" and "unix"
-    failed_handshakes: int
 
 
 Histogram = dict[int, int]

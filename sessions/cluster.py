@@ -6,7 +6,8 @@ with a cluster of redis-servers).
 
 Which address a node is announced by: `cluster-announce-ip`, or else the address at which the asking
 client has reached this server, since all nodes are on one machine. Ports follow the same
-pattern as the listening ones: a directive names the endpoint's, and shard i is 1+i behind it.
+pattern as the listening ones: a directive names the endpoint's, and shard i is 1+i behind it. A
+client that has come over TLS is told the ports of TLS.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ LOOPBACK: Final = "127.0.0.1"
 
 
 class Reached(Protocol):
-    """What a format must know of the client: the address that it has reached us by."""
+    """What a format must know of the client: how it has reached us."""
 
     local_address: str
+    transport: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,6 @@ class Node:
 
     id: str  # 40 hex digits
     shard_id: str
-    port: int  # its own listening port
     epoch: int  # of its configuration: unique, as in a cluster that was just created
 
 
@@ -143,16 +144,24 @@ class Cluster:
                 return str(address)
         return LOOPBACK
 
-    def port(self, node: int) -> int:
-        announced = int(self.settings["cluster-announce-port"])
-        return announced + 1 + node if announced else self.nodes[node].port
+    def port(self, node: int, directive: str = "port") -> int:
+        """The port of a node that goes with this directive, "port" or "tls-port"; 0: none."""
+        announced = int(self.settings[f"cluster-announce-{directive}"] or self.settings[directive])
+        return announced and announced + 1 + node
+
+    def port_for(self, node: int, reached: Reached) -> int:
+        """The port for such a client: by TLS for who uses it, and without for all others."""
+        plain, secure = self.port(node), self.port(node, "tls-port")
+        return (secure or plain) if reached.transport == "tls" else (plain or secure)
 
     def bus_port(self, node: int) -> int:
         """The port of the cluster bus. Nothing listens there in this version."""
         for directive in ("cluster-announce-bus-port", "cluster-port"):
             if self.settings[directive]:
                 return int(self.settings[directive]) + 1 + node
-        return self.nodes[node].port + BUS_PORT_DISTANCE
+        return (
+            int(self.settings["port"] or self.settings["tls-port"]) + 1 + node + BUS_PORT_DISTANCE
+        )
 
     def hostname(self) -> str:
         return str(self.settings["cluster-announce-hostname"] or "")
@@ -169,14 +178,14 @@ class Cluster:
 
     def moved(self, slot: int, owner: int, reached: Reached) -> bytes:
         """The redirection to a slot's owner, without the dash."""
-        return f"MOVED {slot} {self.endpoint(reached)}:{self.port(owner)}".encode()
+        return f"MOVED {slot} {self.endpoint(reached)}:{self.port_for(owner, reached)}".encode()
 
     # Formats
 
     def describe(self, node: int, reached: Reached, now_ms: int) -> str:
         """A node's line of CLUSTER NODES, without the line end."""
         known = self.nodes[node]
-        address = f"{self.ip(reached)}:{self.port(node)}@{self.bus_port(node)}"
+        address = f"{self.ip(reached)}:{self.port_for(node, reached)}@{self.bus_port(node)}"
         if self.hostname():
             address += f",{self.hostname()}"
         flags = "myself,master" if node == self.myself else "master"
@@ -232,7 +241,7 @@ class Cluster:
             reply.null()
         else:
             reply.bulk(self.endpoint(reached).encode())
-        reply.integer(self.port(node))
+        reply.integer(self.port_for(node, reached))
         reply.bulk(self.nodes[node].id.encode())
         others = {}
         if preferred != "ip":
@@ -259,7 +268,11 @@ class Cluster:
             reply.array(1)
             fields: dict[str, str | int] = {
                 "id": node.id,
-                "port": self.port(index),
+                **{
+                    directive: self.port(index, directive)
+                    for directive in ("port", "tls-port")
+                    if self.port(index, directive)
+                },
                 "ip": self.ip(reached),
                 "endpoint": self.endpoint(reached),
             }

@@ -20,6 +20,7 @@ from actors.figures import process_figures
 from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
 from actors.scheduling import apply_scheduling
 from protocol.table import NativeTable
+from sessions.clients import OPERATIONS
 from sessions.slowlog import Monitor
 from shards.commands import generic_native, string_native
 from shards.context import Context, Settings
@@ -63,6 +64,7 @@ class ShardProcess:
         self.loop = uvloop.new_event_loop()
         self.control: ControlLink | None = None
         self.values = dict(config)  # of all directives, for the sessions at the shard's own port
+        self.paused = self.values.pop("client-pause", ("", 0.0))  # mode and end when it started
         self.port: ShardPort | None = None
         if boot.nodes:
             self.port = ShardPort(
@@ -73,6 +75,7 @@ class ShardProcess:
                 nodes=boot.nodes,
                 page=boot.page,
                 loop=self.loop,
+                tls=boot.tls,
             )
             self.port.install(boot.topology)
 
@@ -92,7 +95,10 @@ class ShardProcess:
         self.control = await ControlLink.connect(
             self.boot.control, self._on_control, lambda: os._exit(1)
         )
+        mode, until = self.paused
+        self.expire_from = until if mode else 0.0
         if self.port is not None:
+            self.port.clients.set_pause(mode, until)
             self.port.listen(self.boot.listeners, self.control)
         self._cron()
         self.control.notify({"op": "ready"})
@@ -144,6 +150,8 @@ class ShardProcess:
                     self.port.install(topology)
             case "config":
                 self._apply(message["changes"])
+                if self.port is not None:
+                    self.port.connections.apply_tls(message["changes"])
             case "stats":
                 return self.statistics()
             case "histograms":
@@ -169,9 +177,15 @@ class ShardProcess:
                 self.keyspace.reset_statistics()
                 self.expire_cycle_us = 0
                 if self.port is not None:
-                    self.port.reset_statistics()
+                    self.port.connections.reset_statistics()
             case "pause":
                 self.expire_from = message["until"] if message["mode"] else 0.0
+                if self.port is not None:
+                    return self.port.clients.answer(message)
+            case operation if self.port is not None and operation in OPERATIONS:
+                return self.port.clients.answer(message)
+            case "listeners" if self.port is not None:
+                self.port.connections.take_over(self.boot.descriptors, message["kinds"])
             case "pause-cron":
                 self.cron_paused = bool(message["paused"])
             case "shutdown":
@@ -240,7 +254,7 @@ class ShardProcess:
             "expired_time_cap_reached": keyspace.expired_time_cap_reached,
             "expire_cycle_us": self.expire_cycle_us,
             "changes": keyspace.changes,
-            **({"clients": self.port.statistics()} if self.port is not None else {}),
+            **({"clients": self.port.connections.statistics()} if self.port is not None else {}),
         }
 
     # Cron
@@ -260,8 +274,7 @@ class ShardProcess:
         page.set_shard(index, "used_memory", self.keyspace.used_memory)
         processed = self.executor.commands_processed
         if self.port is not None:
-            self.port.refresh()
-            self.port.publish()
+            self.port.cron()
             processed += self.port.dispatcher.commands_processed
         page.set_shard(index, "commands", processed)
         ended = time.monotonic()

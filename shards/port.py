@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from actors.boot import Topology
-from actors.control import ControlClosed, ControlFailure, ControlLink
+from actors.control import ControlLink
+from actors.listening import Listener
 from actors.page import SharedPage
-from protocol.commands import Command
-from protocol.errors import INTERNAL_ERROR
+from protocol.commands import Command, Place
+from protocol.errors import INTERNAL_ERROR, CommandError
 from protocol.table import NativeTable
-from sessions.admission import PROTECTED, TOO_MANY, address_of, is_protected, keep_alive, refuse
-from sessions.cluster import Cluster
+from sessions.admission import Admission
+from sessions.clients import ClientControl
+from sessions.cluster import SLOTS, Cluster
+from sessions.connections import Connections, ask_router
 from sessions.reactor import Reactor
 from sessions.session import Session
+from shards.debug import debug
 from shards.executor import Executor
 from shards.local import LocalDispatcher
 
@@ -48,6 +52,7 @@ class ShardPort:
         nodes: Sequence[Sequence[Any]],
         page: SharedPage,
         loop: asyncio.AbstractEventLoop,
+        tls: Any,
     ) -> None:
         self.settings = settings
         self.databases = DATABASES
@@ -58,21 +63,33 @@ class ShardPort:
         self.dispatcher = LocalDispatcher(table, executor, index)
         self.dispatcher.host = self
         self.dispatcher.cluster = self.cluster
-        self.reactor = Reactor(self.dispatcher, self.accept)
+        admission = Admission(
+            settings,
+            partial(page.connect_shard, index),
+            partial(page.disconnect_shard, index),
+            page.next_client_id,
+        )
+        self.reactor = Reactor(self.dispatcher, admission.accept)
         self.reactor.rounds_max = ROUNDS_MAX
+        self.connections = Connections(
+            self.dispatcher,
+            self.reactor,
+            admission,
+            settings,
+            loop,
+            self.schedule_flush,
+            self.spawn,
+        )
+        self.connections.tls.context = tls
+        self.clients = ClientControl(self.dispatcher, loop, self.schedule_flush)
         self.control: ControlLink | None = None
         self.tasks: set[asyncio.Task[None]] = set()
         self.flush_due = False
-        self.connections = 0
-        self.total_connections = 0
-        self.rejected_connections = 0
 
-    def listen(self, listeners: Sequence[socket.socket], control: ControlLink) -> None:
+    def listen(self, listeners: Sequence[Listener], control: ControlLink) -> None:
         """Serve clients from now on."""
         self.control = control
-        for listener in listeners:
-            listener.setblocking(False)
-            self.reactor.listen(listener)
+        self.connections.listen(listeners)
         self.loop.add_reader(self.reactor.fileno(), self.reactor.tick)
 
     def install(self, topology: Topology) -> None:
@@ -83,10 +100,7 @@ class ShardPort:
 
     def apply(self, changes: Mapping[str, Any]) -> None:
         """CONFIG SET: `settings` has the new values already."""
-        self.dispatcher.set_limits(
-            int(self.settings["proto-max-bulk-len"]),
-            int(self.settings["client-query-buffer-limit"]),
-        )
+        self.connections.apply(changes)
         self.refresh()
 
     def refresh(self) -> None:
@@ -96,68 +110,62 @@ class ShardPort:
             bool(self.settings["cluster-allow-reads-when-down"]),
         )
 
-    # Connections
-
-    def accept(self, connection: socket.socket, peer: Any) -> tuple[int, str, str] | None:
-        """A new connection: its client id and addresses, or None to refuse it.
-
-        Raises OSError for a peer that has gone, before the connection is counted.
-        """
-        keep_alive(connection, int(self.settings["tcp-keepalive"]))
-        local = connection.getsockname()
-        reason = b""
-        if is_protected(connection, peer, self.settings):
-            reason = PROTECTED
-        elif self.page.connect_shard(self.index) > self.settings["maxclients"]:
-            self.page.disconnect_shard(self.index)
-            reason = TOO_MANY
-        if reason:
-            self.rejected_connections += 1
-            refuse(connection, reason)
-            return None
-        self.connections += 1
-        self.total_connections += 1
-        return (
-            self.page.next_client_id(),
-            address_of(connection.family, peer),
-            address_of(connection.family, local),
-        )
-
     def closed(self, session: Session) -> None:
-        self.connections -= 1
-        self.page.disconnect_shard(self.index)
+        if session.id:  # else it was ours
+            self.connections.admission.closed(session)
 
     def finish(self) -> None:
         """Accept nobody any more, and answer what has come."""
-        self.reactor.stop_listening()
+        self.connections.listen(())
         self.reactor.tick()
 
-    # Commands of the router
+    # What this port cannot do alone
 
-    def run_barrier(self, session: Session, command: Command, args: list[bytes]) -> None:
-        """Start an ADMIN command: the session is held until the router has answered."""
-        task = self.loop.create_task(self._ask_router(session, args))
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a coroutine beside everything else."""
+        task = self.loop.create_task(coroutine)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+        return task
 
-    async def _ask_router(self, session: Session, args: list[bytes]) -> None:
-        caller = {
-            "id": session.id,
-            "name": session.name,
-            "address": session.address,
-            "database": session.database,
-            "resp": session.resp,
-            "user": session.user,
-            "node": self.index,
-        }
-        assert self.control is not None
+    def run_barrier(self, session: Session, command: Command, args: list[bytes]) -> None:
+        """Start an ADMIN command or DEBUG: the session is held until it is answered."""
+        self.spawn(self._run_barrier(session, command, args))
+
+    async def _run_barrier(self, session: Session, command: Command, args: list[bytes]) -> None:
+        started = time.perf_counter_ns()
         try:
-            answer = await self.control.request({"op": "admin", "caller": caller, "args": args})
-            reply: bytes = answer["reply"]
-        except (ControlClosed, ControlFailure):
+            if command.place is Place.ADMIN:
+                reply = await self.ask_router(session, args)
+            else:
+                reply = await debug(Node(self, session), args)
+                elapsed = time.perf_counter_ns() - started
+                self.dispatcher.count_call(session, command.id, elapsed, args, reply)
+        except CommandError as error:
+            reply = b"-" + error.message + b"\r\n"
+            self.dispatcher.count_call(session, command.id, 0, args, reply)
+        except Exception:
+            # A mistake of ours; the client must not wait for ever.
+            logger.exception("%s failed", command.name)
             reply = b"-" + INTERNAL_ERROR + b"\r\n"
         session.complete_barrier(reply)
         self.schedule_flush()
+
+    async def ask_router(self, session: Session, args: list[bytes]) -> bytes:
+        """The raw reply of an ADMIN command."""
+        return await ask_router(self.control, session, args, self.index)
+
+    def call(self, args: Sequence[bytes], resp: int) -> bytes:
+        """Run a command of our own here and now, in the node's one database; the raw reply."""
+        session = self.dispatcher.open_session(0)
+        session.pinned = self.index
+        session.resp = resp
+        session.push(
+            b"*%d\r\n%b" % (len(args), b"".join(b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in args))
+        )
+        reply = session.take_output()
+        session.closed_by_driver()
+        return reply
 
     def schedule_flush(self) -> None:
         """Send what was queued outside a tick, once, at the end of this turn of the loop."""
@@ -169,36 +177,41 @@ class ShardPort:
         self.flush_due = False
         self.reactor.flush_sessions()
 
-    # Figures
+    # Upkeep and figures
 
-    def publish(self) -> None:
-        """Put the figures that others add up into the shared page."""
+    def cron(self) -> None:
+        """Due a few times a second."""
+        self.refresh()
+        self.connections.sweep()
         self.page.set_shard(self.index, "input_bytes", self.reactor.input_bytes)
         self.page.set_shard(self.index, "output_bytes", self.reactor.output_bytes)
 
-    def reset_statistics(self) -> None:
-        self.dispatcher.reset_statistics()
-        self.total_connections = 0
-        self.rejected_connections = 0
-        self.reactor.input_bytes = 0
-        self.reactor.output_bytes = 0
-        self.reactor.reads = 0
-        self.reactor.writes = 0
 
-    def statistics(self) -> dict[str, Any]:
-        """The figures of the connections: router.stats.ClientStats."""
-        return {
-            "processed": self.dispatcher.commands_processed,
-            "commands": self.dispatcher.command_statistics(),
-            "errors": {
-                code.decode(errors="replace"): n for code, n in self.dispatcher.errors.items()
-            },
-            "connections": self.connections,
-            "total_connections": self.total_connections,
-            "rejected_connections": self.rejected_connections,
-            "input_bytes": self.reactor.input_bytes,
-            "output_bytes": self.reactor.output_bytes,
-            "reads": self.reactor.reads,
-            "writes": self.reactor.writes,
-            **self.dispatcher.client_figures(),
-        }
+class Node:
+    """This node as DEBUG sees the shards that it concerns: shards.debug.Targets."""
+
+    def __init__(self, port: ShardPort, session: Session) -> None:
+        self.port = port
+        self.session = session
+        self.settings = port.settings
+        self.resp = session.resp
+        self.count = 1
+
+    def of(self, key: bytes) -> int:
+        return 0
+
+    async def run(self, shard: int, args: Sequence[bytes]) -> bytes:
+        return self.port.call(args, self.resp)
+
+    async def everywhere(self, args: Sequence[Sequence[bytes]]) -> bytes:
+        return self.port.call(args[0], self.resp)
+
+    def slots_of(self, shard: int) -> bytes:
+        """A byte for each slot, 1 if it is this node's."""
+        owned = bytearray(SLOTS)
+        for first, last in self.port.cluster.owned(self.port.index):
+            owned[first : last + 1] = b"\x01" * (last - first + 1)
+        return bytes(owned)
+
+    async def ask_router(self, args: list[bytes]) -> bytes:
+        return await self.port.ask_router(self.session, args)

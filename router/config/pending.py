@@ -102,7 +102,6 @@ NOT_ACTED_ON: Final[dict[str, Pending]] = {
     "cluster-allow-pubsubshard-when-down": harmless(WITH_CLUSTER),
     "cluster-allow-replica-migration": harmless(WITH_CLUSTER),
     "cluster-announce-human-nodename": harmless(WITH_CLUSTER),
-    "cluster-announce-tls-port": harmless(WITH_CLUSTER),
     "cluster-link-sendbuf-limit": harmless(WITH_CLUSTER),
     "cluster-migration-barrier": harmless(WITH_CLUSTER),
     "cluster-ping-interval": harmless(WITH_CLUSTER),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 import re
 import shutil
@@ -14,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import processes
+from tests.support import certificates, processes
 from tests.support.resp_client import RespClient
-from tests.support.servers import Configuration, ServerPool, Shardis
+from tests.support.servers import Configuration, ServerPool, Shardis, free_ports
 from tests.support.slots import slot
 
 redis = pytest.importorskip("redis")
@@ -408,3 +409,180 @@ def test_shutting_down_answers_what_was_asked_at_a_shard_port(own_server: Start)
     with server.node(0).client() as node:
         assert node.call("SET", "k", "v") == b"+OK\r\n"
     server.stop()
+
+
+def lines(reply: bytes) -> list[dict[str, str]]:
+    """The clients that CLIENT LIST or INFO shows."""
+    text = reply.partition(b"\r\n")[2].decode()
+    return [
+        dict(field.partition("=")[::2] for field in line.split())
+        for line in text.splitlines()
+        if line
+    ]
+
+
+def listed(client: RespClient) -> list[dict[str, str]]:
+    return lines(client.call("CLIENT", "LIST"))
+
+
+def test_clients_of_all_ports_are_listed_and_killed_from_any(
+    cluster: Shardis, nodes: list[RespClient]
+) -> None:
+    with cluster.client() as plain:
+        plain.call("CLIENT", "SETNAME", "plain")
+        for index, node in enumerate(nodes):
+            assert node.call("CLIENT", "SETNAME", f"node{index}") == b"+OK\r\n"
+        ids = [int(node.call("CLIENT", "ID")[1:-2]) for node in nodes]
+        for client in (plain, *nodes):
+            found = {one["name"]: one for one in listed(client)}
+            assert {"plain", "node0", "node1", "node2"} <= found.keys()
+            for index in range(SHARDS):
+                assert found[f"node{index}"]["laddr"] == f"127.0.0.1:{cluster.port + 1 + index}"
+        (own,) = lines(nodes[1].call("CLIENT", "INFO"))
+        assert (own["id"], own["cmd"], own["flags"]) == (str(ids[1]), "client|info", "N")
+        assert nodes[1].call("CLIENT", "NO-EVICT", "ON") == b"+OK\r\n"
+        assert lines(nodes[1].call("CLIENT", "INFO"))[0]["flags"] == "e"
+
+        assert plain.call("CLIENT", "KILL", "ID", ids[0]) == b":1\r\n"
+        assert nodes[0].read_to_end() == b""
+        assert nodes[1].call("CLIENT", "KILL", "ID", ids[2]) == b":1\r\n"
+        assert nodes[2].read_to_end() == b""
+        # The caller still gets its reply.
+        assert nodes[1].call("CLIENT", "KILL", "ID", ids[1], "SKIPME", "no") == b":1\r\n"
+        assert nodes[1].read_to_end() == b""
+
+
+def test_a_pause_holds_at_all_ports(cluster: Shardis, nodes: list[RespClient]) -> None:
+    keys = [key_of(shard) for shard in range(SHARDS)]
+    with cluster.client() as plain, cluster.node(1).client() as other:
+        assert nodes[0].call("CLIENT", "PAUSE", 60_000, "WRITE") == b"+OK\r\n"
+        try:
+            assert other.call("GET", keys[1]) == b"$-1\r\n"
+            nodes[1].send(b"GET %b\r\nSET %b v\r\nGET %b\r\n" % ((keys[1].encode(),) * 3))
+            assert nodes[1].read_reply() == b"$-1\r\n"
+            deadline = time.monotonic() + 5
+            while not any(one["flags"] == "b" for one in listed(other)):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            assert other.call("GET", keys[1]) == b"$-1\r\n"
+            assert "blocked_clients:1\r" in cluster.node(1).info()
+        finally:
+            assert plain.call("CLIENT", "UNPAUSE") == b"+OK\r\n"
+        assert nodes[1].read_reply() == b"+OK\r\n"
+        assert nodes[1].read_reply() == b"$1\r\nv\r\n"
+
+
+def test_replies_can_be_switched_off_at_a_node(nodes: list[RespClient]) -> None:
+    key = key_of(0).encode()
+    other = key_of(1).encode()
+    nodes[0].send(
+        b"CLIENT REPLY OFF\r\nSET %b 1\r\nGET %b\r\nNOSUCH\r\nGET %b\r\nINFO\r\nECHO x\r\n"
+        b"CLIENT REPLY ON\r\nCLIENT REPLY SKIP\r\nINCR %b\r\nGET %b\r\n"
+        % (key, key, other, key, key)
+    )
+    assert nodes[0].read_replies(2) == [b"+OK\r\n", b"$1\r\n2\r\n"]
+    large = b"x" * 300_000
+    assert nodes[0].call(b"SET", key, large) == b"+OK\r\n"
+    nodes[0].send(b"CLIENT REPLY SKIP\r\nGET %b\r\nSTRLEN %b\r\n" % (key, key))
+    assert nodes[0].read_reply() == b":300000\r\n"
+
+
+def test_a_password_is_asked_for_at_all_ports(own_server: Start) -> None:
+    server = own_server(shards=2, extra=("--cluster-enabled", "yes"))
+    key = next(key for key in map(str, range(100)) if slot(key.encode()) < 8192)
+    with server.client() as plain:
+        assert plain.call("CONFIG", "SET", "requirepass", "secret") == b"+OK\r\n"
+    with server.node(0).client() as client, server.node(0).client() as stranger:
+        assert client.call("GET", key) == b"-NOAUTH Authentication required.\r\n"
+        assert client.call("CLUSTER", "SLOTS") == b"-NOAUTH Authentication required.\r\n"
+        assert client.call("AUTH", "wrong").startswith(b"-WRONGPASS")
+        assert client.call("AUTH", "secret") == b"+OK\r\n"
+        assert client.call("SET", key, "v") == b"+OK\r\n"
+        assert b"acl_access_denied_auth:1\r\n" in client.call("INFO", "stats")
+        assert client.call("CONFIG", "SET", "requirepass", "") == b"+OK\r\n"
+        assert stranger.call("GET", key) == b"$1\r\nv\r\n"
+
+
+def test_limits_hold_at_a_node(own_server: Start) -> None:
+    server = own_server(shards=2, extra=("--cluster-enabled", "yes"))
+    key = next(key for key in map(str, range(100)) if slot(key.encode()) < 8192)
+    with server.node(0).client() as client, server.node(0).client() as slow:
+        limit = "normal 4000000 0 0"
+        assert client.call("CONFIG", "SET", "client-output-buffer-limit", limit) == b"+OK\r\n"
+        assert client.call("SET", key, b"x" * 1_000_000) == b"+OK\r\n"
+        slow.send(b"GET %b\r\n" % key.encode() * 30)
+        deadline = time.monotonic() + 10
+        while len(listed(client)) > 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        with server.node(0).client() as idle:
+            assert client.call("CONFIG", "SET", "timeout", 1) == b"+OK\r\n"
+            idle.call("PING")
+            deadline = time.monotonic() + 10
+            while len(listed(client)) > 1:
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            assert idle.read_to_end() == b""
+
+
+def test_debug_at_a_node_concerns_the_node(own_server: Start) -> None:
+    server = own_server(
+        shards=2, extra=("--cluster-enabled", "yes", "--enable-debug-command", "no")
+    )
+    with server.node(0).client() as client:
+        assert client.call("DEBUG", "SET-ACTIVE-EXPIRE", 0).startswith(b"-ERR DEBUG command not")
+    server = own_server(
+        shards=2, extra=("--cluster-enabled", "yes", "--enable-debug-command", "local")
+    )
+    with server.node(0).client() as client, server.node(1).client() as other:
+        assert client.call("DEBUG", "SET-ACTIVE-EXPIRE", 1) == b"+OK\r\n"
+        assert client.call("DEBUG", "STRINGMATCH-LEN", "a*", "abc") == b":1\r\n"
+        assert client.call("DEBUG", "PROTOCOL", "integer") == b":12345\r\n"
+        assert client.call("DEBUG", "SEGFAULT").startswith(b"-ERR DEBUG SEGFAULT is refused")
+        assert client.call("DEBUG", "POPULATE", 1000) == b"+OK\r\n"
+        size = int(client.call("DBSIZE")[1:-2])
+        assert 400 < size < 600
+        assert other.call("DBSIZE") == b":0\r\n"
+        key = client.call("RANDOMKEY").split(b"\r\n")[1]
+        assert client.call("DEBUG", "OBJECT", key).startswith(b"+Value at:")
+        assert client.call("DEBUG", "LOG", "hello") == b"+OK\r\n"
+        assert client.call("PING") == b"+PONG\r\n"
+
+
+def test_the_ports_of_all_can_be_changed(own_server: Start) -> None:
+    server = own_server(shards=2, extra=("--cluster-enabled", "yes"))
+    moved = copy.copy(server)
+    moved.port = free_ports(3)
+    with server.client() as client, server.node(0).client() as node:
+        # One that another shard has cannot be had, and then nothing changes.
+        assert client.call("CONFIG", "SET", "port", server.port + 1).startswith(b"-ERR CONFIG SET")
+        assert b"%d@" % (server.port + 2) in node.call("CLUSTER", "NODES")
+        assert client.call("CONFIG", "SET", "port", moved.port) == b"+OK\r\n"
+        for one in (moved.node(0), moved.node(1)):
+            with one.client() as found:
+                assert b"127.0.0.1:%d@" % (moved.port + 2) in found.call("CLUSTER", "NODES")
+        assert node.call("PING") == b"+PONG\r\n"
+    with pytest.raises(OSError):  # noqa: PT011
+        server.node(1).client()
+
+
+@pytest.mark.skipif(not certificates.HAS_OPENSSL, reason="no openssl in PATH")
+def test_nodes_speak_tls_at_ports_of_their_own(own_server: Start) -> None:
+    server = own_server(shards=2, transport="tls", extra=("--cluster-enabled", "yes"))
+    options = server.redis_options()
+    client = redis_cluster.RedisCluster(**options)
+    try:
+        assert {node.port for node in client.get_nodes()} == {
+            server.tls_port + 1,
+            server.tls_port + 2,
+        }
+        with client.pipeline() as pipeline:
+            for i in range(100):
+                pipeline.set(f"k{i}", i)
+            assert pipeline.execute() == [True] * 100
+        assert client.dbsize(target_nodes="primaries") == 100
+    finally:
+        client.close()
+    with server.node(0).client() as secure:
+        assert lines(secure.call("CLIENT", "INFO"))[0]["laddr"].endswith(f":{server.tls_port + 1}")
+        assert b"port" in secure.call("CLUSTER", "SHARDS")

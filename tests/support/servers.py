@@ -255,7 +255,8 @@ class ClusterOracle(Oracle):
         self.owns_all = owns_all
 
     def command(self) -> list[str]:
-        return [*super().command(), "--cluster-enabled", "yes"]
+        # Since 7.2 a node has one database by itself.
+        return [*super().command(), "--cluster-enabled", "yes", "--databases", "1"]
 
     def start(self) -> Server:
         super().start()
@@ -282,9 +283,11 @@ class Shardis(Server):
         super().__init__("shardis")
         self.configuration = configuration or Configuration()
         self.transport = self.configuration.transport
-        if self.in_cluster_mode:
-            self.port = free_ports(1 + self.configuration.shards)
         self.tls_port = free_port() if self.transport == "tls" else 0
+        if self.in_cluster_mode:
+            ports = 1 + self.configuration.shards
+            self.port = free_ports(2 * ports)
+            self.tls_port = self.tls_port and self.port + ports
         self.socket_path = str(self.directory / "socket") if self.transport == "unix" else ""
 
     def connect(self, timeout: float) -> RespClient:
@@ -325,6 +328,7 @@ class Shardis(Server):
         """The same server as seen at a shard's own port, for clients only."""
         seen = copy.copy(self)
         seen.port = self.port + 1 + shard
+        seen.tls_port = self.tls_port and self.tls_port + 1 + shard
         return seen
 
     def command(self) -> list[str]:

@@ -10,12 +10,15 @@ import pytest
 from protocol.reply import Reply
 from sessions.cluster import Cluster
 
-NODES = [["a" * 40, "c" * 40, 7001, 1], ["b" * 40, "d" * 40, 7002, 2]]
+NODES = [["a" * 40, "c" * 40, 1], ["b" * 40, "d" * 40, 2]]
 SLOTS = [(0, 99, 0), (100, 8191, 0), (8192, 16383, 1)]
 SETTINGS: dict[str, Any] = {
+    "port": 7000,
+    "tls-port": 0,
     "bind": "* 127.0.0.1 -::1",
     "cluster-announce-ip": "",
     "cluster-announce-port": 0,
+    "cluster-announce-tls-port": 0,
     "cluster-announce-bus-port": 0,
     "cluster-announce-hostname": "",
     "cluster-port": 0,
@@ -28,6 +31,7 @@ SETTINGS: dict[str, Any] = {
 @dataclass
 class Client:
     local_address: str = "10.0.0.1:7000"
+    transport: str = "tcp"
 
 
 def cluster(**settings: Any) -> Cluster:
@@ -90,3 +94,18 @@ def test_neighbouring_ranges_are_one() -> None:
 def test_ports_of_directives_count_like_the_listening_ones() -> None:
     made = cluster(cluster_announce_port=9000, cluster_port=19000)
     assert " 10.0.0.1:9002@19002 " in made.describe(1, Client(), 0)
+
+
+def test_a_client_is_told_the_ports_of_what_it_speaks() -> None:
+    made = cluster(tls_port=8000)
+    assert made.moved(9000, 1, Client()) == b"MOVED 9000 10.0.0.1:7002"
+    assert made.moved(9000, 1, Client(transport="tls")) == b"MOVED 9000 10.0.0.1:8002"
+    assert " 10.0.0.1:8002@17002 " in made.describe(1, Client(transport="tls"), 0)
+    reply = Reply(2)
+    made.write_shards(reply, Client(), 0)
+    assert b"$4\r\nport\r\n:7001\r\n$8\r\ntls-port\r\n:8001\r\n" in reply.take()
+    made = cluster(tls_port=8000, cluster_announce_tls_port=9000)
+    assert made.moved(9000, 1, Client(transport="tls")) == b"MOVED 9000 10.0.0.1:9002"
+    assert cluster().moved(9000, 1, Client(transport="tls")) == b"MOVED 9000 10.0.0.1:7002"
+    only_tls = cluster(port=0, tls_port=8000)
+    assert only_tls.moved(9000, 1, Client(transport="unix")) == b"MOVED 9000 10.0.0.1:8002"
