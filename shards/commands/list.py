@@ -157,9 +157,7 @@ def pop(ctx: Context, args: list[bytes], reply: Reply, at_tail: bool) -> None:
     """Take one element off an end, or with a count an array of them."""
     key = args[1]
     if len(args) > 3:
-        raise CommandError(
-            b"ERR wrong number of arguments for '%s' command" % args[0].lower()
-        )
+        raise CommandError(b"ERR wrong number of arguments for '%s' command" % args[0].lower())
     if len(args) == 2:
         view = ListView.open(ctx, key, write=True)
         reply.bulk_or_null(take(ctx, key, view, at_tail, 1)[0] if view else None)

@@ -67,9 +67,7 @@ MEMORY_UNITS = {
     b"gb": 1 << 30,
 }
 PACKED_THRESHOLD_MAX = (1 << 32) - (1 << 20)
-BAD_PACKED_THRESHOLD = (
-    b"ERR argument must be a memory value bigger than 1 and smaller than 4gb"
-)
+BAD_PACKED_THRESHOLD = b"ERR argument must be a memory value bigger than 1 and smaller than 4gb"
 
 
 @command(

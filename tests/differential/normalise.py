@@ -212,7 +212,9 @@ def _keep_label(match: re.Match[bytes]) -> bytes:
 MOVES_THAT_WAIT = (b"BLMOVE", b"BRPOPLPUSH")
 
 
-@normaliser("ours never waits yet, and answers as in MULTI; a wait that ends in vain is a null array")
+@normaliser(
+    "ours never waits yet, and answers as in MULTI; a wait that ends in vain is a null array"
+)
 def move_in_vain(exchange: Exchange) -> Pair | None:
     if exchange.name not in MOVES_THAT_WAIT or exchange.oracle != b"*-1\r\n":
         return None
@@ -327,7 +329,9 @@ def small_list_encoding(exchange: Exchange) -> Pair | None:
     return None
 
 
-@normaliser("nodes are filled up to other bytes since 7.2, which has listpacks to begin with", since_72=True)
+@normaliser(
+    "nodes are filled up to other bytes since 7.2, which has listpacks to begin with", since_72=True
+)
 def list_nodes(exchange: Exchange) -> Pair | None:
     if exchange.name != b"DEBUG" or exchange.subcommand != b"OBJECT":
         return None
