@@ -149,7 +149,7 @@ def describe(ctx: Context, key: bytes) -> bytes:
             ),
             lru,
             idle_seconds,
-            describe_nodes(ctx, key),
+            describe_nodes(ctx, key) if encoding == b"quicklist" else b"",
         )
     )
 

@@ -217,8 +217,10 @@ class Family:
 
 
 def is_beyond_int(argument: bytes) -> bool:
-    """Whether it is a number that is no C int: Redis 7.2 takes the low half of such an index of LSET,
-    and so overwrites some other element."""
+    """Whether it is a number that is no C int.
+
+    Redis 7.2 takes the low half of such an index of LSET, and overwrites some other element.
+    """
     return re.fullmatch(rb"-?\d{10,19}", argument) is not None and not (
         -(1 << 31) <= int(argument) < 1 << 31
     )
