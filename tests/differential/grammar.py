@@ -203,12 +203,14 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
 
     An expiry so near, or a comparison of relative times so close, that the answer depends on the
     millisecond; a sleep; a NUL in a client name, which Redis 7.2 no longer refuses; something
-    else that chance takes away; more random members than memory could hold.
+    else that chance takes away; more random members than memory could hold; sets in several slots.
     """
     name = args[0].upper()
     upper = [arg.upper() for arg in args]
     if name in (b"SPOP", b"SRANDMEMBER") and len(args) > 1:
         return _is_unfit_chance(name, args)
+    if name in SET_COMBINERS and _leaves_its_slot(args[SET_COMBINERS[name]]):
+        return True
     if name == b"DEBUG" and len(args) > 2 and upper[1] == b"SLEEP":
         return args[2] not in (b"0", b"0.0", b"0.001")
     if name in (b"CLIENT", b"HELLO") and any(b"\0" in arg for arg in args):
@@ -228,6 +230,20 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
         if at < len(args) and re.fullmatch(rb"\d{1,18}", args[at]) and 0 < int(args[at]) < near:
             return True
     return False
+
+
+# The arguments of these that are keys. So far, no command sees the sets of another shard.
+SET_COMBINERS = {
+    **dict.fromkeys((b"SINTER", b"SUNION", b"SDIFF"), slice(1, None)),
+    **dict.fromkeys((b"SINTERSTORE", b"SUNIONSTORE", b"SDIFFSTORE"), slice(1, None)),
+    **dict.fromkeys((b"SMOVE", b"COPY", b"RENAME", b"RENAMENX"), slice(1, 3)),
+    b"SINTERCARD": slice(2, None),
+}
+
+
+def _leaves_its_slot(keys: tuple[bytes, ...]) -> bool:
+    tagged = [key.startswith(b"{x}") for key in keys if key.upper() != b"LIMIT"]
+    return any(tagged) and not all(tagged)
 
 
 def _is_unfit_chance(name: bytes, args: tuple[bytes, ...]) -> bool:
