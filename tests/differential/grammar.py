@@ -272,6 +272,20 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
     return False
 
 
+# The arguments of these that are keys. So far, no command sees the sets of another shard.
+SET_COMBINERS = {
+    **dict.fromkeys((b"SINTER", b"SUNION", b"SDIFF"), slice(1, None)),
+    **dict.fromkeys((b"SINTERSTORE", b"SUNIONSTORE", b"SDIFFSTORE"), slice(1, None)),
+    **dict.fromkeys((b"SMOVE", b"COPY", b"RENAME", b"RENAMENX"), slice(1, 3)),
+    b"SINTERCARD": slice(2, None),
+}
+
+
+def _leaves_its_slot(keys: tuple[bytes, ...]) -> bool:
+    tagged = [key.startswith(b"{x}") for key in keys if key.upper() != b"LIMIT"]
+    return any(tagged) and not all(tagged)
+
+
 def _is_unfit_chance(name: bytes, args: tuple[bytes, ...]) -> bool:
     if name == b"SRANDMEMBER":
         return len(args) > 2 and re.fullmatch(rb"-\d{4,}", args[2]) is not None
