@@ -59,13 +59,17 @@ def entries_of(raw: bytes) -> list[tuple[StreamId, list[bytes] | None]]:
     return found
 
 
+def open_stream(context: Any, key: bytes) -> StreamView | None:
+    return StreamView.open(context, key, create=True)
+
+
 class StreamMachine(RuleBasedStateMachine):
     @initialize()
     def create(self) -> None:
         self.keyspace = Keyspace()
-        self.context: Any = SimpleNamespace(keyspace=self.keyspace, database=0)
         self.now_ms = 1000
-        view = StreamView.open(self.context, b"s", create=True)
+        context: Any = SimpleNamespace(keyspace=self.keyspace, database=0)
+        view = open_stream(context, b"s")
         assert view is not None
         self.view = view
         self.model = StreamModel()
