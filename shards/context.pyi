@@ -80,8 +80,8 @@ class Context:
     ) -> None:
         """The one place a write is recorded: dirty, WATCH, notification, propagation, blocked.
 
-        `event` is the keyspace event's name (b"set", b"incrby", b"del", ...), empty for a change
-        that is none. A count of 0 does nothing.
+        `event` is the keyspace event's name (b"set", b"incrby", b"del", ...); an empty one is a
+        change that Redis counts and logs, but signals to nobody (XACK). A count of 0 does nothing.
         """
 
     def notify(self, key: bytes, event: bytes, database: int | None = None) -> None:
@@ -103,7 +103,10 @@ class Context:
         """Exchange two databases, and signal the keys of both. The caller counts the change."""
 
     def propagate(self, args: list[bytes]) -> None:
-        """Log this command instead of the one that was called (chance- or time-dependent ones)."""
+        """Log this command instead of the one that was called (chance- or time-dependent ones).
+
+        Several calls log several commands, in their order.
+        """
 
     def sleep(self, seconds: float) -> None:
         """Block the whole shard (DEBUG SLEEP)."""
