@@ -89,13 +89,15 @@ def emptied(ctx: Context, key: bytes, view: ZsetView) -> None:
         ctx.notify(key, b"del")
 
 
-def store(ctx: Context, key: bytes, items: list[Item], event: bytes, reply: Reply) -> None:
+def store(
+    ctx: Context, key: bytes, items: list[Item], event: bytes, reply: Reply, count: int = 1
+) -> None:
     """Set a key of any type to what a command has computed, or delete it if that is nothing."""
     if items:
         ctx.delete(key)
         # A key of another type is overwritten too, so that it isn't opened but when it is gone.
         ZsetView.open(ctx, key, write=True).replace(items)
-        ctx.changed(key, event)
+        ctx.changed(key, event, count)
     elif ctx.delete(key):
         ctx.changed(key, b"del")
     reply.integer(len(items))
@@ -106,10 +108,13 @@ def store(ctx: Context, key: bytes, items: list[Item], event: bytes, reply: Repl
 ADD_WORDS = {b"NX": ADD_NX, b"XX": ADD_XX, b"GT": ADD_GT, b"LT": ADD_LT}
 
 
-def add(ctx: Context, args: list[bytes], reply: Reply, increment: bool) -> None:
+def add(
+    ctx: Context, args: list[bytes], reply: Reply, increment: bool, rewritten: bool = False
+) -> None:
     """ZADD and ZINCRBY, which takes the same words before its increment.
 
-    Every score is read before the key is opened: one bad score must leave it untouched.
+    Every score is read before the key is opened: one bad score must leave it untouched. Rewritten:
+    these are not the arguments of the call, but what is to be logged in their place.
     """
     key, flags, show_changed, at = args[1], 0, False, 2
     while at < len(args):
@@ -142,6 +147,8 @@ def add(ctx: Context, args: list[bytes], reply: Reply, increment: bool) -> None:
         return
     added, updated = view.add(scores, args[at + 1 :: 2], flags)
     if added + updated:
+        if rewritten:
+            ctx.propagate(args)
         ctx.changed(key, b"zadd", added + updated)
     reply.integer(added + updated if show_changed else added)
 
