@@ -23,7 +23,7 @@ def coordinate(value: float) -> bytes:
 
 @final
 class Shape:
-    """A circle, or a box along the meridians, around a position; sizes are in units of so many metres."""
+    """A circle, or a box along the meridians; sizes are in units of so many metres."""
 
     unit: float
 
@@ -33,7 +33,7 @@ class Shape:
         """Of a circle, width is the radius."""
 
     def areas(self) -> list[tuple[int, int]]:
-        """From which score to (not including) which one members may lie in the shape: up to nine."""
+        """The ranges of scores, their ends not included, that cover the shape: up to nine."""
 
     def within(self, score: float) -> tuple[float, float, float] | None:
         """Metres from the centre, longitude and latitude of a score; None outside of the shape."""

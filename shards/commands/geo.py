@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from protocol.commands import F, Keys, command
 from protocol.errors import SYNTAX, CommandError
-from shards.commands.zset import in_order, score_of, store
 from shards.commands.zset import add as add_scores
+from shards.commands.zset import in_order, score_of, store
 from shards.geohash import Shape, coordinate, decode, distance, encode, text
 from shards.options import int64, quoted, word
 from shards.ranges import Range

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from protocol.commands import F, Keys, command
 from protocol.errors import NOT_FLOAT, SYNTAX, CommandError
 from protocol.numbers import parse_double
-from shards.commands.generic import matching, scan_cursor
+from shards.commands.generic import scan_cursor
+from shards.glob import matching
 from shards.options import INT64_MAX, Option, Options, as_is, int64, quoted, word
 from shards.ranges import Range
 from shards.timeouts import timeout_ms
@@ -626,10 +627,10 @@ def pop_many_keys(ctx: Context, args: list[bytes], reply: Reply, at: int) -> Non
         raise CommandError(SYNTAX)
     last = word(args[index]) == b"MAX"
     count = None
-    for index in range(index + 1, len(args), 2):
-        if count is not None or word(args[index]) != b"COUNT" or index + 1 == len(args):
+    for option in range(index + 1, len(args), 2):
+        if count is not None or word(args[option]) != b"COUNT" or option + 1 == len(args):
             raise CommandError(SYNTAX)
-        count = int64(args[index + 1], COUNT)
+        count = int64(args[option + 1], COUNT)
         if count < 1:
             raise CommandError(COUNT)
     if at == 2:

@@ -203,7 +203,8 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
     """True when replies could differ for reasons that aren't to be found out.
 
     An expiry so near, or a comparison of relative times so close, that the answer depends on the
-    millisecond; a sleep, or a command that might wait; a NUL in a client name, which Redis 7.2 no longer refuses.
+    millisecond; a sleep, or a command that might wait; a NUL in a client name, which Redis 7.2 no
+    longer refuses.
     """
     name = args[0].upper()
     upper = [arg.upper() for arg in args]

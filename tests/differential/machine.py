@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from tests.differential.families.connection import CONNECTION
 from tests.differential.families.generic import GENERIC, scan_options
+from tests.differential.families.geo import GEO
 from tests.differential.families.server import DIRECTIVES, SERVER
 from tests.differential.families.strings import STRINGS
 from tests.differential.families.zsets import ZSET_DIRECTIVES, ZSETS
@@ -24,7 +25,7 @@ from tests.differential.shrink import shrink
 from tests.support.resp_client import MalformedReplyError, Node, RespClient, encode, parse
 from tests.support.servers import Server
 
-FAMILIES = [STRINGS, GENERIC, ZSETS, CONNECTION, SERVER]
+FAMILIES = [STRINGS, GENERIC, ZSETS, GEO, CONNECTION, SERVER]
 DEFAULTS = {name: values[0] for name, values in (DIRECTIVES | ZSET_DIRECTIVES).items()}
 CONNECTIONS = 2
 CASE_COMMANDS = 250  # commands of one case: enough to meet each other, few enough to shrink
@@ -149,7 +150,7 @@ def _authenticates(command: Command) -> bool:
 
 
 def _sets_limits(command: Command) -> bool:
-    """What CONFIG SET changes holds for what is sent after its reply: it goes to other processes."""
+    """What CONFIG SET changes holds behind its reply, not for what is sent along with it."""
     return command.name == b"CONFIG" and any(b"-listpack-" in arg for arg in command.args)
 
 

@@ -167,6 +167,14 @@ def random_members(exchange: Exchange) -> Pair | None:
     return both(exchange, lambda raw: raw if raw[:1] == b"-" else shape(parse(raw)))
 
 
+@normaliser("members that are equally far come in the order of a sort that ends early")
+def equally_far(exchange: Exchange) -> Pair | None:
+    searches = exchange.name.startswith((b"GEOSEARCH", b"GEORADIUS"))
+    if not searches or b"COUNT" not in (arg.upper() for arg in exchange.args):
+        return None
+    return both(exchange, sorted_array)
+
+
 # --- Time ---------------------------------------------------------------------------------------
 
 CLOCK_TOLERANCE_MS = {b"TTL": 2, b"EXPIRETIME": 2, b"PTTL": 2000, b"PEXPIRETIME": 2000}

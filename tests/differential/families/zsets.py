@@ -1,8 +1,8 @@
 """Grammar of the sorted set commands.
 
-Few members, so that commands meet each other's; now and then many at once, or a long one, or a limit
-of encodings that is changed, so that listpacks become skip lists. Ranges by bytes are asked for on
-sorted sets of one score only: on others the answer of a skip list is a matter of chance.
+Few members, so that commands meet each other's; now and then many at once, or a long one, or a
+limit of encodings that is changed, so that listpacks become skip lists. Ranges by bytes are asked
+for on sorted sets of one score only: on others the answer of a skip list is a matter of chance.
 """
 
 from __future__ import annotations
