@@ -9,6 +9,8 @@ request has an answer. What the router sends:
     {"op": "config", "changes": {directive: value}}
     {"op": "stats"}                 -> a map of figures: see router/stats.py
     {"op": "resetstat"}             count these figures anew (CONFIG RESETSTAT)
+    {"op": "listeners", "kinds": [kind, ...]}
+                                    accept from these only (see actors/listening.py), then answer
     {"op": "pause-cron", "paused": bool}    periodic work rests (DEBUG PAUSE-CRON)
     {"op": "shutdown"}              finish what was admitted, answer, exit 0
 
@@ -24,6 +26,8 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass, field
 from typing import Any
+
+from actors.listening import Listener
 
 
 def link_path(directory: str, shard: int, shard_epoch: int, worker: int, worker_epoch: int) -> str:
@@ -58,4 +62,6 @@ class Boot:
     hash_seed: bytes  # 16 bytes, one for the server instance
     run_id: str  # 40 hex digits
     topology: Topology
-    listeners: list[socket.socket] = field(default_factory=list)  # workers: bound and listening
+    listeners: list[Listener] = field(default_factory=list)  # bound and listening
+    descriptors: socket.socket | None = None  # this process's end of what brings later listeners
+    tls: Any = None  # the ssl.SSLContext that is in force, or None

@@ -35,6 +35,7 @@ from typing import Any, Final
 
 from actors.boot import Boot, Topology
 from actors.control import ControlClosed, ControlFailure, ControlLink, Message
+from actors.listening import Listener, send_listeners
 from actors.page import SharedPage
 from actors.process import die_with_parent, set_name, set_title
 
@@ -73,6 +74,7 @@ class Child:
     started: float = 0.0
     process: ForkProcess | None = None
     link: ControlLink | None = None
+    descriptors: socket.socket | None = None  # our end of what brings it listeners
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # ready, or dead
 
     @property
@@ -93,11 +95,13 @@ class Plan:
     shards: int
     worker_main: Callable[[Boot], None]
     shard_main: Callable[[Boot], None]
-    listeners: list[socket.socket]
+    listeners: list[Listener]  # of every worker
     configuration: Callable[[], dict[str, Any]]  # a snapshot for the next process
     on_request: Callable[[Child, Message], Any]  # what children ask, but for "ready"
     keep_descriptors: frozenset[int] = frozenset()  # where crash reports go, say
     title: Callable[[str, int], bytes] = lambda role, index: b""  # for ps; b"": the router's
+    shard_listeners: dict[int, list[Listener]] = field(default_factory=dict)  # by shard index
+    tls: Any = None  # the ssl.SSLContext of processes that start from now on
 
 
 def topology_message(topology: Topology) -> Message:
@@ -206,6 +210,38 @@ class Supervisor:
                     results.append(None)
         return results
 
+    def listeners_of(self, child: Child) -> list[Listener]:
+        """What this process accepts from when it starts now."""
+        if child.role is Role.WORKER:
+            return self.plan.listeners
+        return self.plan.shard_listeners.get(child.index, [])
+
+    async def hand_listeners(self, children: Sequence[Child]) -> None:
+        """Have running processes accept from their present listeners, and from no others.
+
+        Returns when all do. One that cannot is killed, as it would go on with sockets that the
+        server has given up; its successor inherits the present ones.
+        """
+        asked: list[tuple[Child, int, asyncio.Future[Any]]] = []
+        for child in children:
+            if child.link is None or child.descriptors is None:
+                continue
+            listeners = self.listeners_of(child)
+            try:
+                send_listeners(child.descriptors, listeners)
+            except OSError as error:
+                _log.error("%s takes no listeners: %s", child.name, error)
+                self._kill([child])
+                continue
+            message = {"op": "listeners", "kinds": [listener.kind for listener in listeners]}
+            asked.append((child, child.epoch, child.link.start_request(message)))
+        if asked:
+            await asyncio.wait([answer for _, _, answer in asked])
+        for child, epoch, answer in asked:
+            if answer.exception() is not None and child.epoch == epoch:
+                _log.error("%s cannot listen: %s", child.name, answer.exception())
+                self._kill([child])
+
     def broadcast_topology(self) -> None:
         """Count a change of the topology; one message for all changes of this turn of the loop."""
         self.topology_version += 1
@@ -229,6 +265,7 @@ class Supervisor:
 
     async def _fork(self, child: Child) -> None:
         parent_end, child_end = socket.socketpair()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         epoch = child.epoch
         link = await ControlLink.connect(
             parent_end,
@@ -237,7 +274,8 @@ class Supervisor:
         )
         if self.stopping:
             link.close()
-            child_end.close()
+            for end in (child_end, ours, theirs):
+                end.close()
             return
         plan = self.plan
         boot = Boot(
@@ -250,9 +288,11 @@ class Supervisor:
             hash_seed=plan.hash_seed,
             run_id=plan.run_id,
             topology=self.topology,
-            listeners=plan.listeners if child.role is Role.WORKER else [],
+            listeners=self.listeners_of(child),
+            descriptors=theirs,
+            tls=plan.tls,
         )
-        kept = {0, 1, 2, child_end.fileno(), *plan.keep_descriptors}
+        kept = {0, 1, 2, child_end.fileno(), theirs.fileno(), *plan.keep_descriptors}
         kept.update(listener.fileno() for listener in boot.listeners)
         # What multiprocessing opens from here on (its sentinel's other end) is not in the list.
         unwanted = [fd for fd in map(int, os.listdir("/proc/self/fd")) if fd not in kept]
@@ -270,7 +310,8 @@ class Supervisor:
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
         child_end.close()
-        child.process, child.link = process, link
+        theirs.close()
+        child.process, child.link, child.descriptors = process, link, ours
         child.pid = process.pid or 0
         child.started = time.monotonic()
         asyncio.get_running_loop().add_reader(process.sentinel, self._died, child)
@@ -311,6 +352,9 @@ class Supervisor:
         child.epoch += 1
         if link is not None:
             link.close()
+        if child.descriptors is not None:
+            child.descriptors.close()
+            child.descriptors = None
         if child.role is Role.WORKER:
             self.plan.page.clear_worker(child.index)
         else:

@@ -21,7 +21,9 @@ from protocol.commands import Command, CommandTable, F
 from protocol.errors import CommandError
 from protocol.histogram import Histograms
 from protocol.reply import Reply
-from router.config import Config
+from router.clients import ClientPause
+from router.config import Config, SetError
+from router.endpoint import Endpoint
 from router.shutdown import Shutdown
 from sessions.slowlog import DIRECTIVES, Monitor
 
@@ -74,16 +76,19 @@ class Admin:
         supervisor: Supervisor,
         apply: Callable[[dict[str, Any]], None],
         shutdown: Shutdown,
+        endpoint: Endpoint,
     ) -> None:
         self.config = config
         self.table = table
         self.supervisor = supervisor
         self.shutdown = shutdown
+        self.endpoint = endpoint
         self.cron_paused = False  # DEBUG PAUSE-CRON
         self.replication_id = supervisor.plan.run_id
         self.started = time.time()
         self.rates = Rates(supervisor.plan.page)
         self.peak_memory = 0
+        self.pause = ClientPause()
         self.commands: dict[str, list[int]] = {}  # as router.stats.ProcessStats
         self.errors: dict[str, int] = {}
         self.monitor = Monitor(supervisor.plan.page.next_slow_id)
@@ -100,6 +105,14 @@ class Admin:
         """Send a control request to every worker; their answers in worker order."""
         return await self.supervisor.ask(self.supervisor.workers, request, ASK_SECONDS_MAX)
 
+    async def ask_client_holders(self, request: Message) -> list[Any]:
+        """The answers of every process that may hold connections; without those that have none."""
+        holders = list(self.supervisor.workers)
+        if self.config["cluster-enabled"]:
+            holders += self.supervisor.shards
+        answers = await self.supervisor.ask(holders, request, ASK_SECONDS_MAX)
+        return [answer for answer in answers if answer is not None]
+
     async def broadcast(self, request: Message) -> None:
         """Send to all workers and shards, and return when every living one has acknowledged."""
         everyone = [*self.supervisor.workers, *self.supervisor.shards]
@@ -113,10 +126,17 @@ class Admin:
         """
         async with self._changing:
             changes = self.config.prepare(pairs, local)
-            self._apply(changes)
+            staged = self.endpoint.stage(changes)
+            try:
+                self._apply(changes)
+            except SetError:
+                staged.abandon()
+                raise
             self.config.commit(changes)
+            self.endpoint.commit(staged)
             self.monitor.apply({name: self.config[name] for name in DIRECTIVES})
             await self.broadcast({"op": "config", "changes": changes})
+            await self.endpoint.hand_over(staged)
 
     async def dispatch(self, message: Message) -> Message:
         """Run one ADMIN command that a worker has sent on; the answer holds its reply."""

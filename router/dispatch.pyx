@@ -162,7 +162,8 @@ cdef class WorkerDispatcher(Dispatcher):
                     for i in range(pending.commands):
                         if session.pinned < 0:
                             self.count_error(loading, loading_length)
-                        reply_error(&output.tail, loading, loading_length)
+                        if not pending.muted:
+                            reply_error(&output.tail, loading, loading_length)
                 session.complete_pending(sequence)
             sequence += 1
         return 0

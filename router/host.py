@@ -18,6 +18,7 @@ from protocol.errors import INTERNAL_ERROR, CommandError
 from protocol.table import NativeTable
 from router.dispatch import WorkerDispatcher
 from router.multi_shard import run_multi_shard
+from sessions.clients import ClientControl
 from sessions.reactor import Reactor
 from sessions.session import Session
 
@@ -74,6 +75,10 @@ class Host:
         self.reactor = Reactor(self.dispatcher, self.accept)
         self.epochs: list[int] = [0] * shard_count  # 0: no links
         self.tasks: set[asyncio.Task[None]] = set()
+        self.barriers: set[asyncio.Task[None]] = set()  # those of `tasks` that work on shards
+        self.clients = ClientControl(
+            self.dispatcher, loop, self.schedule_flush, lambda: self.barriers
+        )
         self.first_slots: list[tuple[int, int]] = []  # each shard's first slot, ascending
         self.flush_due = False
         self.slow_clients: dict[int, tuple[str, bytes]] = {}  # id -> address, name; oldest first
@@ -82,7 +87,7 @@ class Host:
         """A new connection: its client id and addresses, or None to refuse it."""
         raise NotImplementedError
 
-    def connection_closed(self) -> None:
+    def connection_closed(self, session: Session) -> None:
         """A client's connection has gone."""
 
     def connect(self, shard: int, epoch: int) -> tuple[Any, Any]:
@@ -127,7 +132,7 @@ class Host:
 
     def closed(self, session: Session) -> None:
         if not isinstance(session.driver, _Call):
-            self.connection_closed()
+            self.connection_closed(session)
 
     def schedule_flush(self) -> None:
         """Send what was queued outside a tick, once, at the end of this turn of the loop."""
@@ -141,13 +146,17 @@ class Host:
 
     def run_barrier(self, session: Session, command: Command, args: list[bytes]) -> None:
         """Start a command that needs more than this process and one shard."""
-        self.spawn(self._run_barrier(session, command, args))
+        task = self.spawn(self._run_barrier(session, command, args))
+        if command.place is not Place.ADMIN:
+            self.barriers.add(task)
+            task.add_done_callback(self.barriers.discard)
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine beside everything else."""
         task = self.loop.create_task(coroutine)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+        return task
 
     async def _run_barrier(self, session: Session, command: Command, args: list[bytes]) -> None:
         started = time.perf_counter_ns()

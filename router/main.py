@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import resource
 import signal
 import socket
 import sys
@@ -29,8 +28,9 @@ from router import log
 from router.command_line import Finished, read_command_line
 from router.config import Config, set_failed
 from router.config.directives import BY_NAME
+from router.descriptors import TooFewDescriptors, allow_clients, clients_at_start
 from router.directory import private_directory
-from router.listeners import ListenError, close_listeners, describe, open_listeners
+from router.listeners import ListenError, Listeners, describe
 from router.log import logger
 from router.oom import OomScore
 from router.shutdown import Shutdown
@@ -39,6 +39,7 @@ from router.titles import TemplateError, child_title, expand, name_router
 
 if TYPE_CHECKING:
     from actors.boot import Boot
+    from actors.listening import Listener
     from actors.supervisor import Child, Supervisor
     from protocol.commands import CommandTable
     from router.admin import Admin
@@ -46,8 +47,6 @@ if TYPE_CHECKING:
 SLOTS: Final = 16384
 DEFAULT_PIDFILE: Final = "/var/run/redis.pid"
 """Of a daemon that is not told another, as redis-server's: who replaces it looks there."""
-RESERVED_DESCRIPTORS: Final = 128
-"""What a worker needs beside its clients: links to the shards, libraries, the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +117,14 @@ def run(config: Config, load: Callable[[], Program]) -> int:
         )
     for name in config.accepted:
         logger.warning("%s is accepted, but has no effect in this version", name)
-    _allow_descriptors(config)
     name_router(config, config["proc-title-template"])
     _show_logo(config, handler)
+    listeners = Listeners()
     try:
-        listeners = open_listeners(config)
-    except ListenError:
+        config.values["maxclients"] = clients_at_start(config["maxclients"])
+        context = _tls_context(config)
+        listeners.open(config.values)
+    except (TooFewDescriptors, ListenError):
         return 1
     # The listening sockets come first: a server that cannot have its port must not take the pid
     # file of the one that has it.
@@ -133,14 +134,14 @@ def run(config: Config, load: Callable[[], Program]) -> int:
         program = load()
         with private_directory() as directory:
             code = asyncio.run(
-                _serve(config, program, listeners, directory, kept, supervision, early)
+                _serve(config, program, listeners, context, directory, kept, supervision, early)
             )
     finally:
         if pidfile:
             logger.info("Removing the pid file.")
             with contextlib.suppress(OSError):
                 os.unlink(pidfile)
-        close_listeners(config, listeners)
+        listeners.close(config.values)
     if code == 0:
         logger.warning("shardis is now ready to exit, bye bye...")
     return code
@@ -149,7 +150,8 @@ def run(config: Config, load: Callable[[], Program]) -> int:
 async def _serve(
     config: Config,
     program: Program,
-    listeners: list[socket.socket],
+    listeners: Listeners,
+    context: Any,
     directory: str,
     descriptors: frozenset[int],
     supervision: Supervision,
@@ -159,6 +161,7 @@ async def _serve(
     from actors.page import SharedPage
     from actors.supervisor import Plan, Supervisor
     from router.admin import Admin
+    from router.endpoint import Endpoint
 
     def requested(child: Child, message: Message) -> Any:
         if message.get("op") == "admin":
@@ -177,8 +180,9 @@ async def _serve(
             shards=shards,
             worker_main=program.worker_main,
             shard_main=program.shard_main,
-            listeners=listeners,
-            configuration=config.snapshot,
+            listeners=listeners.sockets,
+            tls=context,
+            configuration=lambda: {**config.snapshot(), "client-pause": admin.pause.state},
             on_request=requested,
             keep_descriptors=descriptors,
             title=partial(child_title, config),
@@ -186,14 +190,15 @@ async def _serve(
     )
     shutdown = Shutdown(config)
     router = RouterSettings(config, supervisor)
-    admin = Admin(config, program.table, supervisor, router.apply, shutdown)
+    endpoint = Endpoint(listeners, supervisor, config)
+    admin = Admin(config, program.table, supervisor, router.apply, shutdown, endpoint)
     _handle_signals(shutdown)
     for number in early_signals:
         shutdown.signalled(number)
     with contextlib.suppress(OSError):  # logged; a server that cannot be adjusted serves
         router.adjust_oom_score(config.values)
     try:
-        return await _run_until(shutdown, config, supervisor, admin, listeners, supervision)
+        return await _run_until(shutdown, config, supervisor, admin, listeners.sockets, supervision)
     finally:
         supervisor.kill()  # children ignore SIGTERM: none may be left to be waited for at exit
 
@@ -203,7 +208,7 @@ async def _run_until(
     config: Config,
     supervisor: Supervisor,
     admin: Admin,
-    listeners: list[socket.socket],
+    listeners: list[Listener],
     supervision: Supervision,
 ) -> int:
     from actors.supervisor import StartError
@@ -244,7 +249,7 @@ class RouterSettings:
     def apply(self, changes: dict[str, Any]) -> None:
         """Act on changed directives, all or none of them. Raises SetError."""
         if "maxclients" in changes:
-            allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_DESCRIPTORS
+            allowed = allow_clients(changes["maxclients"])
             if changes["maxclients"] > allowed:
                 raise set_failed(
                     "maxclients",
@@ -289,10 +294,9 @@ def slot_ranges(shards: int) -> list[tuple[int, int, int]]:
     return [(bounds[index], bounds[index + 1] - 1, index) for index in range(shards)]
 
 
-def _say_ready(listeners: list[socket.socket], shards: int, workers: int) -> None:
+def _say_ready(listeners: list[Listener], shards: int, workers: int) -> None:
     endpoints = [describe(listener) for listener in listeners]
-    kinds = {"unix" if one.family == socket.AF_UNIX else "tcp" for one in listeners}
-    for kind in sorted(kinds):
+    for kind in dict.fromkeys(one.kind for one in listeners):
         logger.info("Ready to accept connections %s", kind)
     first = listeners[0]
     if first.family == socket.AF_UNIX:
@@ -300,7 +304,7 @@ def _say_ready(listeners: list[socket.socket], shards: int, workers: int) -> Non
     else:
         host, port = first.getsockname()[:2]
         reach = "" if host in ("127.0.0.1", "0.0.0.0", "::") else f"-h {host} "
-        how = f"redis-cli {reach}-p {port}"
+        how = f"redis-cli {reach}-p {port}" + " --tls" * (first.kind == "tls")
     logger.info(
         "%d shard%s and %d I/O worker%s behind %s; connect with: %s",
         shards,
@@ -318,6 +322,19 @@ def _handle_signals(shutdown: Shutdown) -> None:
         loop.add_signal_handler(number, shutdown.signalled, number)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+
+def _tls_context(config: Config) -> Any:
+    """The context of tls-port, or None without one. Raises ListenError."""
+    if not config["tls-port"]:
+        return None
+    from router.tls import TlsError, server_context
+
+    try:
+        return server_context(config.values)
+    except TlsError:
+        logger.warning("Failed to configure TLS. Check logs for more info.")
+        raise ListenError("tls") from None
 
 
 LOGO: Final = r"""
@@ -349,27 +366,6 @@ def _show_logo(config: Config, handler: log.LineHandler) -> None:
                 pid=os.getpid(),
             )
         )
-
-
-def _allow_descriptors(config: Config) -> None:
-    """Raise the limit of open files, so that each worker could hold every client."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = config["maxclients"] + RESERVED_DESCRIPTORS
-    if soft < wanted:
-        with contextlib.suppress(OSError, ValueError):
-            soft = min(wanted, hard) if hard != resource.RLIM_INFINITY else wanted
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        allowed = max(1, soft - RESERVED_DESCRIPTORS)
-        logger.warning(
-            "maxclients %d needs %d open files, but only %d are allowed; it is %d now",
-            config["maxclients"],
-            wanted,
-            soft,
-            allowed,
-        )
-        config.values["maxclients"] = allowed
 
 
 def _become_daemon() -> None:

@@ -57,6 +57,8 @@ class WorkerStats(ProcessStats, total=False):
     """The figures of one worker."""
 
     connections: int  # now
+    connections_by_kind: dict[str, int]  # of those, "tcp", "tls" and "unix"
+    failed_handshakes: int
     total_connections: int
     rejected_connections: int
     input_bytes: int
@@ -67,6 +69,7 @@ class WorkerStats(ProcessStats, total=False):
     denied_auth: int  # failed attempts to authenticate
     query_buffer_bytes_max: int  # the largest of a client's buffers in the last seconds
     output_buffer_bytes_max: int
+    paused_clients: int  # whose next command waits for the end of a CLIENT PAUSE
 
 
 Histogram = dict[int, int]

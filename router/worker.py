@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import ipaddress
 import os
 import socket
 import time
@@ -19,13 +18,18 @@ from actors.control import ControlClosed, ControlFailure, ControlLink
 from actors.diagnosis import apply_diagnosis
 from actors.failure import end_on_failure
 from actors.figures import process_figures
+from actors.listening import Listener, receive_listeners
 from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
 from actors.scheduling import apply_scheduling
 from protocol.errors import INTERNAL_ERROR
 from protocol.table import NativeTable
+from router import tls
+from router.descriptors import allow_clients
 from router.host import Host
+from sessions.clients import OPERATIONS
 from sessions.session import Session
 from sessions.slowlog import Monitor
+from sessions.tls import TlsDriver
 
 GARBAGE_INTERVAL_SECONDS = 5.0
 CRON_SECONDS = 0.1
@@ -48,10 +52,14 @@ class Worker(Host):
         self.boot = boot
         self.zmq = zmq.Context(1)
         self.control: ControlLink | None = None
-        self.connections = 0
+        self.tls = TlsDriver(self, self.dispatcher)
+        self.tls.context = boot.tls
+        self.listeners: list[Listener] = []
+        self.connections: dict[str, int] = dict.fromkeys(("tcp", "tls", "unix"), 0)
         self.total_connections = 0
         self.rejected_connections = 0
         self.collected_at = time.monotonic()
+        self.swept_at = time.monotonic()
         self.published_input_bytes = 0
         self.monitor = Monitor(boot.page.next_slow_id)
         self.cron_paused = False  # DEBUG PAUSE-CRON
@@ -67,13 +75,12 @@ class Worker(Host):
 
     async def _start(self) -> None:
         self._apply(self.settings)
+        self.clients.set_pause(*self.settings.pop("client-pause", ("", 0.0)))
         self.install(self.boot.topology)
+        self._listen(self.boot.listeners)  # before the link, which may bring others
         self.control = await ControlLink.connect(
             self.boot.control, self._on_control, lambda: os._exit(1)
         )
-        for listener in self.boot.listeners:
-            listener.setblocking(False)
-            self.reactor.listen(listener)
         self.loop.add_reader(self.reactor.fileno(), self.reactor.tick)
         self.reactor.on_linger = self._linger
         self._cron()
@@ -104,44 +111,78 @@ class Worker(Host):
 
     # Connections
 
+    def _listen(self, listeners: list[Listener]) -> None:
+        """Accept from these, and no longer from those before."""
+        given_up, self.listeners = self.listeners, listeners
+        self.reactor.stop_listening()
+        for listener in listeners:
+            self.reactor.listen(listener, self.tls.take if listener.kind == "tls" else None)
+        for listener in given_up:
+            listener.close()
+
     def accept(self, connection: socket.socket, peer: Any) -> tuple[int, str, str] | None:
-        """A new connection: its client id and addresses, or None to refuse it.
+        """A new plain connection: its client id and addresses, or None to refuse it.
 
         Raises OSError for a peer that has gone, before the connection is counted.
         """
+        refusal = self.admit(connection)
+        if refusal is None:
+            refusal = self.refusal(connection, peer)
+            if refusal is None:
+                kind = "unix" if connection.family == socket.AF_UNIX else "tcp"
+                return self.register(connection, peer, kind)
+            self.release()
+        with contextlib.suppress(OSError):
+            connection.send(refusal)
+        return None
+
+    def admit(self, connection: socket.socket) -> bytes | None:
+        """Count a new connection, or the reason to refuse it."""
         keepalive = int(self.settings.get("tcp-keepalive", 300))
         if keepalive and connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, keepalive)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, keepalive // 3))
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-        local = connection.getsockname()
-        if self.settings["protected-mode"] and not _is_loopback(connection.family, peer):
-            self.rejected_connections += 1
-            with contextlib.suppress(OSError):
-                connection.send(PROTECTED)
-            return None
         page = self.boot.page
         if page.connect(self.boot.index) > self.settings["maxclients"]:
             page.disconnect(self.boot.index)
             self.rejected_connections += 1
-            with contextlib.suppress(OSError):
-                connection.send(b"-ERR max number of clients reached\r\n")
-            return None
-        self.connections += 1
+            return b"-ERR max number of clients reached\r\n"
+        return None
+
+    def release(self) -> None:
+        """A connection that was admitted has ended before it was registered."""
+        self.boot.page.disconnect(self.boot.index)
+
+    def refusal(self, connection: socket.socket, peer: Any) -> bytes | None:
+        """The error for a peer from elsewhere while nothing but this protects the server."""
+        if (
+            self.settings["protected-mode"]
+            and not self.settings["requirepass"]
+            and not _is_local(connection.family, peer)
+        ):
+            self.rejected_connections += 1
+            return PROTECTED
+        return None
+
+    def register(self, connection: socket.socket, peer: Any, kind: str) -> tuple[int, str, str]:
+        """The client id and the addresses of an admitted connection."""
+        local = connection.getsockname()
+        self.connections[kind] += 1
         self.total_connections += 1
+        client_id = self.boot.page.next_client_id()
         if connection.family == socket.AF_UNIX:
-            path = str(local)
-            return page.next_client_id(), f"{path}:0", f"{path}:0"
+            return client_id, f"{local}:0", f"{local}:0"
         return (
-            page.next_client_id(),
+            client_id,
             _address(connection.family, peer),
             _address(connection.family, local),
         )
 
-    def connection_closed(self) -> None:
-        self.connections -= 1
-        self.boot.page.disconnect(self.boot.index)
+    def connection_closed(self, session: Session) -> None:
+        self.connections[session.transport] -= 1
+        self.release()
 
     # ADMIN commands
 
@@ -177,6 +218,10 @@ class Worker(Host):
                 )
             case "config":
                 self._apply(message["changes"])
+                self._apply_tls(message["changes"])  # at the start it was inherited
+            case "listeners":
+                assert self.boot.descriptors is not None
+                self._listen(receive_listeners(self.boot.descriptors, message["kinds"]))
             case "stats":
                 return self.statistics()
             case "resetstat":
@@ -195,6 +240,8 @@ class Worker(Host):
                 self.cron_paused = bool(message["paused"])
             case "shutdown":
                 return self._shut_down()
+            case operation if operation in OPERATIONS:
+                return self.clients.answer(message)
             case operation:
                 raise ValueError(f"unknown control operation {operation!r}")
         return None
@@ -206,14 +253,28 @@ class Worker(Host):
             int(self.settings["proto-max-bulk-len"]),
             int(self.settings["client-query-buffer-limit"]),
         )
+        self.dispatcher.set_password_required(bool(self.settings["requirepass"]))
+        self.dispatcher.set_output_limits(self.settings["client-output-buffer-limit"])
+        self.dispatcher.idle_seconds_max = int(self.settings["timeout"])
         self.dispatcher.strict_order = self.settings["pipeline-order"] == "strict"
+        if "maxclients" in changes:
+            allow_clients(self.settings["maxclients"])
         self.monitor.apply(self.settings)
         self.dispatcher.set_monitor(self.monitor, bool(self.settings["latency-tracking"]))
         self.reactor.spin_ns = int(self.settings.get("spin-microseconds", 0)) * 1000
 
+    def _apply_tls(self, changes: dict[str, Any]) -> None:
+        """Make new TLS connections use the directives, and the files, as they are now."""
+        if not self.settings["tls-port"]:
+            self.tls.context = None
+        elif self.tls.context is None or not tls.DIRECTIVES.isdisjoint(changes):
+            # The router has made such a context already: it would have met and told any error.
+            with contextlib.suppress(tls.TlsError):
+                self.tls.context = tls.server_context(self.settings)
+
     async def _shut_down(self) -> None:
         """Accept nobody, finish what was admitted, end."""
-        self.reactor.stop_listening()
+        self._listen([])
         while any(  # noqa: ASYNC110
             session is not None and session.unanswered for session in self.dispatcher.sessions
         ):
@@ -240,7 +301,6 @@ class Worker(Host):
 
     def statistics(self) -> dict[str, Any]:
         """The answer to {"op": "stats"}: router.stats.WorkerStats."""
-        sessions = [session for session in self.dispatcher.sessions if session is not None]
         return {
             **process_figures(),
             "processed": self.dispatcher.commands_processed,
@@ -248,18 +308,16 @@ class Worker(Host):
             "errors": {
                 code.decode(errors="replace"): n for code, n in self.dispatcher.errors.items()
             },
-            "connections": self.connections,
+            "connections": sum(self.connections.values()),
+            "connections_by_kind": self.connections,
+            "failed_handshakes": self.tls.failed_handshakes,
             "total_connections": self.total_connections,
             "rejected_connections": self.rejected_connections,
             "input_bytes": self.reactor.input_bytes,
             "output_bytes": self.reactor.output_bytes,
             "reads": self.reactor.reads,
             "writes": self.reactor.writes,
-            "query_buffer_bytes_max": max((session.input_bytes for session in sessions), default=0),
-            "output_buffer_bytes_max": max(
-                (session.output_bytes for session in sessions), default=0
-            ),
-            "client_bytes": sum(session.input_bytes + session.output_bytes for session in sessions),
+            **self.dispatcher.client_figures(),
             "links": self.dispatcher.statistics(),
         }
 
@@ -273,19 +331,20 @@ class Worker(Host):
         page.set_worker(index, "commands", self.dispatcher.commands_processed)
         page.set_worker(index, "input_bytes", self.reactor.input_bytes)
         page.set_worker(index, "output_bytes", self.reactor.output_bytes)
+        self.dispatcher.trim_idle()
         now = time.monotonic()
+        # Everybody once in a second.
+        elapsed, self.swept_at = now - self.swept_at, now
+        self.dispatcher.sweep(int(len(self.dispatcher.sessions) * elapsed) + 1)
+        self.schedule_flush()
         if now - self.collected_at > GARBAGE_INTERVAL_SECONDS:
             self.collected_at = now
             gc.collect()
         self.loop.call_later(CRON_SECONDS if busy else IDLE_CRON_SECONDS, self._cron)
 
 
-def _is_loopback(family: int, peer: Any) -> bool:
-    if family == socket.AF_UNIX:
-        return True
-    address = ipaddress.ip_address(peer[0].partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None)
-    return bool((mapped or address).is_loopback)
+def _is_local(family: int, peer: Any) -> bool:
+    return family == socket.AF_UNIX or peer[0].startswith("127.") or peer[0] == "::1"
 
 
 def _address(family: int, name: Any) -> str:

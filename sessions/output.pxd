@@ -1,7 +1,8 @@
 """What a connection still has to send: a tail buffer for ordinary replies, and blocks for large ones.
 
-No limit is set to it, as redis-server sets none for normal clients (client-output-buffer-limit
-normal 0 0 0): a client that does not read what it asks for takes memory until it is closed.
+client-output-buffer-limit is looked at before each write and about once in a second (see
+Session.exceeds_output_limit). Without one, as redis-server has none for normal clients, a client that
+does not read what it asks for takes memory until it is closed.
 
 The bytes are those of the blocks, in order, and then the tail's. A block may stand for memory that
 has not arrived yet (`ready` false); nothing behind it can be sent before it is filled.
@@ -17,6 +18,7 @@ from protocol.native cimport out_of_memory
 ctypedef void (*block_release)(void *block) noexcept nogil
 
 cdef enum:
+    OUTPUT_KEEP_BYTES = 65536           # a larger empty tail is given back
     SPLICED_KEEP_BYTES = 256    # the buffer of an emptied output that its next user may have
 
 cdef struct Block:
@@ -139,3 +141,11 @@ cdef inline void output_pop_block(Output *output) noexcept nogil:
         output.last = NULL
     output.sent = 0
     block_free(block)
+
+
+cdef inline void output_clear_tail(Output *output) noexcept nogil:
+    """Forget the tail, which is sent."""
+    output.sent = 0
+    output.tail.used = 0
+    if output.tail.size > OUTPUT_KEEP_BYTES:
+        buffer_free(&output.tail)

@@ -7,10 +7,12 @@ from sessions.session cimport Dispatcher, Session
 cdef class Reactor:
     cdef readonly Dispatcher dispatcher
     cdef int epoll_fd
-    cdef dict listeners         # fd -> listening socket
+    cdef dict listeners         # fd -> (listening socket, who takes its connections or None)
     cdef object on_accept       # (socket, peer) -> (client id, address, local address), or None to refuse
     cdef public object on_linger  # starts the timer for `flush_lingering`; None: nothing lingers
     cdef list lingering         # sessions with replies that wait for more; may name one twice
+    cdef bint pumping           # events of epoll are being served; they name sessions by address
+    cdef list closed_meanwhile  # sessions that must outlive these events
     cdef char *buffer           # for reads; shared by all connections
     cdef public uint64_t input_bytes
     cdef public uint64_t output_bytes
@@ -21,6 +23,7 @@ cdef class Reactor:
     cdef int _accept(self, int fd) except -1
     cdef int _readable(self, Session session) except -1
     cdef int _flush_session(self, Session session) except -1
+    cdef int _send(self, Session session) except -1
     cdef bint _lingers(self, Session session) except -1
     cdef int _flush_dirty(self) except -1
     cdef int _end_of_input(self, Session session) except -1

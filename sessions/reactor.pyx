@@ -4,6 +4,7 @@ One tick: read what is readable, send each shard its batch, take what the shards
 write it out. uvloop calls `tick` when the nested epoll set, or a shard's link, has something.
 """
 
+import logging
 import socket as _socket
 
 from cpython.ref cimport PyObject
@@ -11,12 +12,10 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
-from protocol.buffer cimport buffer_free, buffer_reserve
+from protocol.buffer cimport buffer_reserve
 from protocol.native cimport CLOCK_MONOTONIC, clock_ns, likely, unlikely
-from sessions.output cimport Output, output_pop_block
-from sessions.session cimport (
-    STATE_CLOSED, STATE_CLOSING, STATE_HELD, STATE_SHARD_FULL, STATE_THROTTLED, Dispatcher, Session,
-)
+from sessions.output cimport Output, output_clear_tail, output_pop_block
+from sessions.session cimport STATE_CLOSED, STATE_CLOSING, STATE_PAUSED, Dispatcher, Session
 
 cdef extern from "sys/socket.h" nogil:
     ssize_t c_send "send"(int, const void *, size_t, int)
@@ -52,10 +51,10 @@ cdef enum:
     READ_BYTES = 65536
     EVENTS_MAX = 512
     ACCEPTS_MAX = 64                    # per tick and listener, so that clients are served meanwhile
-    HELD_INPUT_BYTES_MAX = 1 << 20      # of a session that may not go on: beyond, its socket is disarmed
-    OUTPUT_KEEP_BYTES = 65536           # a larger empty output buffer is given back
     LARGE_READ_BYTES_MAX = 1 << 20      # read at once of a large value
     LINGER_BYTES_MAX = 16384            # more output than this does not wait for further replies
+
+logger = logging.getLogger("shardis")
 
 
 cdef class Reactor:
@@ -69,6 +68,7 @@ cdef class Reactor:
         self.on_accept = on_accept
         self.listeners = {}
         self.lingering = []
+        self.closed_meanwhile = []
         self.buffer = <char *>malloc(READ_BYTES)
         self.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
         if self.epoll_fd < 0 or self.buffer == NULL:
@@ -82,16 +82,20 @@ cdef class Reactor:
     def fileno(self):
         return self.epoll_fd
 
-    def listen(self, listener):
-        """Accept from this non-blocking listening socket, which other workers may share."""
+    def listen(self, listener, take=None):
+        """Accept from this non-blocking listening socket, which other workers may share.
+
+        With `take(connection, peer)`, its connections are another driver's: this one only accepts.
+        """
         cdef epoll_event event
         event.events = EPOLLIN | EPOLLEXCLUSIVE
         event.data.u64 = (<uint64_t>listener.fileno() << 1) | 1     # odd: no Session pointer is
         if epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, listener.fileno(), &event) < 0:
             raise OSError(errno, "epoll_ctl")
-        self.listeners[listener.fileno()] = listener
+        self.listeners[listener.fileno()] = (listener, take)
 
     def stop_listening(self):
+        """Accept from nobody any more; the caller closes the listeners."""
         for fd in self.listeners:
             epoll_ctl(self.epoll_fd, EPOLL_CTL_DEL, fd, NULL)
         self.listeners.clear()
@@ -123,27 +127,36 @@ cdef class Reactor:
         cdef epoll_event events[EVENTS_MAX]
         cdef int i, n = epoll_wait(self.epoll_fd, events, EVENTS_MAX, 0)
         cdef Session session
-        for i in range(n):
-            if unlikely(events[i].data.u64 & 1):
-                self._accept(<int>(events[i].data.u64 >> 1))
-                continue
-            session = <Session>events[i].data.ptr
-            if session.state & STATE_CLOSED:
-                continue
-            if unlikely(session.input_ended and events[i].events & (EPOLLHUP | EPOLLERR)):
-                self._close(session)
-                continue
-            if unlikely(events[i].events & EPOLLOUT):
-                session.mark_dirty()
-            if likely(events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)):
-                self._readable(session)
-        return n if n > 0 else 0
+        if n <= 0:
+            return 0
+        self.dispatcher.now_ms = clock_ns(CLOCK_MONOTONIC) // 1_000_000
+        self.pumping = True
+        try:
+            for i in range(n):
+                if unlikely(events[i].data.u64 & 1):
+                    self._accept(<int>(events[i].data.u64 >> 1))
+                    continue
+                session = <Session>events[i].data.ptr
+                if session.state & STATE_CLOSED:
+                    continue
+                if unlikely(session.input_ended and events[i].events & (EPOLLHUP | EPOLLERR)):
+                    self._close(session)
+                    continue
+                if unlikely(events[i].events & EPOLLOUT):
+                    session.mark_dirty()
+                if likely(events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)):
+                    self._readable(session)
+        finally:
+            self.pumping = False
+            if unlikely(len(self.closed_meanwhile) > 0):
+                self.closed_meanwhile = []
+        return n
 
     cdef int _accept(self, int fd) except -1:
         cdef epoll_event event
         cdef Session session
         cdef int i
-        listener = self.listeners.get(fd)
+        listener, take = self.listeners.get(fd, (None, None))
         if listener is None:
             return 0
         for i in range(ACCEPTS_MAX):
@@ -155,6 +168,9 @@ cdef class Reactor:
                 connection.setblocking(False)
                 if connection.family != _socket.AF_UNIX:
                     connection.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+                if take is not None:
+                    take(connection, peer)
+                    continue
                 accepted = self.on_accept(connection, peer)
             except OSError:
                 accepted = None     # the peer has gone already
@@ -166,6 +182,7 @@ cdef class Reactor:
             session.address = address
             session.local_address = local_address
             session.driver = self
+            session.transport = "unix" if connection.family == _socket.AF_UNIX else "tcp"
             session.fd = connection.detach()
             session.interest = EPOLLIN
             event.events = EPOLLIN
@@ -206,7 +223,9 @@ cdef class Reactor:
     cdef int _end_of_input(self, Session session) except -1:
         """The client will send no more; it still gets the replies to what it has sent."""
         session.input_ended = True
-        if session.finished() and not session.state & (STATE_HELD | STATE_THROTTLED | STATE_SHARD_FULL):
+        if session.state & STATE_PAUSED:
+            session.forget_postponed()
+        if session.ends():
             self._close(session)
         else:
             self._flush_session(session)
@@ -218,10 +237,7 @@ cdef class Reactor:
         cdef uint32_t interest = 0
         if session.state & STATE_CLOSED:
             return 0
-        if not session.input_ended and not (
-            session.state & (STATE_HELD | STATE_THROTTLED | STATE_SHARD_FULL)
-            and session.input.used - session.input_start > HELD_INPUT_BYTES_MAX
-        ):
+        if session.reads_on():
             interest = EPOLLIN
         if session.output.tail.used or (session.output.first != NULL and session.output.first.ready):
             interest |= EPOLLOUT
@@ -237,6 +253,13 @@ cdef class Reactor:
         cdef ssize_t n
         cdef char *data
         cdef size_t size
+        if unlikely(session.exceeds_output_limit()):
+            logger.warning(
+                "Client %s scheduled to be closed ASAP for overcoming of output buffer limits.",
+                session.description(),
+            )
+            self._close(session)
+            return 0
         while True:
             if unlikely(output.first != NULL):
                 if not output.first.ready:
@@ -258,23 +281,16 @@ cdef class Reactor:
                 break
             self.writes += 1
             self.output_bytes += n
+            session.active_ms = self.dispatcher.now_ms
             output.sent += n
             if unlikely(output.sent < size):
                 break
             if unlikely(output.first != NULL):
                 output_pop_block(output)
                 continue
-            output.sent = 0
-            output.tail.used = 0
-            if unlikely(output.tail.size > OUTPUT_KEEP_BYTES):
-                buffer_free(&output.tail)
+            output_clear_tail(output)
             break
-        if unlikely(
-            session.input_ended
-            and not session.state & (STATE_HELD | STATE_THROTTLED | STATE_SHARD_FULL)
-        ):
-            session.state |= STATE_CLOSING
-        if unlikely(session.state & STATE_CLOSING and session.finished()):
+        if unlikely(session.ends()):
             self._close(session)
         elif unlikely(
             session.state or session.interest != <uint32_t>EPOLLIN or output.tail.used or output.first != NULL
@@ -292,15 +308,23 @@ cdef class Reactor:
                 session.is_dirty = False
                 if session.state & STATE_CLOSED:
                     continue
-                if likely(session.fd >= 0):
-                    if unlikely(session.head != session.tail) and self._lingers(session):
-                        continue
-                    self._flush_session(session)
-                else:
-                    session.driver.flush_session(session)
+                if (
+                    unlikely(session.head != session.tail)
+                    and session.pinned < 0
+                    and self._lingers(session)
+                ):
+                    continue
+                self._send(session)
             # Sessions that went on (a throttle or barrier ended) have filled batches.
             if self.dispatcher.flush():
                 self.dispatcher.receive()
+        return 0
+
+    cdef int _send(self, Session session) except -1:
+        if likely(session.fd >= 0):
+            self._flush_session(session)
+        else:
+            session.driver.flush_session(session)
         return 0
 
     cdef bint _lingers(self, Session session) except -1:
@@ -330,7 +354,7 @@ cdef class Reactor:
         self.lingering = []
         for session in lingering:
             if not session.state & STATE_CLOSED and session.output.tail.used:
-                self._flush_session(session)
+                self._send(session)
 
     def flush_sessions(self):
         """Write out what control paths have queued; batches go, too."""
@@ -339,6 +363,8 @@ cdef class Reactor:
         self._flush_dirty()
 
     cdef void _close(self, Session session):
+        if self.pumping:
+            self.closed_meanwhile.append(session)
         if session.fd >= 0:
             c_close(session.fd)
             session.fd = -1

@@ -22,6 +22,9 @@ from protocol.resp cimport Limits, Progress, Scan
 from protocol.table cimport CommandSpec, NativeTable
 from sessions.output cimport Output
 
+cdef enum:
+    HELD_INPUT_BYTES_MAX = 1 << 20      # of a session that may not go on: beyond, nothing more is read
+
 cdef enum Submitted:
     TAKEN = 0
     HOLD = 1
@@ -32,6 +35,25 @@ cdef enum SessionState:         # bits; any of them stops the parser
     STATE_CLOSING = 4           # closes when all is answered and sent
     STATE_CLOSED = 8            # the connection has gone
     STATE_SHARD_FULL = 16       # too many bytes in flight to the shard of its last command
+    STATE_PAUSED = 32           # its next command waits for the end of a CLIENT PAUSE
+    STATE_WAITS = 1 | 2 | 16 | 32   # what ends again: the parser goes on afterwards
+
+cdef enum Attention:            # bits; with any of them set, each command is looked at before it runs
+    ATTENTION_AUTH = 1          # nothing but NO_AUTH commands before AUTH
+    ATTENTION_PAUSE_WRITE = 2   # CLIENT PAUSE WRITE
+    ATTENTION_PAUSE_ALL = 4
+    ATTENTION_PAUSE = 2 | 4
+    ATTENTION_SKIP_NEXT = 8     # CLIENT REPLY SKIP runs: the next command is not answered
+    ATTENTION_SKIP = 16         # this command is not answered
+
+cdef enum Admission:
+    ADMITTED = 0
+    REFUSED = 1                 # and answered
+    POSTPONED = 2               # stays in the input
+
+cdef enum:
+    OUTPUT_CLASSES = 3          # of client-output-buffer-limit: normal, replica, pubsub
+    PEAK_SECONDS = 8            # the largest buffers of so many seconds are shown
 
 cdef struct Pending:            # one place in a session's ring
     Output output               # replies that came before their turn
@@ -40,6 +62,7 @@ cdef struct Pending:            # one place in a session's ring
     int32_t shard               # -1: answered in this process
     uint8_t done
     uint8_t writes              # must not be answered LOADING: has a WRITE command, or a reply has begun
+    uint8_t muted               # CLIENT REPLY OFF or SKIP: nothing of it is sent
 
 cdef class Dispatcher:
     cdef readonly NativeTable table
@@ -50,6 +73,8 @@ cdef class Dispatcher:
     cdef list free_slots
     cdef PyObject **slots                   # the same, borrowed
     cdef uint32_t slots_size
+    cdef uint32_t trim_next                 # the slot where `trim_idle` goes on
+    cdef size_t trimmed_bytes               # given back since the allocator was asked to do the same
     cdef list dirty                         # sessions with output to send or to be closed
     cdef public object host                 # the slow paths, see Session
     cdef uint64_t *calls                    # [commands] of commands that ran here
@@ -64,12 +89,25 @@ cdef class Dispatcher:
     cdef readonly uint64_t commands_processed
     cdef int32_t ping_id
     cdef public bint single                 # one shard: what is run on every shard is run on it, as it is
+    cdef uint8_t attention                  # Attention of new sessions: AUTH and PAUSE
+    cdef list paused                        # sessions with STATE_PAUSED, first come first
+    cdef int64_t now_ms                     # monotonic; of this tick
+    cdef public int64_t idle_seconds_max    # timeout; 0: none
+    cdef uint64_t output_hard[OUTPUT_CLASSES]   # bytes; 0: none
+    cdef uint64_t output_soft[OUTPUT_CLASSES]
+    cdef int64_t output_soft_ms[OUTPUT_CLASSES]
+    cdef uint32_t sweep_at                  # the next slot that `sweep` looks at
+    cdef size_t input_peak[PEAK_SECONDS]    # largest buffers by second, a ring
+    cdef size_t output_peak[PEAK_SECONDS]
+    cdef int64_t http_seen_ms               # when a client last spoke HTTP
+    cdef int64_t peak_second                # of the newest place in the rings
     cdef int submit(self, Session session, const CommandSpec *spec, const char *raw, size_t length) except -1
     cdef int finish(self, Session session) except -1
     cdef bint flush(self) except -1
     cdef int receive(self) except -1
     cdef int note_slow(self, Session session, int32_t id, list args, int64_t microseconds) except -1
     cdef void count_error(self, const char *message, size_t n)
+    cdef void note_peaks(self, size_t input, size_t output) noexcept
     cdef void remove(self, Session session)
 
 cdef class Session:
@@ -85,11 +123,23 @@ cdef class Session:
     cdef public str address
     cdef public str local_address
     cdef public object driver               # closes the connection; may be None
+    cdef public str transport               # of connection: "tcp", "tls", "unix"; "" for internal ones
     cdef public int64_t created_ms
     cdef public uint8_t run_flags           # envelope.RunFlag of the commands parsed now
+    cdef uint8_t attention                  # Attention
+    cdef uint8_t output_class               # index in client-output-buffer-limit
+    cdef bint reply_off                     # CLIENT REPLY OFF
+    cdef readonly bint authenticated        # by AUTH, or because no password was needed when it came
+    cdef public bint no_evict               # CLIENT NO-EVICT
+    cdef int32_t last_command               # id; -1: none yet
+    cdef int64_t active_ms                  # when it last sent or received, by dispatcher.now_ms
+    cdef int64_t over_soft_ms               # since when its output has been above the soft limit; 0: it is not
+    cdef size_t running_bytes               # of the command that runs, where the input buffer has not got them
+    cdef size_t argument_bytes              # of its arguments
     cdef public int32_t pinned              # internal sessions: the shard that gets everything; else -1
     cdef uint32_t state
     cdef bint is_dirty
+    cdef bint is_active                     # something has arrived since `trim_idle` looked last
     cdef bint waits_for_barrier             # a barrier command is next in the input
     # input
     cdef Buffer input
@@ -119,6 +169,12 @@ cdef class Session:
     cdef int _run_here(self, const CommandSpec *spec, const char *raw) except -1
     cdef int _refuse(self, int32_t id, bytes message) except -1
     cdef int _reject_unknown(self, const char *raw, int32_t id) except -1
+    cdef int _admit(self, const CommandSpec *spec) except -1
+    cdef int forget_postponed(self) except -1
+    cdef int _command_ended(self) except -1
+    cdef bint exceeds_output_limit(self) noexcept
+    cdef size_t unsent(self) noexcept
+    cdef size_t memory(self)
     cdef list _arguments(self, const char *raw)
     cdef void reply_here(self, const char *data, size_t n) noexcept
     cdef Pending *open_pending(self, int32_t shard, uint32_t commands, uint32_t bytes, bint writes) noexcept
@@ -127,3 +183,6 @@ cdef class Session:
     cdef void mark_dirty(self) noexcept
     cdef int _ring_empty(self) except -1
     cdef bint finished(self) noexcept
+    cdef bint reads_on(self) noexcept
+    cdef bint ends(self) noexcept
+    cdef size_t trim(self) noexcept

@@ -1,12 +1,15 @@
 """One client connection, sans-IO: bytes in, commands out, replies in order. See session.pxd."""
 
 import logging
+import sys
 import time
 
 from protocol.commands import F, Place
 from protocol.errors import INTERNAL_ERROR, CommandError
+from sessions.description import describe
 
 cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -14,24 +17,39 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 
 from protocol.buffer cimport Buffer, buffer_append, buffer_free
+from protocol.envelope cimport RUN_NO_TOUCH, RUN_REPLY_OFF
 from protocol.histogram cimport Histograms, histogram_record
 from protocol.native cimport CLOCK_MONOTONIC, clock_ns, likely, out_of_memory, unlikely
 from protocol.reply cimport Reply
 from protocol.resp cimport SCAN_COMMAND, SCAN_MORE, ScanResult, scan, scan_free, scan_init
 from protocol.table cimport UNKNOWN_COMMAND, UNKNOWN_SUBCOMMAND, CommandSpec, NativeTable
-from sessions.output cimport Block, Output, output_bytes, output_empty, output_free, output_pop_block, output_splice
+from sessions.output cimport (
+    Block, Output, output_bytes, output_clear_tail, output_empty, output_free, output_pop_block, output_splice,
+)
+
+cdef extern from "malloc.h" nogil:
+    int malloc_trim(size_t)
 
 cdef enum:
     RING_SIZE_FIRST = 8
     INPUT_KEEP_BYTES = 16384        # a larger empty input buffer is given back
     SESSION_BYTES_IN_FLIGHT_MAX = 1 << 20
     COMMAND_BYTES_MAX = 0x7FFFFFFF  # an envelope's lengths are 32 bits
+    OUTPUT_FREE_BYTES = 16384       # so much output is nobody's excess: redis-server's static buffer
+    INPUT_SHRINK_MS = 2000          # a client that is idle for longer gets no spare input buffer
+    LOGGED_INPUT_BYTES_MAX = 64
+    HTTP_WARNING_MS = 60000
+    VERBOSE = 15                    # redis-server's log level, as a number of Python's
+    TRIMMED_BYTES_MAX = 4 << 20
     SHOWN_NAME_BYTES_MAX = 128      # of an unknown command's name and arguments in the error
 
 cdef uint8_t PLACE_SESSION = Place.SESSION.value
 cdef uint8_t PLACE_SHARD = Place.SHARD.value
 cdef uint8_t PLACE_FANOUT = Place.FANOUT.value
 cdef uint32_t FLAG_INTERNAL = F.INTERNAL
+cdef uint32_t FLAG_NO_AUTH = F.NO_AUTH
+cdef uint32_t FLAGS_PAUSED = F.WRITE | F.MAY_REPLICATE
+cdef bytes NOT_AUTHENTICATED = b"NOAUTH Authentication required."
 cdef uint32_t FLAG_PROTECTED = F.PROTECTED
 
 logger = logging.getLogger("shardis")
@@ -56,7 +74,9 @@ cdef class Dispatcher:
         self.sessions = []
         self.free_slots = []
         self.dirty = []
+        self.paused = []
         self.errors = {}
+        self.now_ms = clock_ns(CLOCK_MONOTONIC) // 1_000_000
         self.calls = <uint64_t *>calloc(n, sizeof(uint64_t))
         self.microseconds = <uint64_t *>calloc(n, sizeof(uint64_t))
         self.rejected = <uint64_t *>calloc(n, sizeof(uint64_t))
@@ -112,12 +132,39 @@ cdef class Dispatcher:
         session.dispatcher = self
         session.id = client_id
         session.created_ms = time.time_ns() // 1_000_000
+        session.active_ms = self.now_ms
+        if client_id:               # else ours: a password or a pause is not for it
+            session.attention = self.attention
+            session.authenticated = not self.attention & ATTENTION_AUTH
         return session
 
     cdef void remove(self, Session session):
         self.slots[session.slot] = NULL
         self.sessions[session.slot] = None
         self.free_slots.append(session.slot)
+
+    def trim_idle(self):
+        """Give back the empty buffers of sessions that say nothing, a quarter of all in one call.
+
+        Due a few times a second. A session must be found idle twice, so that one in use keeps its
+        buffers. O(sessions / 4).
+        """
+        cdef Session session
+        cdef Py_ssize_t n = len(self.sessions)
+        cdef Py_ssize_t i
+        for i in range(n // 4 + 1 if n else 0):
+            if self.trim_next >= n:
+                self.trim_next = 0
+            if self.slots[self.trim_next] != NULL:
+                session = <Session>self.slots[self.trim_next]
+                if session.is_active:
+                    session.is_active = False
+                else:
+                    self.trimmed_bytes += session.trim()
+            self.trim_next += 1
+        if self.trimmed_bytes > TRIMMED_BYTES_MAX:
+            self.trimmed_bytes = 0
+            malloc_trim(0)          # the allocator keeps what it has got for ever otherwise
 
     cdef void count_error(self, const char *message, size_t n):
         """Count an error reply by its code, the first word. Redis: errorstats."""
@@ -127,6 +174,146 @@ cdef class Dispatcher:
         code = PyBytes_FromStringAndSize(message, end)
         self.errors[code] = self.errors.get(code, 0) + 1
 
+    # -- what holds for all clients
+
+    def set_password_required(self, bint required):
+        """Whether new clients have to say AUTH; those that may run commands already still may."""
+        cdef Session session
+        self.attention = self.attention & ~ATTENTION_AUTH | (ATTENTION_AUTH if required else 0)
+        for session in self.sessions:
+            if session is not None and session.id:
+                session.attention &= ~ATTENTION_AUTH
+                if required and not session.authenticated:
+                    session.attention |= ATTENTION_AUTH
+
+    def set_pause(self, bint writes, bint everything):
+        """Postpone the commands of clients from here on, or no longer. O(clients)."""
+        cdef Session session
+        cdef list waiting
+        cdef uint8_t pause = ATTENTION_PAUSE_WRITE if writes else 0
+        if everything:
+            pause |= ATTENTION_PAUSE_ALL
+        self.attention = self.attention & ~ATTENTION_PAUSE | pause
+        for session in self.sessions:
+            if session is not None and session.id:
+                session.attention = session.attention & ~ATTENTION_PAUSE | pause
+        waiting = self.paused
+        self.paused = []
+        for session in waiting:
+            # Each looks again at the command it stopped at, and may stop there once more.
+            session.state &= ~STATE_PAUSED
+            session.resume()
+
+    def unanswered_marks(self):
+        """What is being executed elsewhere now, for `is_answered`."""
+        cdef Session session
+        return [
+            (session, session.tail)
+            for session in self.sessions
+            if session is not None and session.head != session.tail
+        ]
+
+    def is_answered(self, list marks):
+        """Whether nothing of these marks is being executed any more. O(marks)."""
+        cdef Session session
+        cdef uint32_t tail
+        for session, tail in marks:
+            if <int32_t>(session.head - tail) < 0 and self.slots[session.slot] == <PyObject *>session:
+                return False
+        return True
+
+    def set_output_limits(self, limits):
+        """Apply client-output-buffer-limit: (hard bytes, soft bytes, seconds) of each class."""
+        cdef int i
+        for i, (hard, soft, seconds) in enumerate(limits):
+            self.output_hard[i] = hard
+            self.output_soft[i] = soft
+            self.output_soft_ms[i] = seconds * 1000
+
+    def sweep(self, uint32_t count):
+        """Look after the next `count` clients: idle ones, slow readers, spare memory. O(count).
+
+        Called so that everybody is seen about once in a second.
+        """
+        cdef Session session
+        cdef uint32_t n = len(self.sessions)
+        cdef int64_t idle_ms
+        self.now_ms = clock_ns(CLOCK_MONOTONIC) // 1_000_000
+        self.note_peaks(0, 0)
+        for _ in range(min(count, n)):
+            if self.sweep_at >= n:
+                self.sweep_at = 0
+            session = self.sessions[self.sweep_at]
+            self.sweep_at += 1
+            if session is None or session.id == 0 or session.state & STATE_CLOSED:
+                continue
+            self.note_peaks(session.input.size + session.argument_bytes, session.unsent())
+            idle_ms = self.now_ms - session.active_ms
+            if (
+                self.idle_seconds_max
+                and idle_ms >= (self.idle_seconds_max + 1) * 1000
+                and not session.state & (STATE_HELD | STATE_PAUSED)
+                and session.head == session.tail
+                and session.output_class == 0
+            ):
+                logger.log(VERBOSE, "Closing idle client")
+                session.abort()
+            elif session.exceeds_output_limit():
+                logger.warning(
+                    "Client %s closed for overcoming of output buffer limits.", session.description()
+                )
+                session.abort()
+            elif idle_ms > INPUT_SHRINK_MS and session.input.size > session.input.used - session.input_start:
+                if session.input.used == session.input_start:
+                    buffer_free(&session.input)
+                    session.input_start = 0
+                elif session.input.size > INPUT_KEEP_BYTES + 2 * (session.input.used - session.input_start):
+                    session._compact()
+
+    cdef void note_peaks(self, size_t input, size_t output) noexcept:
+        cdef int64_t second = self.now_ms // 1000
+        cdef int i = second % PEAK_SECONDS
+        cdef int64_t gone
+        if second != self.peak_second:
+            gone = min(second - self.peak_second, <int64_t>PEAK_SECONDS)
+            while gone > 0:
+                gone -= 1
+                self.input_peak[(second - gone) % PEAK_SECONDS] = 0
+                self.output_peak[(second - gone) % PEAK_SECONDS] = 0
+            self.peak_second = second
+        if input > self.input_peak[i]:
+            self.input_peak[i] = input
+        if output > self.output_peak[i]:
+            self.output_peak[i] = output
+
+    def warn_of_http(self, address):
+        """Log a client that speaks HTTP, not more often than once in a minute."""
+        if self.http_seen_ms == 0 or self.now_ms - self.http_seen_ms > HTTP_WARNING_MS:
+            self.http_seen_ms = self.now_ms
+            logger.warning(
+                "Possible SECURITY ATTACK detected: %s sends HTTP (POST or Host:). The cause is "
+                "likely a web page that attacks this server from a browser; the connection is closed.",
+                address,
+            )
+
+    def client_figures(self):
+        """Figures about all clients of this process. O(clients)."""
+        cdef Session session
+        cdef size_t memory = 0, input = 0, output = 0
+        cdef int i
+        for session in self.sessions:
+            if session is not None and session.id:
+                memory += session.memory()
+                self.note_peaks(session.input.size + session.argument_bytes, session.unsent())
+        for i in range(PEAK_SECONDS):
+            input = max(input, self.input_peak[i])
+            output = max(output, self.output_peak[i])
+        return {
+            "paused_clients": len(self.paused),
+            "client_bytes": memory,
+            "query_buffer_bytes_max": input,
+            "output_buffer_bytes_max": output,
+        }
     def set_monitor(self, monitor, bint latency_tracking):
         """Apply the slowlog-*, latency-monitor-threshold and latency-tracking directives."""
         self.monitor = monitor
@@ -208,8 +395,10 @@ cdef class Session:
         self.user = b"default"
         self.address = ""
         self.local_address = ""
+        self.transport = ""
         self.fd = -1
         self.pinned = -1
+        self.last_command = -1
 
     def __dealloc__(self):
         cdef uint32_t i
@@ -263,19 +452,156 @@ cdef class Session:
         self.state |= STATE_CLOSING
         self.mark_dirty()
 
+    def authenticate(self, bytes user):
+        """The client has shown who it is; it may run commands."""
+        self.user = user
+        self.authenticated = True
+        self.attention &= ~ATTENTION_AUTH
+        self.dispatcher.limits.unauthenticated = False
+
     def reset(self):
-        """RESET: back to the state after connecting."""
+        """RESET: back to the state after connecting. The library's name stays."""
         self.resp = 2
         self.database = 0
         self.name = b""
         self.user = b"default"
-        self.run_flags = 0
+        self.authenticated = not self.dispatcher.attention & ATTENTION_AUTH
+        self.attention &= ~(ATTENTION_AUTH | ATTENTION_SKIP_NEXT)
+        self.attention |= self.dispatcher.attention & ATTENTION_AUTH
+        self.reply_off = False
+        self.run_flags = RUN_REPLY_OFF if self.attention & ATTENTION_SKIP else 0
+        self.no_evict = False
+
+    @property
+    def no_touch(self):
+        """CLIENT NO-TOUCH: its reads leave LRU and LFU alone."""
+        return bool(self.run_flags & RUN_NO_TOUCH)
+
+    @no_touch.setter
+    def no_touch(self, bint value):
+        self.run_flags = self.run_flags & ~RUN_NO_TOUCH | (RUN_NO_TOUCH if value else 0)
+
+    def set_replies(self, bint wanted):
+        """CLIENT REPLY ON or OFF, from this command's own reply on."""
+        self.reply_off = not wanted
+        if wanted:
+            self.attention &= ~ATTENTION_SKIP
+            self.run_flags &= ~RUN_REPLY_OFF
+        else:
+            self.run_flags |= RUN_REPLY_OFF
+
+    def skip_next_reply(self):
+        """CLIENT REPLY SKIP; without effect while no reply is sent at all."""
+        if not self.reply_off:
+            self.attention |= ATTENTION_SKIP_NEXT
+
+    # -- what is shown of it
+
+    @property
+    def kind(self):
+        """Its class, by the names of CLIENT LIST TYPE."""
+        return ("normal", "replica", "pubsub")[self.output_class]
+
+    @property
+    def last_command_name(self):
+        if self.last_command < 0:
+            return "NULL"
+        return self.dispatcher.table.table.by_id[self.last_command].name.lower()
+
+    @property
+    def idle_seconds(self):
+        return max(0, (clock_ns(CLOCK_MONOTONIC) // 1_000_000 - self.active_ms) // 1000)
+
+    @property
+    def paused(self):
+        """Whether its next command waits for the end of a CLIENT PAUSE."""
+        return bool(self.state & STATE_PAUSED)
+
+    @property
+    def closing(self):
+        return bool(self.state & STATE_CLOSING)
+
+    @property
+    def descriptor(self):
+        """The file descriptor; -1 where a driver in Python has the socket."""
+        return self.fd
+
+    @property
+    def events(self):
+        """What is waited for on its socket: r to read, w to write."""
+        if self.fd < 0:
+            return "r"
+        # The bits of EPOLLIN and EPOLLOUT.
+        return ("r" if self.interest & 1 else "") + ("w" if self.interest & 4 else "")
+
+    def buffer_figures(self):
+        """What CLIENT LIST says about memory, by its names. O(blocks of output)."""
+        cdef size_t unsent = self.unsent()
+        cdef size_t blocks = 0
+        cdef Block *block = self.output.first
+        cdef bint fits = unsent <= OUTPUT_FREE_BYTES
+        while block != NULL:
+            blocks += 1
+            block = block.next
+        return {
+            "qbuf": self.input.used - self.input_start + self.running_bytes,
+            "qbuf-free": self.input.size - self.input.used,
+            "argv-mem": self.argument_bytes,
+            "rbs": self.output.tail.size,
+            "rbp": self.output.tail.used,
+            "obl": unsent if fits else 0,
+            "oll": 0 if fits else blocks + (self.output.tail.used != 0),
+            "omem": 0 if fits else unsent,
+            "tot-mem": self.memory(),
+        }
+
+    def description(self):
+        """As CLIENT LIST shows it."""
+        return describe(self).decode(errors="replace")
+
+    cdef size_t unsent(self) noexcept:
+        """Bytes of replies that are here, in turn or not. O(blocks, places)."""
+        cdef size_t total = output_bytes(&self.output)
+        cdef uint32_t i
+        for i in range(self.tail - self.head):
+            total += output_bytes(&self.ring[(self.head + i) & (self.ring_size - 1)].output)
+        return total
+
+    cdef size_t memory(self):
+        return (
+            sys.getsizeof(self) + self.input.size + self.unsent()
+            + self.output.tail.size - self.output.tail.used
+            + self.ring_size * sizeof(Pending) + self.argument_bytes
+            + len(self.name) + len(self.library_name) + len(self.library_version)
+        )
+
+    cdef bint exceeds_output_limit(self) noexcept:
+        """Whether its unsent replies are beyond what its class may have, now or for too long."""
+        cdef Dispatcher dispatcher = self.dispatcher
+        cdef uint64_t hard = dispatcher.output_hard[self.output_class]
+        cdef uint64_t soft = dispatcher.output_soft[self.output_class]
+        cdef size_t unsent
+        if likely(hard == 0 and soft == 0):
+            return False
+        unsent = self.unsent()
+        if unsent <= OUTPUT_FREE_BYTES:
+            unsent = 0
+        if hard and unsent >= hard:
+            return True
+        if soft == 0 or unsent < soft:
+            self.over_soft_ms = 0
+        elif self.over_soft_ms == 0:
+            self.over_soft_ms = dispatcher.now_ms
+        else:
+            return dispatcher.now_ms - self.over_soft_ms > dispatcher.output_soft_ms[self.output_class]
+        return False
 
     # -- input
 
     cdef int feed(self, const char *data, size_t n) except -1:
         """Bytes have arrived. `data` is not kept."""
         cdef size_t consumed = 0
+        self.is_active = True
         if likely(self.input.used == 0 and self.state == 0):
             self._consume(data, n, &consumed)
             if consumed < n and not self.state & (STATE_CLOSING | STATE_CLOSED):
@@ -284,14 +610,67 @@ cdef class Session:
             buffer_append(&self.input, data, n)
             if self.state == 0:
                 self._drain_input()
+        self.active_ms = self.dispatcher.now_ms
         if unlikely(self.input.used - self.input_start > self.dispatcher.query_buffer_max):
             # As redis-server: no reply, the connection is closed.
+            begin = PyBytes_FromStringAndSize(
+                self.input.data + self.input_start,
+                min(self.input.used - self.input_start, LOGGED_INPUT_BYTES_MAX),
+            )
+            logger.warning(
+                "Closing client that reached max query buffer length: %s (qbuf initial bytes: %s)",
+                self.description(), ascii(begin)[1:],
+            )
             self.abort()
         return 0
+
+    cdef size_t trim(self) noexcept:
+        """Give back the buffers that are empty; how many bytes that were."""
+        cdef size_t before = self.input.size + self.output.tail.size
+        cdef uint32_t i
+        if self.state & STATE_CLOSED:
+            return 0
+        if self.input.used == 0:
+            buffer_free(&self.input)
+        if output_empty(&self.output):
+            buffer_free(&self.output.tail)
+        if self.head == self.tail and self.ring_size:
+            before += self.ring_size * sizeof(Pending)
+            for i in range(self.ring_size):
+                output_free(&self.ring[i].output)
+            free(self.ring)
+            self.ring = NULL
+            self.ring_size = 0
+        return before - self.input.size - self.output.tail.size
 
     def push(self, bytes data):
         """`feed` for drivers in Python."""
         self.feed(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+    def push_from(self, data):
+        """`feed` from any buffer, which may be used again at once; for drivers in Python."""
+        cdef Py_buffer view
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            self.feed(<const char *>view.buf, view.len)
+        finally:
+            PyBuffer_Release(&view)
+
+    def end_input(self):
+        """The client will send no more; it still gets the replies to what it has sent."""
+        self.input_ended = True
+
+    @property
+    def wants_input(self):
+        """Whether a driver should read on; see `reads_on`."""
+        return bool(self.reads_on())
+
+    cdef bint reads_on(self) noexcept:
+        """Whether to read more: not at the end, and not too far ahead of a session that is held."""
+        return not self.input_ended and not (
+            self.state & STATE_WAITS
+            and self.input.used - self.input_start > HELD_INPUT_BYTES_MAX
+        )
 
     cdef int _drain_input(self) except -1:
         cdef size_t consumed
@@ -347,8 +726,10 @@ cdef class Session:
         cdef const char *raw
         cdef ScanResult result
         cdef const CommandSpec *spec
-        cdef int32_t id
+        cdef int32_t id = self.last_command
+        cdef int admission
         self.wanted = 0
+        dispatcher.limits.unauthenticated = self.attention & ATTENTION_AUTH
         while position < n and self.state == 0:
             result = scan(&dispatcher.scan, &self.progress, &dispatcher.limits, data + position, n - position)
             if unlikely(result != SCAN_COMMAND):
@@ -367,12 +748,16 @@ cdef class Session:
                 length = dispatcher.scan.length
             if unlikely(dispatcher.scan.argc == 0):
                 position += dispatcher.scan.length
+                if self.attention:
+                    self._command_ended()
                 continue
             id = dispatcher.table.lookup(raw, dispatcher.scan.spans, dispatcher.scan.argc)
             if unlikely(id < 0):
                 dispatcher.finish(self)
                 self._reject_unknown(raw, id)
                 position += dispatcher.scan.length
+                if self.attention:
+                    self._command_ended()
                 continue
             spec = &dispatcher.table.specs[id]
             if unlikely(
@@ -382,6 +767,9 @@ cdef class Session:
             ):
                 dispatcher.finish(self)
                 self._reject(spec, raw)
+            elif unlikely(self.attention) and (admission := self._admit(spec)) != ADMITTED:
+                if admission == POSTPONED:
+                    break
             elif likely(
                 spec.place == PLACE_SHARD
                 or (
@@ -394,6 +782,8 @@ cdef class Session:
                     if self._barrier(spec, raw) == HOLD:
                         break
                 elif unlikely(self.input_replaced):
+                    if self.attention:
+                        self._command_ended()
                     break
                 elif unlikely(dispatcher.scan.is_inline):
                     dispatcher.finish(self)
@@ -408,12 +798,59 @@ cdef class Session:
             elif self._barrier(spec, raw) == HOLD:
                 break
             position += dispatcher.scan.length
+            if unlikely(self.attention):
+                self._command_ended()
         dispatcher.finish(self)
+        self.last_command = id
         consumed[0] = position
+        return 0
+
+    cdef int _admit(self, const CommandSpec *spec) except -1:
+        """What a password or a pause says to this command, which is complete and known."""
+        if self.attention & ATTENTION_AUTH and not spec.flags & FLAG_NO_AUTH:
+            self.dispatcher.finish(self)
+            self._refuse(spec.id, NOT_AUTHENTICATED)
+            return REFUSED
+        if self.attention & ATTENTION_PAUSE_ALL or (
+            self.attention & ATTENTION_PAUSE_WRITE and spec.flags & FLAGS_PAUSED
+        ):
+            self.state |= STATE_PAUSED
+            self.dispatcher.paused.append(self)
+            return POSTPONED
+        return ADMITTED
+
+    cdef int forget_postponed(self) except -1:
+        """The client has gone while a pause held its next command, which will never run.
+
+        What came before that is still answered, and then the connection ends.
+        """
+        self.state &= ~STATE_PAUSED
+        self.dispatcher.paused.remove(self)
+        buffer_free(&self.input)
+        self.input_start = 0
+        self.close_after_reply()
+        return 0
+
+    cdef int _command_ended(self) except -1:
+        """CLIENT REPLY SKIP holds for exactly one command: the one behind it."""
+        if self.attention & (ATTENTION_SKIP | ATTENTION_SKIP_NEXT) and not (
+            self.state & STATE_HELD and not self.waits_for_barrier
+        ):
+            self.dispatcher.finish(self)
+            self.attention &= ~ATTENTION_SKIP
+            self.run_flags &= ~RUN_REPLY_OFF
+            if self.attention & ATTENTION_SKIP_NEXT:
+                self.attention &= ~ATTENTION_SKIP_NEXT
+                self.attention |= ATTENTION_SKIP
+            if self.reply_off or self.attention & ATTENTION_SKIP:
+                self.run_flags |= RUN_REPLY_OFF
         return 0
 
     cdef list _arguments(self, const char *raw):
         cdef uint32_t i
+        self.argument_bytes = 0
+        for i in range(self.dispatcher.scan.argc):
+            self.argument_bytes += self.dispatcher.scan.spans[i].length
         return [
             PyBytes_FromStringAndSize(
                 raw + self.dispatcher.scan.spans[i].offset, self.dispatcher.scan.spans[i].length
@@ -434,6 +871,8 @@ cdef class Session:
             return HOLD
         arguments = self._arguments(raw)
         self.state |= STATE_HELD
+        self.last_command = spec.id
+        self.running_bytes = self.dispatcher.scan.length
         self.dispatcher.host.run_barrier(self, self.dispatcher.table.table.by_id[spec.id], arguments)
         return TAKEN
 
@@ -444,6 +883,11 @@ cdef class Session:
             return
         self.reply_here(PyBytes_AS_STRING(reply), PyBytes_GET_SIZE(reply))
         self.state &= ~STATE_HELD
+        self.running_bytes = 0
+        self.argument_bytes = 0
+        if self.attention:
+            self._command_ended()
+        self.mark_dirty()
         self.resume()
 
     def resume(self):
@@ -472,6 +916,8 @@ cdef class Session:
         cdef int64_t elapsed
         cdef list arguments = self._arguments(raw)
         command = dispatcher.table.table.by_id[spec.id]
+        self.last_command = spec.id
+        self.running_bytes = 0 if self.input.used else dispatcher.scan.length
         try:
             command.handler(self, arguments, reply)
         except CommandError as error:
@@ -494,6 +940,10 @@ cdef class Session:
             histogram_record(dispatcher.histograms, spec.id, elapsed)
         if elapsed // 1000 >= dispatcher.slow_us:
             dispatcher.note_slow(self, spec.id, arguments, elapsed // 1000)
+
+        dispatcher.microseconds[spec.id] += (clock_ns(CLOCK_MONOTONIC) - started) // 1000
+        self.running_bytes = 0
+        self.argument_bytes = 0
         data = reply.take()
         self.reply_here(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
         return 0
@@ -505,6 +955,7 @@ cdef class Session:
             if id >= 0:
                 self.dispatcher.rejected[id] += 1
             self.dispatcher.count_error(PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
+        self.argument_bytes = 0     # an unknown command's were looked at
         self.reply_here(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
         return 0
 
@@ -519,6 +970,11 @@ cdef class Session:
         # As C prints them: a text ends at its first NUL.
         cdef list arguments = [argument.partition(b"\0")[0] for argument in self._arguments(raw)]
         cdef bytes name = arguments[0]
+        if name.lower() in (b"post", b"host:"):
+            # A browser was made to speak to us: whoever did that may not learn or change anything.
+            self.dispatcher.warn_of_http(self.address)
+            self.abort()
+            return 0
         if id == UNKNOWN_SUBCOMMAND:
             return self._refuse(
                 -1,
@@ -552,6 +1008,8 @@ cdef class Session:
     cdef void reply_here(self, const char *data, size_t n) noexcept:
         """Queue a reply that was made in this process, behind all that is still open."""
         cdef Pending *last
+        if unlikely(n == 0 or self.run_flags & RUN_REPLY_OFF):
+            return
         if self.head == self.tail:
             buffer_append(&self.output.tail, data, n)
             self.mark_dirty()
@@ -583,6 +1041,7 @@ cdef class Session:
         pending.commands = commands
         pending.bytes = bytes
         pending.writes = writes
+        pending.muted = self.run_flags & RUN_REPLY_OFF
         self.tail += 1
         self.bytes_in_flight += bytes
         if unlikely(self.bytes_in_flight > SESSION_BYTES_IN_FLIGHT_MAX):
@@ -625,7 +1084,22 @@ cdef class Session:
 
     cdef bint finished(self) noexcept:
         """Nothing is left to answer or to send."""
-        return self.head == self.tail and output_empty(&self.output)
+        return (
+            self.head == self.tail
+            and output_empty(&self.output)
+            and not (self.state & STATE_HELD and not self.waits_for_barrier)
+        )
+
+    cdef bint ends(self) noexcept:
+        """Whether to close now: nothing more will come, and everything is answered and sent."""
+        if self.input_ended and not self.state & STATE_WAITS:
+            self.state |= STATE_CLOSING
+        return self.state & STATE_CLOSING and self.finished()
+
+    @property
+    def ended(self):
+        """Whether a driver should close the connection; see `ends`."""
+        return bool(self.ends())
 
     def abort(self):
         """Close the connection now, with whatever is unsent."""
@@ -642,6 +1116,9 @@ cdef class Session:
         if self.state & STATE_CLOSED:
             return
         self.state |= STATE_CLOSED
+        if self.state & STATE_PAUSED:
+            self.state &= ~STATE_PAUSED
+            self.dispatcher.paused.remove(self)
         buffer_free(&self.input)
         self.input_start = 0
         output_free(&self.output)
@@ -651,15 +1128,31 @@ cdef class Session:
         if self.head == self.tail and (not self.state & STATE_HELD or self.waits_for_barrier):
             self.dispatcher.remove(self)
 
-    def take_output(self):
-        """All that can be sent now, as bytes; for drivers in Python."""
+    def take_output(self, size_t bytes_max=<size_t>-1):
+        """What can be sent now, up to so many bytes; for drivers in Python. O(bytes)."""
+        cdef Output *output = &self.output
         cdef list parts = []
-        cdef Block *block
-        while self.output.first != NULL and self.output.first.ready:
-            block = self.output.first
-            parts.append(PyBytes_FromStringAndSize(block.data, block.size))
-            output_pop_block(&self.output)
-        if self.output.first == NULL and self.output.tail.used:
-            parts.append(PyBytes_FromStringAndSize(self.output.tail.data, self.output.tail.used))
-            self.output.tail.used = 0
-        return b"".join(parts)
+        cdef const char *data
+        cdef size_t size, n
+        while bytes_max:
+            if output.first != NULL:
+                if not output.first.ready:
+                    break
+                data = output.first.data
+                size = output.first.size
+            else:
+                data = output.tail.data
+                size = output.tail.used
+                if size == 0:
+                    break
+            n = min(size - output.sent, bytes_max)
+            parts.append(PyBytes_FromStringAndSize(data + output.sent, n))
+            bytes_max -= n
+            output.sent += n
+            if output.sent < size:
+                break
+            if output.first != NULL:
+                output_pop_block(output)
+            else:
+                output_clear_tail(output)
+        return parts[0] if len(parts) == 1 else b"".join(parts)

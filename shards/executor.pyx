@@ -25,7 +25,7 @@ from actors.mailbox cimport Link, Message, message_release
 from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 from protocol.envelope cimport (
     MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_PARKED, PART_SLOW, RUN_BULK, RUN_INTERNAL,
-    RUN_NO_TOUCH, CommandHeader, PartHeader, ReplyHeader, RequestHeader, RunHeader,
+    RUN_NO_TOUCH, RUN_REPLY_OFF, CommandHeader, PartHeader, ReplyHeader, RequestHeader, RunHeader,
 )
 from protocol.histogram cimport Histograms, histogram_record
 from protocol.native cimport CLOCK_REALTIME, clock_ns, fatal, likely, out_of_memory, ticks, unlikely
@@ -393,6 +393,8 @@ cdef class Executor:
 
     cdef void _close_part(self, uint8_t status, uint32_t bulk) noexcept:
         cdef PartHeader part
+        if unlikely(self.run.flags & RUN_REPLY_OFF):
+            self.out.used = self.part_at + sizeof(PartHeader)
         part.client = self.run.client
         part.sequence = self.run.sequence
         part.bytes = <uint32_t>(self.out.used - self.part_at - sizeof(PartHeader))
@@ -517,8 +519,12 @@ cdef class Executor:
     cdef int _bulk_reply(self, size_t start) except -1:
         """The last command's reply (from `start` on) is large: send it by the bulk link."""
         cdef size_t n = self.out.used - start
-        cdef char *copy = <char *>malloc(n)
+        cdef char *copy
         cdef Link link = self.bulk_links[self.out_link]
+        if unlikely(self.run.flags & RUN_REPLY_OFF):
+            self.out.used = start
+            return 0
+        copy = <char *>malloc(n)
         if copy == NULL:
             out_of_memory(n)
         memcpy(copy, self.out.data + start, n)
@@ -535,6 +541,9 @@ cdef class Executor:
         cdef Blob *blob = self.shard.blob
         cdef Link link = self.bulk_links[self.out_link]
         self.shard.blob = NULL
+        if unlikely(self.run.flags & RUN_REPLY_OFF):
+            blob_release(blob)
+            return 0
         self.bulk_sent[self.out_link] += 1
         self._close_part(PART_PARKED, self.bulk_sent[self.out_link])
         link.send_owned(<char *>blob.data, blob.length, release_blob, blob)

@@ -54,6 +54,7 @@ class ShardProcess:
         self.links: dict[int, tuple[int, int]] = {}  # worker -> (its epoch, link number)
         self.expire_cycle_us = 0
         self.collected_at = time.monotonic()
+        self.expire_from = 0.0  # CLIENT PAUSE: keys do not expire before
         self.cron_paused = False  # DEBUG PAUSE-CRON
         self.serve_due = False  # a call of _serve is scheduled
         self.startup_memory = self.keyspace.used_memory
@@ -144,6 +145,8 @@ class ShardProcess:
                 self.executor.reset_statistics()
                 self.keyspace.reset_statistics()
                 self.expire_cycle_us = 0
+            case "pause":
+                self.expire_from = message["until"] if message["mode"] else 0.0
             case "pause-cron":
                 self.cron_paused = bool(message["paused"])
             case "shutdown":
@@ -214,7 +217,7 @@ class ShardProcess:
             self.loop.call_later(period, self._cron)
             return
         started = time.monotonic()
-        if self.settings.active_expire:
+        if self.settings.active_expire and started >= self.expire_from:
             self.executor.refresh_time()
             self.keyspace.active_expire(
                 int(period * SLOW_CYCLE_SHARE * 1e6), self.settings.active_expire_effort

@@ -8,8 +8,16 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from shards.keyspace import live_blocks
+from tests.support.certificates import HAS_OPENSSL
 from tests.support.resp_client import RespClient
-from tests.support.servers import Configuration, Oracle, ServerPool, Shardis, uses_stand_in
+from tests.support.servers import (
+    TRANSPORTS,
+    Configuration,
+    Oracle,
+    ServerPool,
+    Shardis,
+    uses_stand_in,
+)
 
 
 class NativeBlocks:
@@ -67,6 +75,19 @@ def server_pool() -> Iterator[ServerPool]:
     pool = ServerPool()
     yield pool
     pool.close()
+
+
+@pytest.fixture(scope="module", params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest, server_pool: ServerPool) -> Iterator[str]:
+    """Run all tests of a module over each kind of connection: both drivers must behave alike."""
+    name: str = request.param
+    if name != "tcp" and uses_stand_in():
+        pytest.skip("the stand-in listens on one port")
+    if name == "tls" and not HAS_OPENSSL:
+        pytest.skip("no openssl command to make certificates with")
+    server_pool.transport = name
+    yield name
+    server_pool.transport = "tcp"
 
 
 @pytest.fixture

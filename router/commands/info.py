@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from actors.figures import resident_bytes
 from protocol.commands import F, Place, Request, Response, command
 from protocol.version import REDIS_VERSION, SHARDIS_VERSION
+from router import listeners
 from router.commands.latency import command_histograms
 from router.stats import (
     Histogram,
@@ -38,7 +39,6 @@ from router.stats import (
 if TYPE_CHECKING:
     from protocol.reply import Reply
     from router.admin import Admin, Caller
-    from router.config import Config
 
 DAY_SECONDS: Final = 86400
 BUILD_ID: Final = hashlib.sha1(SHARDIS_VERSION.encode()).hexdigest()[:16]
@@ -108,7 +108,7 @@ def server(figures: Figures) -> Fields:
         ("process_id", os.getpid()),
         ("process_supervised", "no"),
         ("run_id", admin.supervisor.plan.run_id),
-        ("tcp_port", config["port"]),
+        ("tcp_port", config["port"] or config["tls-port"]),
         ("server_time_usec", int(now * 1e6)),
         ("uptime_in_seconds", uptime),
         ("uptime_in_days", uptime // DAY_SECONDS),
@@ -118,19 +118,8 @@ def server(figures: Figures) -> Fields:
         ("executable", os.path.abspath(sys.argv[0])),
         ("config_file", config.file),
         ("io_threads_active", 0),
-        *listeners(config),
+        *((f"listener{index}", text) for index, text in enumerate(listeners.fields(config.values))),
     ]
-
-
-def listeners(config: Config) -> Fields:
-    """One field for each kind of listening socket."""
-    texts: list[str] = []
-    if config["port"]:
-        binds = "".join(f",bind={address}" for address in config["bind"].split())
-        texts.append(f"name=tcp{binds},port={config['port']}")
-    if config["unixsocket"]:
-        texts.append(f"name=unix,bind={config['unixsocket']}")
-    return [(f"listener{index}", text) for index, text in enumerate(texts)]
 
 
 def clients(figures: Figures) -> Fields:
@@ -140,7 +129,10 @@ def clients(figures: Figures) -> Fields:
         ("maxclients", figures.admin.config["maxclients"]),
         ("client_recent_max_input_buffer", largest(figures.workers, "query_buffer_bytes_max")),
         ("client_recent_max_output_buffer", largest(figures.workers, "output_buffer_bytes_max")),
-        ("blocked_clients", total(figures.shards, "blocked_clients")),
+        (
+            "blocked_clients",
+            total(figures.shards, "blocked_clients") + total(figures.workers, "paused_clients"),
+        ),
         ("tracking_clients", 0),
         ("clients_in_timeout_table", 0),
         ("total_blocking_keys", 0),
@@ -425,6 +417,9 @@ def workers(figures: Figures) -> Fields:
                 f"worker{child.index}",
                 f"state={'up' if child.ready else 'down'},pid={child.pid},epoch={child.epoch}"
                 f",restarts={child.restarts},connections={figure.get('connections', 0)}"
+                f",tls_connections={figure.get('connections_by_kind', {}).get('tls', 0)}"
+                f",unix_connections={figure.get('connections_by_kind', {}).get('unix', 0)}"
+                f",failed_handshakes={figure.get('failed_handshakes', 0)}"
                 f",rss={figure.get('rss', 0)},input_bytes={figure.get('input_bytes', 0)}"
                 f",output_bytes={figure.get('output_bytes', 0)}"
                 f",messages={sum(link['messages'] for link in figure.get('links', ()))}"

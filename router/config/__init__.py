@@ -14,11 +14,11 @@ How a directive gets its effect:
 2. At its start a process has all values: `Boot.config` is `Config.snapshot()`, by primary names,
    never by an alias. In the router, `Admin.config[name]` is the value in force.
 3. CONFIG SET calls, in this order: `Config.prepare` (all pairs are checked, nothing has happened),
-   `router.main.RouterSettings.apply(changes)` (the only place that may still refuse, by SetError,
-   and must then have changed nothing), `Config.commit`, and the broadcast
-   {"op": "config", "changes"} that ends in `Worker._apply(changes)` and
-   `ShardProcess._apply(changes)`. All living processes
-   have acknowledged it before +OK leaves, and all see changes in the same order. A process that
+   `Endpoint.stage` (sockets and certificates) and `router.main.RouterSettings.apply(changes)` (the
+   only places that may still refuse, by SetError, and must then have changed nothing),
+   `Config.commit`, and the broadcast {"op": "config", "changes"} that ends in
+   `Worker._apply(changes)` and `ShardProcess._apply(changes)`. All living processes have
+   acknowledged it before +OK leaves, and all see changes in the same order. A process that
    starts meanwhile has them from its snapshot.
 4. `changes` holds the directives that were named, as values of their kind (bool, int, str; lists
    for client-output-buffer-limit), changed or not: an effect must bear being told the same twice.

@@ -40,7 +40,7 @@ def harmless(reason: str) -> Pending:
 DURABILITY: Final = "this version keeps data in memory only; persistence is not supported yet"
 LIMIT: Final = "a memory limit is not supported yet"
 REPLICATION: Final = "replication is not supported yet"
-TLS: Final = "TLS is not supported yet"
+TLS: Final = "TLS between servers is not supported yet"
 CLUSTER: Final = "cluster mode is not supported yet"
 USERS: Final = "users and passwords are not supported yet"
 MODULES: Final = "modules are not supported"
@@ -48,12 +48,11 @@ DEFRAGMENTATION: Final = (
     "Active defragmentation cannot be enabled: it requires a Redis server compiled with a modified "
     "Jemalloc like the one shipped by default with the Redis source distribution"
 )
-REBINDING: Final = "the listening sockets cannot be changed while the server runs yet"
 
 SO_FAR: Final = "nothing follows it so far"
 WITH_DURABILITY: Final = "persistence is not there yet"
 WITH_REPLICATION: Final = "replication is not there yet"
-WITH_TLS: Final = "TLS is not there yet"
+TLS_CACHE: Final = "the TLS library has no setting for it"
 WITH_CLUSTER: Final = "cluster mode is not there yet"
 WITH_LIMIT: Final = "a memory limit is not there yet"
 NOT_NEEDED: Final = "there is nothing here it could act on"
@@ -70,18 +69,13 @@ NOT_ACTED_ON: Final[dict[str, Pending]] = {
     "min-replicas-to-write": refuses(REPLICATION),
     "rename-command": refuses("renaming commands is not supported yet"),
     "replicaof": refuses(REPLICATION),
-    "requirepass": refuses("authentication is not supported yet"),
     "save": refuses(DURABILITY),
     "sentinel": refuses("the sentinel mode is not supported yet"),
     "shutdown-on-sigint": refuses(DURABILITY, "nosave", "now", "force", "nosave now"),
     "shutdown-on-sigterm": refuses(DURABILITY, "nosave", "now", "force", "nosave now"),
     "tls-cluster": refuses(TLS),
-    "tls-port": refuses(TLS),
     "tls-replication": refuses(TLS),
     "user": refuses(USERS),
-    # Only at the start
-    "bind": refuses_change(REBINDING),
-    "port": refuses_change(REBINDING),
     # Without effect
     "acl-pubsub-default": harmless(SO_FAR),
     "acllog-max-len": harmless(SO_FAR),
@@ -107,7 +101,6 @@ NOT_ACTED_ON: Final[dict[str, Pending]] = {
     "bind-source-addr": harmless(WITH_REPLICATION),
     "bio_cpulist": harmless(NOT_NEEDED),
     "busy-reply-threshold": harmless(SO_FAR),
-    "client-output-buffer-limit": harmless(SO_FAR),
     "cluster-allow-pubsubshard-when-down": harmless(WITH_CLUSTER),
     "cluster-allow-reads-when-down": harmless(WITH_CLUSTER),
     "cluster-allow-replica-migration": harmless(WITH_CLUSTER),
@@ -176,26 +169,12 @@ NOT_ACTED_ON: Final[dict[str, Pending]] = {
     "replica-serve-stale-data": harmless(WITH_REPLICATION),
     "sanitize-dump-payload": harmless(SO_FAR),
     "server_cpulist": harmless(NOT_NEEDED),
-    "socket-mark-id": harmless(SO_FAR),
     "stop-writes-on-bgsave-error": harmless(WITH_DURABILITY),
-    "timeout": harmless(SO_FAR),
-    "tls-auth-clients": harmless(WITH_TLS),
-    "tls-ca-cert-dir": harmless(WITH_TLS),
-    "tls-ca-cert-file": harmless(WITH_TLS),
-    "tls-cert-file": harmless(WITH_TLS),
-    "tls-ciphers": harmless(WITH_TLS),
-    "tls-ciphersuites": harmless(WITH_TLS),
-    "tls-client-cert-file": harmless(WITH_TLS),
-    "tls-client-key-file": harmless(WITH_TLS),
-    "tls-client-key-file-pass": harmless(WITH_TLS),
-    "tls-dh-params-file": harmless(WITH_TLS),
-    "tls-key-file": harmless(WITH_TLS),
-    "tls-key-file-pass": harmless(WITH_TLS),
-    "tls-prefer-server-ciphers": harmless(WITH_TLS),
-    "tls-protocols": harmless(WITH_TLS),
-    "tls-session-cache-size": harmless(WITH_TLS),
-    "tls-session-cache-timeout": harmless(WITH_TLS),
-    "tls-session-caching": harmless(WITH_TLS),
+    "tls-client-cert-file": harmless(WITH_REPLICATION),
+    "tls-client-key-file": harmless(WITH_REPLICATION),
+    "tls-client-key-file-pass": harmless(WITH_REPLICATION),
+    "tls-session-cache-size": harmless(TLS_CACHE),
+    "tls-session-cache-timeout": harmless(TLS_CACHE),
     "tracking-table-max-keys": harmless(SO_FAR),
     "use-exit-on-panic": harmless(NOT_NEEDED),
     "watchdog-period": harmless(SO_FAR),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+from hmac import compare_digest
 from typing import TYPE_CHECKING, Any, Final
 
 from protocol.commands import F, Place, Request, Response, command
@@ -22,15 +24,16 @@ BAD_VERSION = b"ERR Protocol version is not an integer or out of range"
 NO_PROTOCOL = b"NOPROTO unsupported protocol version"
 HELLO_SYNTAX = b"ERR Syntax error in HELLO option '%s'"
 BAD_NAME = b"ERR Client names cannot contain spaces, newlines or special characters."
-BAD_ATTRIBUTE = b"ERR %s cannot contain spaces, newlines or special characters."
-BAD_OPTION = b"ERR Unrecognized option '%s'"
 NO_PASSWORD = (
     b"ERR AUTH <password> called without any password configured for the default user. "
     b"Are you sure your configuration is correct?"
 )
 WRONG_PASSWORD = b"WRONGPASS invalid username-password pair or user is disabled."
-UNKNOWN_SUBCOMMAND = b"ERR unknown subcommand '%s'. Try %s HELP."
-SHOWN_BYTES_MAX: Final = 128
+HELLO_NOT_AUTHENTICATED = (
+    b"NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO "
+    b"<proto> AUTH <user> <pass> option can be used to authenticate the client and select the "
+    b"RESP protocol version at the same time"
+)
 
 HELLO_VERSIONS: Final = (2, 3)
 DEFAULT_USER: Final = b"default"
@@ -43,21 +46,6 @@ SESSION: dict[str, Any] = {
 }
 ALWAYS = F.LOADING | F.STALE
 UNAUTHENTICATED = F.NOSCRIPT | F.LOADING | F.STALE | F.FAST | F.NO_AUTH | F.ALLOW_BUSY
-ALL_NODES: dict[str, Any] = {"request": Request.ALL_NODES, "response": Response.ALL_SUCCEEDED}
-
-CLIENT_HELP = (
-    b"CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-    b"GETNAME",
-    b"    Show the name of this connection.",
-    b"ID",
-    b"    Show the number of this connection.",
-    b"SETINFO <option> <value>",
-    b"    Tell about the client's library: LIB-NAME or LIB-VER.",
-    b"SETNAME <name>",
-    b"    Name this connection; an empty name removes it.",
-    b"HELP",
-    b"    Show this text.",
-)
 
 
 @command(
@@ -120,8 +108,11 @@ def auth(session: Session, args: list[bytes], reply: Reply) -> None:
     if len(args) > 3:
         raise CommandError(SYNTAX)
     if len(args) == 2:
-        raise CommandError(NO_PASSWORD)
-    _authenticate(session, args[1])
+        if not _password(session):
+            raise CommandError(NO_PASSWORD)
+        _authenticate(session, DEFAULT_USER, args[1])
+    else:
+        _authenticate(session, args[1], args[2])
     reply.ok()
 
 
@@ -140,23 +131,25 @@ def hello(session: Session, args: list[bytes], reply: Reply) -> None:
         if number not in HELLO_VERSIONS:
             raise CommandError(NO_PROTOCOL)
         version = number
-    user: bytes | None = None
+    credentials: tuple[bytes, bytes] | None = None
     name: bytes | None = None
     at = 2
     while at < len(args):
         option, following = args[at].upper(), len(args) - at - 1
         if option == b"AUTH" and following >= 2:
-            user = args[at + 1]
+            credentials = args[at + 1], args[at + 2]
             at += 3
         elif option == b"SETNAME" and following >= 1:
             name = args[at + 1]
-            if not _is_printable(name):
+            if not is_printable(name):
                 raise CommandError(BAD_NAME)
             at += 2
         else:
             raise CommandError(HELLO_SYNTAX % args[at])
-    if user is not None:
-        _authenticate(session, user)
+    if credentials is not None:
+        _authenticate(session, *credentials)
+    if not session.authenticated:
+        raise CommandError(HELLO_NOT_AUTHENTICATED)
     if name is not None:
         session.name = name
     session.resp = reply.resp = version
@@ -175,70 +168,23 @@ def hello(session: Session, args: list[bytes], reply: Reply) -> None:
     reply.array(0)
 
 
-@command(
-    "CLIENT", arity=-2, since="2.4.0", group="connection", place=Place.SESSION,
-    complexity="as its subcommands",
-)  # fmt: skip
-def client(session: Session, args: list[bytes], reply: Reply) -> None:
-    """Look at and change connections; see its subcommands."""
-    raise CommandError(UNKNOWN_SUBCOMMAND % (args[1][:SHOWN_BYTES_MAX], b"CLIENT"))
+def _password(session: Session) -> bytes:
+    """The password of the default user; empty when it needs none."""
+    return str(session.settings.get("requirepass", "")).encode("utf-8", "surrogateescape")
 
 
-@command("CLIENT|ID", arity=2, flags=F.NOSCRIPT | ALWAYS, since="5.0.0", **SESSION)
-def client_id(session: Session, args: list[bytes], reply: Reply) -> None:
-    """Show the number of this connection. O(1)."""
-    reply.integer(session.id)
+def _authenticate(session: Session, user: bytes, password: bytes) -> None:
+    """Become a user. There is only the default one so far; without a password any is right.
 
-
-@command("CLIENT|GETNAME", arity=2, flags=F.NOSCRIPT | ALWAYS, since="2.6.9", **SESSION)
-def client_getname(session: Session, args: list[bytes], reply: Reply) -> None:
-    """Show the name of this connection. O(1)."""
-    reply.bulk_or_null(session.name or None)
-
-
-@command(
-    "CLIENT|SETNAME", arity=3, flags=F.NOSCRIPT | ALWAYS, since="2.6.9", **ALL_NODES, **SESSION
-)
-def client_setname(session: Session, args: list[bytes], reply: Reply) -> None:
-    """Name this connection; an empty name removes it. O(1)."""
-    if not _is_printable(args[2]):
-        raise CommandError(BAD_NAME)
-    session.name = args[2]
-    reply.ok()
-
-
-@command(
-    "CLIENT|SETINFO", arity=4, flags=F.NOSCRIPT | ALWAYS, since="7.2.0", **ALL_NODES, **SESSION
-)
-def client_setinfo(session: Session, args: list[bytes], reply: Reply) -> None:
-    """Tell the server about the library that the client uses. O(1)."""
-    option = args[2].lower()
-    if option not in (b"lib-name", b"lib-ver"):
-        raise CommandError(BAD_OPTION % args[2])
-    if not _is_printable(args[3]):
-        raise CommandError(BAD_ATTRIBUTE % args[2])
-    if option == b"lib-name":
-        session.library_name = args[3]
-    else:
-        session.library_version = args[3]
-    reply.ok()
-
-
-@command("CLIENT|HELP", arity=2, flags=ALWAYS, since="5.0.0", **SESSION)
-def client_help(session: Session, args: list[bytes], reply: Reply) -> None:
-    """List the subcommands of CLIENT. O(1)."""
-    reply.array(len(CLIENT_HELP))
-    for line in CLIENT_HELP:
-        reply.status(line)
-
-
-def _authenticate(session: Session, user: bytes) -> None:
-    """Become a user. There is only the default one so far, and any password is right for it."""
-    if user != DEFAULT_USER:
+    The comparison takes the same time wherever the difference is, and whatever the lengths.
+    """
+    expected = _password(session)
+    right = compare_digest(sha256(password).digest(), sha256(expected).digest())
+    if user != DEFAULT_USER or (expected and not right):
         raise CommandError(WRONG_PASSWORD)
-    session.user = user
+    session.authenticate(user)
 
 
-def _is_printable(text: bytes) -> bool:
+def is_printable(text: bytes) -> bool:
     """Whether CLIENT LIST can show the text: no spaces, no control characters, only ASCII."""
     return all(0x21 <= byte <= 0x7E for byte in text)

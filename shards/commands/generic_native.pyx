@@ -54,10 +54,13 @@ cdef int touch(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef uint32_t i
     cdef int64_t found = 0
     cdef Key key
+    cdef bint no_touch = shard.store.no_touch
+    shard.store.no_touch = False    # to touch is what it is for, whatever CLIENT NO-TOUCH says
     for i in range(1, argv.argc):
         key_at(shard, &argv.args[i], &key)
         if store_read(shard.store, &key, True) != NULL:
             found += 1
+    shard.store.no_touch = no_touch
     return reply_count(out, found)
 
 

@@ -15,6 +15,7 @@ redis = pytest.importorskip("redis")
 redis_asyncio = pytest.importorskip("redis.asyncio")
 CLI = shutil.which("redis-cli")
 BENCHMARK = shutil.which("redis-benchmark")
+pytestmark = pytest.mark.usefixtures("transport")
 needs_cli = pytest.mark.skipif(CLI is None, reason="no redis-cli in PATH")
 needs_benchmark = pytest.mark.skipif(BENCHMARK is None, reason="no redis-benchmark in PATH")
 
@@ -22,7 +23,7 @@ needs_benchmark = pytest.mark.skipif(BENCHMARK is None, reason="no redis-benchma
 def cli(server: Shardis, *args: str, given: bytes = b"") -> bytes:
     """The output of redis-cli."""
     done = subprocess.run(
-        [str(CLI), "-p", str(server.port), *args], input=given, capture_output=True, timeout=60
+        [str(CLI), *server.cli_options(), *args], input=given, capture_output=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -30,7 +31,7 @@ def cli(server: Shardis, *args: str, given: bytes = b"") -> bytes:
 
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_redis_py_works(protocol: int, shardis: Shardis) -> None:
-    client = redis.Redis(port=shardis.port, protocol=protocol, client_name="tester")
+    client = redis.Redis(**shardis.redis_options(), protocol=protocol, client_name="tester")
     try:
         assert client.ping() is True
         assert client.client_getname() in ("tester", b"tester")
@@ -62,7 +63,7 @@ def test_redis_py_works(protocol: int, shardis: Shardis) -> None:
 
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_redis_py_pipelines_work(protocol: int, shardis: Shardis) -> None:
-    client = redis.Redis(port=shardis.port, protocol=protocol)
+    client = redis.Redis(**shardis.redis_options(), protocol=protocol)
     try:
         with client.pipeline(transaction=False) as pipe:
             for i in range(500):
@@ -77,7 +78,9 @@ def test_redis_py_pipelines_work(protocol: int, shardis: Shardis) -> None:
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_redis_py_asyncio_works(protocol: int, shardis: Shardis) -> None:
     async def talk() -> None:
-        client = redis_asyncio.Redis(port=shardis.port, protocol=protocol, max_connections=20)
+        client = redis_asyncio.Redis(
+            **shardis.redis_options(), protocol=protocol, max_connections=20
+        )
         try:
             assert await client.ping() is True
             await asyncio.gather(*(client.incr(f"n{i % 5}") for i in range(20)))
@@ -131,7 +134,7 @@ def test_redis_benchmark_runs_through(pipeline: str, shardis: Shardis) -> None:
     requests = "20000" if pipeline == "16" else "4000"
     done = subprocess.run(
         [
-            *(str(BENCHMARK), "-p", str(shardis.port), "-t", "set,get,incr", "-P", pipeline),
+            *(str(BENCHMARK), *shardis.cli_options(), "-t", "set,get,incr", "-P", pipeline),
             *("-n", requests, "-c", "20", "-r", "1000", "-q"),
         ],
         capture_output=True,

@@ -16,6 +16,7 @@ from tests.support.prober import latencies
 from tests.support.resp_client import RespClient, encode, integer
 from tests.support.servers import Configuration, Oracle, ServerPool, Shardis, uses_stand_in
 
+pytestmark = pytest.mark.usefixtures("transport")
 MIB = 1 << 20
 # redis-server copies and frees such values on the one thread that also answers the prober.
 P99_SECONDS_MAX = 0.25 if uses_stand_in() else 0.05

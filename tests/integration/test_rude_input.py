@@ -8,16 +8,17 @@ bytes left unread would turn the error into a reset.
 from __future__ import annotations
 
 import random
-import socket
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 import pytest
 
 from tests.support import processes
 from tests.support.resp_client import RespClient, bulk, encode, integer
 from tests.support.servers import Configuration, Oracle, Server, ServerPool, Shardis, uses_stand_in
+
+pytestmark = pytest.mark.usefixtures("transport")
 
 PROTOCOL_ERRORS = {
     "negative bulk length": b"*1\r\n$-1\r\n",
@@ -76,8 +77,7 @@ def answer(server: Server, data: bytes, *, cut: int = 0, end: bool) -> tuple[byt
             time.sleep(0.005)
         client.send(data[cut:])
         if end:
-            with suppress(OSError):  # the server may have closed already
-                client.socket.shutdown(socket.SHUT_WR)
+            client.end_sending()
             return client.read_to_end(), True
         # A connection that ends stops the wait; one that stays open is given a while.
         replies = client.read_until_quiet(3.0)

@@ -102,7 +102,7 @@ class SimHost(Host):
     def disconnect(self, link: Any) -> None:
         link.close()
 
-    def connection_closed(self) -> None:
+    def connection_closed(self, session: Any) -> None:
         self.worker.connections -= 1
 
 

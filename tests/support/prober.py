@@ -23,13 +23,13 @@ PAUSE_SECONDS = 0.001
 
 
 def probe(port: int, key: str) -> list[float]:
-    """Latencies of PING and GET in turn, a pause between them."""
+    """Latencies of PING and GET in turn, a pause between them; of PING alone without a key."""
     seconds = []
     with RespClient(port, timeout=60.0) as client:
         number = 0
         while not select.select([sys.stdin], [], [], PAUSE_SECONDS)[0]:
             started = time.perf_counter()
-            client.call(*(("PING",) if number % 2 else ("GET", key)))
+            client.call(*(("PING",) if number % 2 or not key else ("GET", key)))
             seconds.append(time.perf_counter() - started)
             number += 1
     return seconds

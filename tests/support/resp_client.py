@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import ssl
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,7 @@ AGGREGATES = {ord("*"): 1, ord("~"): 1, ord(">"): 1, ord("%"): 2, ord("|"): 2}
 # What is sent without a look at what comes back, and at once.
 UNREAD_BYTES_MAX = 1 << 16
 SEND_BYTES = 1 << 18
+TLS_SEND_BYTES = 1 << 14  # one record: a partly sent one would wait
 
 # An inline command or a length line longer than this is no reply of any server.
 LINE_BYTES_MAX = 1 << 20
@@ -171,12 +173,29 @@ def _parse_at(raw: bytes, position: int) -> tuple[Node, int]:
 class RespClient:
     """One connection. Every read has a deadline, so that a test fails rather than hangs."""
 
-    def __init__(self, port: int, *, host: str = "127.0.0.1", timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        port: int,
+        *,
+        host: str = "127.0.0.1",
+        timeout: float = 10.0,
+        path: str = "",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Connect to a port, with TLS if a context is given, or to the unix socket at `path`."""
         self.timeout = timeout
         self.closed = False  # the server has ended the connection
         self.splitter = ReplySplitter()
+        if path:
+            self.socket = socket.socket(socket.AF_UNIX)
+            # Blocking: with a timeout, a full backlog is an error at once on a unix socket.
+            self.socket.connect(path)
+            self.socket.settimeout(timeout)
+            return
         self.socket = socket.create_connection((host, port), timeout=timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
 
     def __enter__(self) -> RespClient:
         return self
@@ -186,6 +205,12 @@ class RespClient:
 
     def close(self) -> None:
         self.socket.close()
+
+    def end_sending(self) -> None:
+        """Close our sending side; what the server still sends can be read."""
+        # Not SSLSocket's own, which forgets the keys.
+        with contextlib.suppress(OSError):  # the server may have closed already
+            socket.socket.shutdown(self.socket, socket.SHUT_WR)
 
     def abort(self) -> None:
         """Close with a reset instead of an orderly end."""
@@ -200,7 +225,7 @@ class RespClient:
         A connection that the server has closed is no error here: the reader sees it.
         """
         last = 0
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
             for cut in (*cuts, len(data)):
                 if receive and cut - last > UNREAD_BYTES_MAX:
                     self._send_and_receive(memoryview(data)[last:cut])
@@ -210,21 +235,32 @@ class RespClient:
 
     def _send_and_receive(self, data: memoryview) -> None:
         deadline = time.monotonic() + self.timeout
+        most = TLS_SEND_BYTES if isinstance(self.socket, ssl.SSLSocket) else SEND_BYTES
         while data and not self.closed:
             readable, writable = self._poll(deadline - time.monotonic(), writing=True)
             if writable:
-                data = data[self.socket.send(data[:SEND_BYTES]) :]
+                data = data[self.socket.send(data[:most]) :]
                 deadline = time.monotonic() + self.timeout
             elif not readable:
                 raise TimeoutError(f"the server takes no more input; {len(data)} bytes are left")
-            if readable:
+            if readable and isinstance(self.socket, ssl.SSLSocket):
+                # What has arrived may be of the protocol itself: tickets are no data.
+                with contextlib.suppress(TimeoutError):
+                    self._receive(time.monotonic() + 0.001)
+            elif readable:
                 self._receive(deadline)
 
     def _poll(self, seconds: float, *, writing: bool = False) -> tuple[bool, bool]:
         """Whether the socket can be read (or has ended), and written, within a time."""
+        if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
+            seconds = 0
+        else:
+            seconds = max(seconds, 0)
         poll = select.poll()
         poll.register(self.socket, select.POLLIN | (select.POLLOUT if writing else 0))
-        events = dict(poll.poll(max(seconds, 0) * 1000)).get(self.socket.fileno(), 0)
+        events = dict(poll.poll(seconds * 1000)).get(self.socket.fileno(), 0)
+        if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
+            events |= select.POLLIN  # decrypted already, which the kernel doesn't know of
         return bool(events & ~select.POLLOUT), bool(events & select.POLLOUT)
 
     def read_reply(self, timeout: float | None = None) -> bytes:
@@ -295,7 +331,7 @@ class RespClient:
         self.socket.settimeout(left)
         try:
             data: bytes = self.socket.recv(1 << 18)
-        except ConnectionResetError:
+        except (ConnectionResetError, ssl.SSLEOFError):
             data = b""
         except TimeoutError as error:
             raise TimeoutError(

@@ -26,10 +26,10 @@ import sys
 import tempfile
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.support import processes
+from tests.support import certificates, processes
 from tests.support.resp_client import RespClient
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,6 +39,7 @@ START_SECONDS = 20.0
 STOP_SECONDS = 15.0
 # Servers kept running by a pool at a time: more would only compete for the processors.
 POOL_SERVERS_MAX = 3
+TRANSPORTS = ("tcp", "tls", "unix")
 ROLE = re.compile(r"shardis-([sw])(\d+)")
 INFO_ROLE = re.compile(r"^(shard|worker)_?(\d+)[:_].*?pid[=:](\d+)", re.MULTILINE)
 
@@ -77,12 +78,12 @@ class Configuration:
     workers: int = 1
     native_lane: bool = True
     extra: tuple[str, ...] = ()
+    transport: str = "tcp"  # of TRANSPORTS: what `client` connects by
 
     def __str__(self) -> str:
         lane = "native" if self.native_lane else "python"
-        return f"s{self.shards}w{self.workers}-{lane}{'-' if self.extra else ''}" + "".join(
-            self.extra
-        )
+        name = f"s{self.shards}w{self.workers}-{lane}-{self.transport}"
+        return name + "-" * bool(self.extra) + "".join(self.extra)
 
 
 class Server:
@@ -182,9 +183,13 @@ class Server:
             return "\n".join(text[-lines:])
         return ""
 
+    def connect(self, timeout: float) -> RespClient:
+        """A new connection."""
+        return RespClient(self.port, timeout=timeout)
+
     def client(self, timeout: float = 10.0, *, resp: int = 2) -> RespClient:
         """A new connection, switched to RESP3 if wanted."""
-        client = RespClient(self.port, timeout=timeout)
+        client = self.connect(timeout)
         if resp == 3:
             reply = client.call("HELLO", 3)
             assert reply.startswith(b"%"), reply
@@ -229,6 +234,39 @@ class Shardis(Server):
     def __init__(self, configuration: Configuration | None = None) -> None:
         super().__init__("shardis")
         self.configuration = configuration or Configuration()
+        self.transport = self.configuration.transport
+        self.tls_port = free_port() if self.transport == "tls" else 0
+        self.socket_path = str(self.directory / "socket") if self.transport == "unix" else ""
+
+    def connect(self, timeout: float) -> RespClient:
+        if self.transport == "tls":
+            context = certificates.client_context()
+            return RespClient(self.tls_port, timeout=timeout, tls=context)
+        return RespClient(self.port, timeout=timeout, path=self.socket_path)
+
+    def cli_options(self) -> list[str]:
+        """What redis-cli and redis-benchmark need to connect."""
+        if self.transport == "unix":
+            return ["-s", self.socket_path]
+        if self.transport == "tls":
+            authority = certificates.certificates().ca_crt
+            return ["-p", str(self.tls_port), "--tls", "--cacert", authority]
+        return ["-p", str(self.port)]
+
+    def redis_options(self) -> dict[str, object]:
+        """What redis-py needs to connect."""
+        if self.transport == "unix":
+            return {"unix_socket_path": self.socket_path}
+        if self.transport == "tls":
+            authority = certificates.certificates().ca_crt
+            return {
+                "host": "localhost",
+                "port": self.tls_port,
+                "ssl": True,
+                "ssl_ca_certs": authority,
+                "ssl_check_hostname": True,
+            }
+        return {"port": self.port}
 
     def command(self) -> list[str]:
         stand_in = os.environ.get("SHARDIS_TEST_COMMAND")
@@ -246,11 +284,15 @@ class Shardis(Server):
             "--native-lane": "yes" if self.configuration.native_lane else "no",
             "--enable-debug-command": "yes",
         }
-        return [
+        if self.transport == "unix":
+            options["--unixsocket"] = self.socket_path
+        command = [
             *(sys.executable, "-m", "router.main"),
             *(word for pair in options.items() for word in pair),
-            *self.configuration.extra,
         ]
+        if self.transport == "tls":
+            command += ["--tls-port", str(self.tls_port), *certificates.server_options()]
+        return [*command, *self.configuration.extra]
 
     def shard_pids(self) -> dict[int, int]:
         """Shard index -> pid. The stand-in is its own only shard."""
@@ -317,9 +359,10 @@ class ServerPool:
     def __init__(self) -> None:
         self._servers: OrderedDict[Configuration, Shardis] = OrderedDict()
         self._problems: list[str] = []
+        self.transport = "tcp"  # of the servers that `get` hands out
 
     def get(self, configuration: Configuration | None = None) -> Shardis:
-        key = configuration or Configuration()
+        key = replace(configuration or Configuration(), transport=self.transport)
         if uses_stand_in():
             key = Configuration(extra=key.extra)  # the rest makes no difference to it
         server = self._servers.pop(key, None)

@@ -61,6 +61,35 @@ def client(draw: Draw) -> list[Args]:
 
 
 @CONNECTION.command(weight=0.7)
+def client_options(draw: Draw) -> list[Args]:
+    """Subcommands about other clients, with arguments that fit nobody, or that are wrong."""
+    subcommand = draw.choice([b"KILL", b"LIST", b"PAUSE", b"UNBLOCK", b"UNPAUSE", b"REPLY"])
+    numbers = [b"999999999", b"0", b"-1", b"x", b"", b"9223372036854775808"]
+    if subcommand == b"PAUSE":
+        rest = [draw.choice([b"0", *numbers[2:]]), *optional(draw, [b"write"], [b"x"], chance=0.3)]
+    elif subcommand == b"UNBLOCK":
+        rest = [draw.choice(numbers), *optional(draw, [b"error"], [b"TIMEOUT"], [b"x"], chance=0.3)]
+    elif subcommand == b"UNPAUSE":
+        rest = optional(draw, [b"x"], chance=0.2)
+    elif subcommand == b"REPLY":
+        rest = [draw.choice([b"on", b"ON", b"x", b""])]
+    else:
+        filters = [[b"ID", draw.choice(numbers)], [b"TYPE", draw.choice([b"master", b"x"])]]
+        if subcommand == b"KILL":
+            filters += [[b"ADDR", b"1.2.3.4:5"], [b"USER", b"nobody"], [b"SKIPME", b"x"]]
+        rest = [word for words in filters if draw.chance(0.4) for word in words] or [b"x", b"y"]
+    return [[b"CLIENT", draw.cased(subcommand), *rest]]
+
+
+@CONNECTION.command(weight=0.4)
+def client_switches(draw: Draw) -> list[Args]:
+    word = draw.choice([b"GETREDIR", b"TRACKINGINFO"])
+    if draw.chance(0.5):
+        return [[b"CLIENT", word]]
+    return [[b"CLIENT", b"NO-EVICT", draw.choice([b"on", b"OFF", b"x"])]]
+
+
+@CONNECTION.command(weight=0.7)
 def unknown(draw: Draw) -> list[Args]:
     name = draw.choice([b"NOSUCH", b"", b"foo\r\nbar", b"x" * 200, b"GET|", b"config|get", b"'"])
     return [[name, *(draw.value() for _ in range(draw.randrange(4)))]]

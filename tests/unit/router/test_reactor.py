@@ -6,9 +6,12 @@ import contextlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from protocol.commands import Command
+from sessions.clients import kill_clients
 from tests.support.resp_client import encode
 from tests.support.rig import Rig, reply_to
 
@@ -73,6 +76,65 @@ def test_a_half_closed_client_gets_the_reply_of_its_barrier(
     rig.tick()
     assert received(connection) == b":2\r\n+PONG\r\n"
     assert received(connection) == b""
+
+
+def test_what_a_pause_holds_back_is_forgotten_when_the_client_goes(
+    rig: Rig, connection: socket.socket
+) -> None:
+    rig.dispatcher.set_pause(True, False)
+    connection.sendall(encode("GET", rig.key(0)) + encode("SET", rig.key(0), "v"))
+    connection.shutdown(socket.SHUT_WR)
+    rig.tick()
+    rig.tick()
+    (run,) = rig.shards[0].runs()
+    rig.shards[0].answer(reply_to(run, b"$1\r\nv\r\n"))
+    rig.tick()
+    assert received(connection) == b"$1\r\nv\r\n"
+    assert received(connection) == b""
+    rig.dispatcher.set_pause(False, False)
+    rig.tick()
+    assert rig.shards[0].runs() == []
+
+
+def test_clients_may_be_closed_whose_events_are_under_way(rig: Rig, tmp_path: Path) -> None:
+    """A batch of events names sessions by address: freed too early, one would be a wild read."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "many"))
+    listener.listen()
+    listener.setblocking(False)
+    rig.reactor.listen(listener)
+    clients = [socket.socket(socket.AF_UNIX) for _ in range(20)]
+    for client in clients:
+        client.connect(str(tmp_path / "many"))
+    rig.tick()
+
+    callers = []
+
+    def close_all(session: Any, command: Command, args: list[bytes]) -> None:
+        kill_clients(rig.dispatcher, {"skipme": True}, session.id)
+        callers.append(session)
+
+    # Each needs a number of its own: the rig gives all that connect the same.
+    for number, session in enumerate(filter(None, rig.dispatcher.sessions), 1):
+        session.id = number
+    rig.run_barrier = close_all  # type: ignore[method-assign]
+    for client in clients:
+        client.sendall(encode("CLIENT", "KILL", "TYPE", "normal") + encode("PING"))
+    rig.tick()
+    (caller,) = callers
+    caller.complete_barrier(b":20\r\n")
+    rig.tick()
+    assert rig.taken() == 1
+    answers = []
+    for client in clients:
+        with contextlib.suppress(ConnectionResetError):
+            answers.append(received(client))
+    assert [answer for answer in answers if answer] == [b":20\r\n+PONG\r\n"]
+    for client in clients:
+        client.close()
+    rig.tick()
+    rig.reactor.stop_listening()
+    listener.close()
 
 
 def test_a_half_closed_client_that_is_held_back_is_not_forgotten(

@@ -32,6 +32,11 @@ class FakeSession:
     table: CommandTable = field(default_factory=lambda: TABLE)
     now_us: int = 1_700_000_000_000_123
     closing: bool = False
+    authenticated: bool = True
+    settings: dict[str, object] = field(default_factory=dict)
+
+    def authenticate(self, user: bytes) -> None:
+        self.user, self.authenticated = user, True
 
     def close_after_reply(self) -> None:
         self.closing = True

@@ -209,3 +209,58 @@ def test_a_session_that_is_closed_twice_is_closed_once(rig: Rig) -> None:
     assert rig.gone == 1
     assert rig.taken() == 0
     assert rig.client().session.slot == client.session.slot
+
+
+def test_output_may_be_taken_in_pieces(rig: Rig) -> None:
+    client = rig.client()
+    session = client.session
+    rig.send(client, ["ECHO", "a" * 50], ["GET", rig.key(0)], ["ECHO", "b"])
+    expected = b"$50\r\n" + b"a" * 50 + b"\r\n" + b"$-1\r\n" + b"$1\r\nb\r\n"
+    rig.shards[0].answer(reply_to(rig.shards[0].runs()[0], b"$-1\r\n"))
+    rig.tick()
+    whole = client.take()
+    assert whole == expected  # what the driver of these tests takes at once
+    session.push(encode("ECHO", "c" * 100) + b"PING\r\n")
+    pieces = []
+    while piece := session.take_output(7):
+        assert len(piece) <= 7
+        pieces.append(piece)
+    assert b"".join(pieces) == b"$100\r\n" + b"c" * 100 + b"\r\n+PONG\r\n"
+    assert session.output_bytes == 0
+
+
+def test_the_end_of_input_ends_a_session_once_all_is_answered(rig: Rig) -> None:
+    client = rig.client()
+    session = client.session
+    rig.send(client, ["GET", rig.key(0)])
+    (run,) = rig.shards[0].runs()
+    session.end_input()
+    assert not session.wants_input
+    assert not session.ended
+    rig.shards[0].answer(reply_to(run, b"$-1\r\n"))
+    rig.tick()
+    assert client.take() == b"$-1\r\n"
+    assert session.ended
+
+
+def test_an_idle_session_gives_its_buffers_back_and_works_on(rig: Rig) -> None:
+    client = rig.client()
+    for _ in range(3):
+        rig.send(client, ["ECHO", "x" * 30_000], *([["GET", rig.key(0)]] * 3), ["GET", rig.key(1)])
+        for shard in rig.shards[:2]:
+            for run in shard.runs():
+                shard.answer(reply_to(run, b"$-1\r\n" * len(run.commands)))
+        rig.tick()
+        assert client.take() == b"$30000\r\n" + b"x" * 30_000 + b"\r\n" + b"$-1\r\n" * 4
+        for _ in range(10):
+            rig.dispatcher.trim_idle()
+    # Nothing that is still needed goes: half a command, and an answer that is waited for.
+    client.session.push(encode("GET", rig.key(0)) + b"*1\r\n$4\r\nPI")
+    rig.tick()
+    for _ in range(10):
+        rig.dispatcher.trim_idle()
+    client.session.push(b"NG\r\n")
+    (run,) = rig.shards[0].runs()
+    rig.shards[0].answer(reply_to(run, b"$-1\r\n"))
+    rig.tick()
+    assert client.take() == b"$-1\r\n+PONG\r\n"
