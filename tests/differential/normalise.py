@@ -355,6 +355,14 @@ def shortest_doubles(exchange: Exchange) -> Pair | None:
     return both(exchange, lambda raw: raw if raw[:1] == b"-" else reduce(parse(raw)).dump())
 
 
+@normaliser("a wait beyond all numbers is out of range since 7.2, not negative", since_72=True)
+def endless_pop(exchange: Exchange) -> Pair | None:
+    if exchange.name not in (b"BZPOPMIN", b"BZPOPMAX", b"BZMPOP"):
+        return None
+    texts = (b"-ERR timeout is out of range\r\n", b"-ERR timeout is negative\r\n")
+    return (b"refused", b"refused") if (exchange.ours, exchange.oracle) == texts else None
+
+
 @normaliser("WITHSCORE of ZRANK and ZREVRANK is new in 7.2", since_72=True)
 def rank_with_score(exchange: Exchange) -> Pair | None:
     if exchange.name not in (b"ZRANK", b"ZREVRANK") or len(exchange.args) < 4:
