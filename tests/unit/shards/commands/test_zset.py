@@ -1,4 +1,4 @@
-"""The sorted set and geo families as a client sees them, in both lanes, and what they tell the shard."""
+"""Sorted sets and geo as a client sees them, in both lanes, and what they tell the shard."""
 
 from __future__ import annotations
 
