@@ -21,7 +21,7 @@ from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
 from actors.scheduling import apply_scheduling
 from protocol.table import NativeTable
 from sessions.slowlog import Monitor
-from shards.commands import generic_native, string_native, zset_native
+from shards.commands import generic_native, set_native, string_native, zset_native
 from shards.context import Context, Settings
 from shards.executor import Executor, NativeLane
 from shards.keyspace import Keyspace, allocator_figures, trim_memory, tune_allocator
@@ -47,6 +47,7 @@ class ShardProcess:
         lane = NativeLane()
         string_native.register(lane)
         generic_native.register(lane)
+        set_native.register(lane)
         zset_native.register(lane)
         self.executor = Executor(table, self.keyspace, context, lane, boot.epoch)
         self.executor.native_lane = bool(config["native-lane"])

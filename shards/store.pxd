@@ -83,6 +83,7 @@ cdef struct Store:
     TableRules rules
     DictRules zset_rules        # of the members of big sorted sets
     EncodingLimits limits       # Redis's defaults until Keyspace.set_limits
+    DictRules dict_rules        # of all big hashes and sets
     Pool pool                   # what belongs to no database
     EntryList scratch           # for one call at a time
     uint32_t expire_database    # the physical database active expiry looks at next

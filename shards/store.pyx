@@ -97,6 +97,7 @@ from shards.table cimport (
     table_scan,
     table_size,
 )
+from shards.types.dict cimport dict_rules_default
 from shards.types.kinds cimport TypeHooks
 from shards.types.registry cimport registered_types, types_blocks_alive
 from shards.types.skiplist cimport zset_rules_default
@@ -161,6 +162,7 @@ cdef Store *store_new(uint32_t databases, uint64_t seed0, uint64_t seed1,
     store.limits.stream_node_max_bytes = 4096
     store.limits.stream_node_max_entries = 100
     store.limits.hll_sparse_max_bytes = 3000
+    dict_rules_default(&store.dict_rules, store.seed)
     store.scratch.pool = &store.pool
     store.types = registered_types()
     return store

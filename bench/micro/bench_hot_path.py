@@ -17,7 +17,7 @@ from actors.mailbox import MemoryLink
 from protocol.table import NativeTable
 from router.dispatch import WorkerDispatcher
 from router.table import full_table
-from shards.commands import generic_native, string_native, zset_native
+from shards.commands import generic_native, set_native, string_native, zset_native
 from shards.context import Context, Settings
 from shards.executor import Executor, NativeLane
 from shards.keyspace import Keyspace
@@ -51,6 +51,7 @@ def main() -> None:
     lane = NativeLane()
     string_native.register(lane)
     generic_native.register(lane)
+    set_native.register(lane)
     zset_native.register(lane)
     executor = Executor(table, keyspace, Context(keyspace, Settings({}), table.table), lane)
     near, far = MemoryLink.pair("main")

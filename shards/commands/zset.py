@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from math import isnan
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from protocol.commands import F, Keys, command
 from protocol.errors import NOT_FLOAT, SYNTAX, CommandError
@@ -14,6 +14,7 @@ from shards.glob import matching
 from shards.options import INT64_MAX, Option, Options, as_is, int64, quoted, word
 from shards.ranges import Range
 from shards.timeouts import timeout_ms
+from shards.views.set import SetView
 from shards.views.zset import ADD_GT, ADD_LT, ADD_NX, ADD_XX, ZsetView
 
 if TYPE_CHECKING:
@@ -870,14 +871,38 @@ class Operands:
                 raise CommandError(SYNTAX)
             index += 1
 
-    def by_size(self) -> list[tuple[Any, float]]:
+    def by_size(self) -> list[tuple[Source, float]]:
         """Sources and weights, the smallest first: in this order scores are added up."""
         return sorted(zip(self.sources, self.weights, strict=True), key=lambda pair: len(pair[0]))
 
 
-def open_source(ctx: Context, key: bytes) -> ZsetView:
-    """A sorted set to be read by ZUNION and its like."""
-    return ZsetView.open(ctx, key)
+class SetSource:
+    """A set as ZUNION and its like read it: each member has the score 1."""
+
+    __slots__ = ("view",)
+
+    def __init__(self, view: SetView) -> None:
+        self.view = view
+
+    def __len__(self) -> int:
+        return len(self.view)
+
+    def items(self) -> list[Item]:
+        return [(member, 1.0) for member in self.view.members()]
+
+    def score(self, member: bytes) -> float | None:
+        return 1.0 if member in self.view else None
+
+
+Source = ZsetView | SetSource
+
+
+def open_source(ctx: Context, key: bytes) -> Source:
+    """A sorted set or a set, to be read. Raises WRONGTYPE."""
+    try:
+        return ZsetView.open(ctx, key)
+    except CommandError:
+        return SetSource(SetView.open(ctx, key))
 
 
 def add_scores(score: float, other: float) -> float:
@@ -943,7 +968,7 @@ def difference(operands: Operands) -> list[Item]:
         else:
             gone = {member for member, _ in other.items()}
             items = [item for item in items if item[0] not in gone]
-    return items
+    return in_order(items)
 
 
 @command(
@@ -1047,5 +1072,5 @@ def zdiff(ctx: Context, args: list[bytes], reply: Reply) -> None:
 )
 def zdiffstore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Store the members of a sorted set that several others don't have. O(n log n)."""
-    items = in_order(difference(Operands(ctx, args, 2, weighs=False, shows=False)))
+    items = difference(Operands(ctx, args, 2, weighs=False, shows=False))
     store(ctx, args[1], items, b"zdiffstore", reply)

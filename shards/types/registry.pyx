@@ -3,15 +3,17 @@
 from libc.stdint cimport int64_t
 
 from shards.types.intset cimport intset_blocks_alive
-from shards.types.kinds cimport TYPE_LIST, TYPE_ZSET, TypeHooks
+from shards.types.kinds cimport TYPE_LIST, TYPE_SET, TYPE_ZSET, TypeHooks
 from shards.types.list cimport list_hooks
 from shards.types.listpack cimport listpack_blocks_alive
 from shards.types.quicklist cimport quicklist_blocks_alive
+from shards.types.set cimport set_hooks
 from shards.types.zset cimport zset_hooks
 
 
 cdef TypeHooks table[16]
 table[<int>TYPE_LIST] = list_hooks()
+table[<int>TYPE_SET] = set_hooks()
 table[<int>TYPE_ZSET] = zset_hooks()
 
 

@@ -204,11 +204,23 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
 
     An expiry so near, or a comparison of relative times so close, that the answer depends on the
     millisecond; a sleep, or a command that might wait; a NUL in a client name, which Redis 7.2 no
-    longer refuses.
+    longer refuses; something else that chance takes away; more random members than memory could
+    hold; keys in several slots where they can't be combined yet.
     """
     name = args[0].upper()
     upper = [arg.upper() for arg in args]
     if name in BLOCKING:
+        return True
+    if name in (b"SPOP", b"SRANDMEMBER") and len(args) > 1:
+        return _is_unfit_chance(name, args)
+    if name in ZSET_STORES and not all(arg.startswith(b"{x}") for arg in args[ZSET_STORES[name]]):
+        return True
+    if name.startswith(b"GEORADIUS") and any(
+        word in (b"STORE", b"STOREDIST") and not arg.startswith(b"{x}")
+        for word, arg in zip(upper, args[1:], strict=False)
+    ):
+        return True
+    if name in SET_COMBINERS and _leaves_its_slot(args[SET_COMBINERS[name]]):
         return True
     if name == b"DEBUG" and len(args) > 2 and upper[1] == b"SLEEP":
         return args[2] not in (b"0", b"0.0", b"0.001")
@@ -229,6 +241,33 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
         if at < len(args) and re.fullmatch(rb"\d{1,18}", args[at]) and 0 < int(args[at]) < near:
             return True
     return False
+
+
+# The arguments of these that are keys. So far, no command sees the sets of another shard.
+ZSET_STORES = {
+    **dict.fromkeys((b"ZUNIONSTORE", b"ZINTERSTORE", b"ZDIFFSTORE"), slice(1, 2)),
+    **dict.fromkeys((b"ZRANGESTORE", b"GEOSEARCHSTORE"), slice(1, 3)),
+}
+SET_COMBINERS = {
+    **dict.fromkeys((b"SINTER", b"SUNION", b"SDIFF"), slice(1, None)),
+    **dict.fromkeys((b"SINTERSTORE", b"SUNIONSTORE", b"SDIFFSTORE"), slice(1, None)),
+    **dict.fromkeys((b"SMOVE", b"COPY", b"RENAME", b"RENAMENX"), slice(1, 3)),
+    b"SINTERCARD": slice(2, None),
+}
+
+
+def _leaves_its_slot(keys: tuple[bytes, ...]) -> bool:
+    tagged = [key.startswith(b"{x}") for key in keys if key.upper() != b"LIMIT"]
+    return any(tagged) and not all(tagged)
+
+
+def _is_unfit_chance(name: bytes, args: tuple[bytes, ...]) -> bool:
+    if name == b"SRANDMEMBER":
+        return len(args) > 2 and re.fullmatch(rb"-\d{4,}", args[2]) is not None
+    if args[1].startswith(b"pop:"):  # of which only the number of members shows later
+        return False
+    counted = len(args) == 3 and re.fullmatch(rb"\d{1,19}", args[2]) is not None
+    return len(args) == 2 or (counted and 0 < int(args[2]) < 100_000)
 
 
 def finish(draw: Draw, args: Args) -> Command:

@@ -155,7 +155,7 @@ def scans_all(args: tuple[bytes, ...]) -> bool:
 
 
 @normaliser("which members are drawn is up to chance; how many, and in what form, is compared")
-def random_members(exchange: Exchange) -> Pair | None:
+def random_scored_members(exchange: Exchange) -> Pair | None:
     if exchange.name != b"ZRANDMEMBER":
         return None
 
@@ -173,6 +173,45 @@ def equally_far(exchange: Exchange) -> Pair | None:
     if not searches or b"COUNT" not in (arg.upper() for arg in exchange.args):
         return None
     return both(exchange, sorted_array)
+
+
+@normaliser("the order of members is that of the hash tables")
+def set_order(exchange: Exchange) -> Pair | None:
+    if exchange.name not in (b"SMEMBERS", b"SINTER", b"SUNION", b"SDIFF", b"SPOP"):
+        return None
+    return both(exchange, sorted_array)
+
+
+@normaliser("which members are drawn is up to chance; how many, and in which shape, is compared")
+def random_members(exchange: Exchange) -> Pair | None:
+    if exchange.name == b"SPOP":
+        if not exchange.args[1].startswith(b"pop:"):
+            return None
+    elif exchange.name != b"SRANDMEMBER":
+        return None
+
+    def shape(raw: bytes) -> bytes:
+        node = parse(raw)
+        if node.value is None or node.kind not in "*~$":
+            return raw
+        if node.kind == "$":
+            return b"a member"
+        return f"{node.kind}{[child.kind for child in node.value]}".encode()
+
+    return both(exchange, shape)
+
+
+@normaliser("a step over a hash table depends on it; one that finds all at once is compared")
+def set_scan_step(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"SSCAN":
+        return None
+    replies = [parse(raw) for raw in (exchange.ours, exchange.oracle)]
+    if any(node.kind != "*" for node in replies):
+        return None
+    whole = all(node.value[0].value == b"0" for node in replies)
+    if whole and exchange.args[2] == b"0":
+        return both(exchange, lambda raw: sorted_array(parse(raw).value[1].dump()))
+    return both(exchange, scan_shape)
 
 
 # --- Time ---------------------------------------------------------------------------------------
@@ -415,3 +454,35 @@ def hello_options_first(exchange: Exchange) -> Pair | None:
     if not exchange.ours.startswith(options):
         return None
     return b"refused", b"refused"
+
+
+SET_ENCODINGS = (b"intset", b"listpack", b"hashtable")
+
+
+@normaliser("sets may be listpacks since 7.2, and change their encoding otherwise", since_72=True)
+def set_encodings(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"OBJECT" or exchange.subcommand != b"ENCODING":
+        return None
+
+    def reduce(raw: bytes) -> bytes:
+        return b"of a set" if parse(raw).value in SET_ENCODINGS else raw
+
+    return both(exchange, reduce)
+
+
+@normaliser("sets may be listpacks since 7.2, which has directives for them", since_72=True)
+def set_listpack_directives(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"CONFIG" or exchange.subcommand != b"SET":
+        return None
+    if not exchange.oracle.startswith(b"-ERR Unknown option or number of arguments"):
+        return None
+    if not any(arg.lower().startswith(b"set-max-listpack-") for arg in exchange.args[2:]):
+        return None
+    return both(exchange, lambda raw: b"known or not" if raw[:1] in b"+-" else raw)
+
+
+@normaliser("7.2 orders members by listpacks where 7.0 has hash tables", since_72=True)
+def set_scan_of_listpack(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"SSCAN":
+        return None
+    return both(exchange, scan_shape)

@@ -14,7 +14,7 @@ from actors.mailbox import MemoryLink
 from protocol.table import NativeTable
 from router.host import Host
 from router.table import full_table
-from shards.commands import generic_native, string_native, zset_native
+from shards.commands import generic_native, set_native, string_native, zset_native
 from shards.context import Context, Settings
 from shards.executor import Executor, NativeLane
 from shards.keyspace import Keyspace, live_blocks
@@ -32,6 +32,7 @@ TABLE = NativeTable(full_table())
 LANE = NativeLane()
 string_native.register(LANE)
 generic_native.register(LANE)
+set_native.register(LANE)
 zset_native.register(LANE)
 
 

@@ -311,7 +311,9 @@ def combining(draw: Draw, operands: Args, shows: bool) -> Args:
 @ZSETS.command(weight=3)
 def combine(draw: Draw) -> list[Args]:
     operands = [draw.choice([b"{x}z1", b"{x}z2", b"{x}lex", b"{x}none", b"{x}1", b"{x}z1"])]
-    operands += [draw.choice([b"{x}z1", b"{x}z2", b"{x}lex"]) for _ in range(draw.randint(0, 2))]
+    operands += [
+        draw.choice([b"{x}z1", b"{x}z2", b"{x}lex", b"{x}set"]) for _ in range(draw.randint(0, 2))
+    ]
     name = draw.choice([b"ZUNION", b"ZINTER", b"ZDIFF", b"ZINTERCARD"])
     if name == b"ZINTERCARD":
         options = optional(draw, [b"LIMIT", draw.small()], chance=0.5)
@@ -324,7 +326,9 @@ def combine(draw: Draw) -> list[Args]:
 
 @ZSETS.command(weight=2)
 def combine_and_store(draw: Draw) -> list[Args]:
-    operands = [draw.choice([b"{x}z1", b"{x}z2", b"{x}none"]) for _ in range(draw.randint(1, 3))]
+    operands = [
+        draw.choice([b"{x}z1", b"{x}z2", b"{x}none", b"{x}set"]) for _ in range(draw.randint(1, 3))
+    ]
     target = draw.choice([b"{x}z1", b"{x}z2", b"{x}1"])
     name = draw.choice([b"ZUNIONSTORE", b"ZINTERSTORE", b"ZDIFFSTORE"])
     options = [] if name == b"ZDIFFSTORE" else combining(draw, operands, shows=False)
@@ -338,4 +342,8 @@ def combine_and_store(draw: Draw) -> list[Args]:
 @ZSETS.command(weight=0.5)
 def other_types(draw: Draw) -> list[Args]:
     name = draw.choice([*KEYS, b"{x}lex"])
+    if draw.chance(0.5):
+        # ZUNION and its like read sets too.
+        words = [draw.choice(MEMBERS) for _ in range(draw.randint(1, 5))]
+        return [[b"SADD", draw.choice([b"{x}z1", b"{x}set"]), *words]]
     return [draw.choice([[b"SET", name, b"v"], [b"DEL", name], [b"PEXPIRE", name, b"100000000"]])]

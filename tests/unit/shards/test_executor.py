@@ -12,7 +12,7 @@ from protocol.errors import CommandError
 from protocol.reply import Reply
 from protocol.table import NativeTable
 from router.table import full_table
-from shards.commands import generic_native, string_native, zset_native
+from shards.commands import generic_native, set_native, string_native, zset_native
 from shards.context import Context, Settings
 from shards.executor import Executor, NativeLane
 from shards.keyspace import Keyspace
@@ -42,6 +42,7 @@ class Shard:
         lane = NativeLane()
         string_native.register(lane)
         generic_native.register(lane)
+        set_native.register(lane)
         zset_native.register(lane)
         context = Context(self.keyspace, Settings({}), TABLE.table, 16, Random(0))
         self.executor = Executor(TABLE, self.keyspace, context, lane, epoch, lambda: self.now_ms)
