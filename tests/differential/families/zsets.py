@@ -12,7 +12,8 @@ from tests.differential.grammar import Args, Draw, Family
 
 ZSETS = Family("zset", weight=5.0)
 
-KEYS = [b"z1", b"z2", b"z3", b"{x}z1", b"{x}z2", b"a", b"\x00\xff\r\n"]
+# None of the generic family's: RENAME and COPY don't take a collection to another shard yet.
+KEYS = [b"z1", b"z2", b"z3", b"{x}z1", b"{x}z2", b"z{y}", b"z\x00\xff\r\n"]
 LEX_KEYS = [b"lex1", b"lex2", b"{x}lex"]
 LONG = [b"m" * 8, b"n" * 64, b"o" * 65, b"\x00" * 63, b"p" * 300]
 MEMBERS = [
@@ -329,7 +330,7 @@ def combine_and_store(draw: Draw) -> list[Args]:
     operands = [
         draw.choice([b"{x}z1", b"{x}z2", b"{x}none", b"{x}set"]) for _ in range(draw.randint(1, 3))
     ]
-    target = draw.choice([b"{x}z1", b"{x}z2", b"{x}1"])
+    target = draw.choice([b"{x}z1", b"{x}z2", b"{x}z3"])
     name = draw.choice([b"ZUNIONSTORE", b"ZINTERSTORE", b"ZDIFFSTORE"])
     options = [] if name == b"ZDIFFSTORE" else combining(draw, operands, shows=False)
     return [
