@@ -273,6 +273,10 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
 
 
 # The arguments of these that are keys. So far, no command sees the sets of another shard.
+ZSET_STORES = {
+    **dict.fromkeys((b"ZUNIONSTORE", b"ZINTERSTORE", b"ZDIFFSTORE"), slice(1, 2)),
+    **dict.fromkeys((b"ZRANGESTORE", b"GEOSEARCHSTORE"), slice(1, 3)),
+}
 SET_COMBINERS = {
     **dict.fromkeys((b"SINTER", b"SUNION", b"SDIFF"), slice(1, None)),
     **dict.fromkeys((b"SINTERSTORE", b"SUNIONSTORE", b"SDIFFSTORE"), slice(1, None)),
