@@ -6,6 +6,6 @@ these and the modules of the other commands, by `CommandTable.from_modules`.
 
 from types import ModuleType
 
-from shards.commands import generic, hash, internal, server, string
+from shards.commands import cluster, generic, hash, internal, server, string
 
-FAMILIES: tuple[ModuleType, ...] = (generic, hash, internal, server, string)
+FAMILIES: tuple[ModuleType, ...] = (cluster, generic, hash, internal, server, string)
