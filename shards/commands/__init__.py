@@ -6,6 +6,6 @@ these and the modules of the other commands, by `CommandTable.from_modules`.
 
 from types import ModuleType
 
-from shards.commands import generic, geo, internal, server, set, string, zset
+from shards.commands import cluster, generic, geo, internal, server, set, string, zset
 
-FAMILIES: tuple[ModuleType, ...] = (generic, geo, internal, server, set, string, zset)
+FAMILIES: tuple[ModuleType, ...] = (cluster, generic, geo, internal, server, set, string, zset)
