@@ -1,4 +1,4 @@
-"""SORT and SORT_RO: the elements of a list, set or sorted set in an order, or what they refer to."""
+"""SORT and SORT_RO: the elements of a collection in an order, or what they refer to."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def elements_of(ctx: Context, key: bytes) -> tuple[bytes | None, list[bytes]]:
 
 
 def reference(pattern: bytes, element: bytes) -> tuple[bytes, bytes | None] | None:
-    """The key that a pattern with a `*` means for an element, and a hash's field if `->` has one."""
+    """The key that a pattern with a `*` means for an element, and the field behind a `->`."""
     star = pattern.find(b"*")
     if star < 0:
         return None
