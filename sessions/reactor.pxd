@@ -18,6 +18,7 @@ cdef class Reactor:
     cdef public uint64_t output_bytes
     cdef public uint64_t reads
     cdef public uint64_t writes
+    cdef public int rounds_max  # of a tick, as long as each has found many clients ready
     cdef public int64_t spin_ns # keep polling so long after the last event (opt-in)
     cdef int _pump(self) except -1
     cdef int _accept(self, int fd) except -1

@@ -10,6 +10,7 @@ class Reactor:
     output_bytes: int
     reads: int
     writes: int
+    rounds_max: int  # of a tick, while clients are busy
     spin_ns: int
     def __init__(
         self,

@@ -17,6 +17,7 @@ class Settings:
     rdbcompression: bool
     active_expire: bool  # DEBUG SET-ACTIVE-EXPIRE
     lazyfree_lazy_user_flush: bool
+    cluster_enabled: bool
 
     def __init__(self, config: Mapping[str, Any]) -> None: ...
     def update(self, changes: Mapping[str, Any]) -> None: ...
@@ -41,6 +42,7 @@ class Context:
     settings: Settings
     keyspace: Keyspace
     table: CommandTable
+    cluster: bool  # the caller is at the shard's own port: only database 0 exists for it
     overlay: dict[bytes, list[bytes]] | None  # foreign keys lent to the running command: events
     own_slots: bytes | None  # a byte for each slot, 1: it is this shard's; None: all are
 
@@ -78,8 +80,8 @@ class Context:
     ) -> None:
         """The one place a write is recorded: dirty, WATCH, notification, propagation, blocked.
 
-        `event` is the keyspace event's name (b"set", b"incrby", b"del", ...), empty for a change
-        that is none. A count of 0 does nothing.
+        `event` is the keyspace event's name (b"set", b"incrby", b"del", ...); an empty one is a
+        change that Redis counts and logs, but signals to nobody (XACK). A count of 0 does nothing.
         """
 
     def notify(self, key: bytes, event: bytes, database: int | None = None) -> None:
@@ -101,7 +103,10 @@ class Context:
         """Exchange two databases, and signal the keys of both. The caller counts the change."""
 
     def propagate(self, args: list[bytes]) -> None:
-        """Log this command instead of the one that was called (chance- or time-dependent ones)."""
+        """Log this command instead of the one that was called (chance- or time-dependent ones).
+
+        Several calls log several commands, in their order.
+        """
 
     def sleep(self, seconds: float) -> None:
         """Block the whole shard (DEBUG SLEEP)."""

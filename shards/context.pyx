@@ -29,6 +29,7 @@ class Settings:
         self.rdbcompression = True
         self.active_expire = True
         self.lazyfree_lazy_user_flush = False
+        self.cluster_enabled = False
         self.update(config)
 
     def update(self, changes):
@@ -61,6 +62,7 @@ cdef class Context:
     cdef readonly object settings
     cdef readonly Keyspace keyspace
     cdef readonly object table          # CommandTable
+    cdef public bint cluster            # the caller is at the shard's own port
     cdef public dict overlay            # foreign keys lent to the running command: their events
     cdef public bytes own_slots         # a byte for each slot, 1: it is ours; None: all are
 

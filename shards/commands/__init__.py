@@ -8,8 +8,10 @@ from types import ModuleType
 
 from shards.commands import (
     bitmap,
+    cluster,
     dump,
     generic,
+    geo,
     hash,
     hyperloglog,
     internal,
@@ -24,8 +26,10 @@ from shards.commands import (
 
 FAMILIES: tuple[ModuleType, ...] = (
     bitmap,
+    cluster,
     dump,
     generic,
+    geo,
     hash,
     hyperloglog,
     internal,

@@ -238,8 +238,8 @@ class Operation:
         if self.overflow == b"WRAP":
             return self.wrapped(new)
         if self.overflow == b"SAT":
-            # Redis computes the room above a number to be SET in 64 bits, where that of one far below
-            # overflows, and so takes it for one far above.
+            # Redis computes the room above a number to be SET in 64 bits, where that of one far
+            # below overflows, and so takes it for one far above.
             if self.kind == b"SET" and self.width < 64 and self.maximum - new > INT64_MAX:
                 return self.maximum
             return self.maximum if new > self.maximum else self.minimum

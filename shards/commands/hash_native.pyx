@@ -4,6 +4,7 @@ from protocol.errors import WRONG_TYPE
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
+from posix.strings cimport strncasecmp
 
 from protocol.buffer cimport Buffer, buffer_append
 from protocol.native cimport likely, unlikely
@@ -13,18 +14,22 @@ from shards.executor cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, shard_changed, shard_notify,
 )
 from shards.keyspace cimport (
-    EXPIRE_NONE, TYPE_HASH, Entry, entry_type, store_drop_if_empty, store_read, store_set_value,
-    store_write,
+    EXPIRE_NONE, ENCODING_LISTPACK, TYPE_HASH, Entry, entry_type, store_drop_if_empty, store_random,
+    store_read, store_set_value, store_write,
 )
 from shards.types.hash cimport (
     HASH_INCREMENTED, Hash, HashItem, HashIterator, hash_delete, hash_get, hash_has, hash_increment,
-    hash_length, hash_make, hash_next, hash_set, hash_will_grow,
+    hash_length, hash_make, hash_next, hash_random, hash_set, hash_will_grow,
 )
 from shards.views.hash cimport hash_load, hash_store
 
 cdef bytes _wrong_type = WRONG_TYPE
 cdef const char *wrong_type = _wrong_type
 cdef size_t wrong_type_length = len(_wrong_type)
+
+cdef enum:
+    DRAWN_MAX = 128         # HRANDFIELD of more fields is Python's
+    SPARSE_SHARE = 3        # so many times fewer fields than there are: they are drawn one by one
 
 cdef enum Opened:
     OPENED = 0
@@ -285,6 +290,94 @@ cdef int hincrby(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     return NATIVE_DONE
 
 
+cdef inline void reply_drawn(Shard *shard, const HashItem *item, bint with_value,
+                             Buffer *out) noexcept nogil:
+    if with_value and shard.resp == 3:
+        reply_header(out, c"*", 2)
+    reply_bulk(out, item.field, item.field_length)
+    if with_value:
+        reply_bulk(out, item.value, item.value_length)
+
+
+cdef void reply_sample(Shard *shard, const Hash *hash, uint64_t count, bint with_values,
+                       Buffer *out) noexcept nogil:
+    """So many different fields, in the order they are stored in. O(n)"""
+    cdef HashIterator iterator
+    cdef HashItem item
+    cdef uint64_t left = hash_length(hash)
+    memset(&iterator, 0, sizeof(iterator))
+    while count and hash_next(hash, &iterator, &item):
+        # Each is taken with the chance that makes every choice of fields as likely as another.
+        if ((store_random(shard.store) >> 32) * left) >> 32 < count:
+            reply_drawn(shard, &item, with_values, out)
+            count -= 1
+        left -= 1
+
+
+cdef void reply_few(Shard *shard, const Hash *hash, uint64_t count, bint with_values,
+                    Buffer *out) noexcept nogil:
+    """So many different fields of a dict that has SPARSE_SHARE times more. Expected O(count^2)"""
+    cdef HashItem items[DRAWN_MAX]
+    cdef uint64_t drawn = 0, i
+    while drawn < count:
+        hash_random(hash, store_random(shard.store), &items[drawn])
+        i = 0
+        while items[i].field != items[drawn].field:
+            i += 1
+        if i == drawn:
+            reply_drawn(shard, &items[drawn], with_values, out)
+            drawn += 1
+
+
+cdef int hrandfield(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    """All that Redis would not refuse, up to DRAWN_MAX fields."""
+    cdef Hash hash
+    cdef HashItem item
+    cdef Opened opened
+    cdef const Arg *word
+    cdef int64_t count = 0
+    cdef uint64_t length
+    cdef bint with_values = argv.argc == 4
+    if argv.argc > 4:
+        return NATIVE_DECLINED
+    if argv.argc > 2:
+        if not parse_int64(argv.args[2].data, argv.args[2].length, &count):
+            return NATIVE_DECLINED
+        if count < -DRAWN_MAX or count > DRAWN_MAX:
+            return NATIVE_DECLINED
+    if with_values:
+        word = &argv.args[3]
+        if word.length != 10 or strncasecmp(word.data, b"withvalues", 10) != 0:
+            return NATIVE_DECLINED
+    opened = open_to_read(shard, argv, out, &hash)
+    if unlikely(opened == WRONG):
+        return NATIVE_DONE
+    if argv.argc == 2:
+        if opened == MISSING:
+            reply_null(out, shard.resp)
+        else:
+            hash_random(&hash, store_random(shard.store), &item)
+            reply_bulk(out, item.field, item.field_length)
+        return NATIVE_DONE
+    length = hash_length(&hash) if opened == OPENED else 0
+    if length == 0:
+        count = 0
+    elif count > 0 and <uint64_t>count > length:
+        count = <int64_t>length
+    reply_header(out, c"*", (-count if count < 0 else count)
+                 * (2 if with_values and shard.resp == 2 else 1))
+    while count < 0:
+        hash_random(&hash, store_random(shard.store), &item)
+        reply_drawn(shard, &item, with_values, out)
+        count += 1
+    if count > 0:
+        if hash.encoding == ENCODING_LISTPACK or <uint64_t>count * SPARSE_SHARE > length:
+            reply_sample(shard, &hash, <uint64_t>count, with_values, out)
+        else:
+            reply_few(shard, &hash, <uint64_t>count, with_values, out)
+    return NATIVE_DONE
+
+
 def register(NativeLane lane):
     """Add this family's native handlers to a shard's lane."""
     lane.add("HSET", hset)
@@ -300,3 +393,4 @@ def register(NativeLane lane):
     lane.add("HSTRLEN", hstrlen)
     lane.add("HDEL", hdel)
     lane.add("HINCRBY", hincrby)
+    lane.add("HRANDFIELD", hrandfield)

@@ -1,8 +1,8 @@
 """Commands between our own processes: how one shard's keys reach a command that runs in another.
 
 A client that names one gets "unknown command". A worker uses them for commands whose keys lie on
-several shards (router/multi_shard.py): EXPORT where keys are, WITH where the command runs, IMPORT
-for those that it changed. SWAP is SWAPDB's, POPULATE DEBUG's.
+several shards (router/multi_shard.py): EXPORT where keys are, WITH where the command runs, and
+IMPORT for those that it has changed. SWAP is SWAPDB's, POPULATE DEBUG's.
 """
 
 from __future__ import annotations

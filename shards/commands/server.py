@@ -81,7 +81,7 @@ BAD_PACKED_THRESHOLD = b"ERR argument must be a memory value bigger than 1 and s
     flags=F.ADMIN | F.NOSCRIPT | F.LOADING | F.STALE | F.PROTECTED,
     since="1.0.0",
     complexity="Depends on the subcommand.",
-    # The worker that has the client asks whom the subcommand concerns: see router/debug.py.
+    # The process that has the client asks whom the subcommand concerns: see shards/debug.py.
     place=Place.FANOUT,
 )
 def debug(ctx: Context, args: list[bytes], reply: Reply) -> None:
@@ -149,7 +149,7 @@ def describe(ctx: Context, key: bytes) -> bytes:
             ),
             lru,
             idle_seconds,
-            describe_nodes(ctx, key),
+            describe_nodes(ctx, key) if encoding == b"quicklist" else b"",
         )
     )
 

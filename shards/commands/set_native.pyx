@@ -25,7 +25,7 @@ from shards.types.set cimport (
 from shards.views.set cimport set_load, set_save
 
 cdef enum:
-    DRAWN_MEMBERS_MAX = 1 << 20     # a larger random sample is left to the Python lane and its checks
+    DRAWN_MEMBERS_MAX = 1 << 26     # as in set.py, which refuses more
 
 cdef bytes _wrong_type = WRONG_TYPE
 cdef const char *wrong_type = _wrong_type

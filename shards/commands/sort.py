@@ -1,4 +1,4 @@
-"""SORT and SORT_RO: lists, sets and sorted sets in an order, or what their elements refer to."""
+"""SORT and SORT_RO: the elements of a collection in an order, or what they refer to."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def elements_of(ctx: Context, key: bytes) -> tuple[bytes | None, list[bytes]]:
 
 
 def reference(pattern: bytes, element: bytes) -> tuple[bytes, bytes | None] | None:
-    """The key that a pattern means for an element, and the field of a hash if it names one."""
+    """The key that a pattern with a `*` means for an element, and the field behind a `->`."""
     star = pattern.find(b"*")
     if star < 0:
         return None

@@ -1063,10 +1063,8 @@ def xgroup_create(ctx: Context, args: list[bytes], reply: Reply) -> None:
         raise CommandError(NO_KEY_FOR_GROUP)
     if len(args) > 8:
         raise subcommand_syntax(args)
-    if text(args[4]) != b"$":
-        id = strict_id(args[4])
-    else:
-        id = LOWEST if view is None else view.last_id
+    last = LOWEST if view is None else view.last_id
+    id = last if text(args[4]) == b"$" else strict_id(args[4])
     if view is None:
         view = StreamView.open(ctx, key, create=True)
         assert view is not None

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from math import isnan
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from protocol.commands import F, Keys, command
 from protocol.errors import NOT_FLOAT, SYNTAX, CommandError
 from protocol.numbers import parse_double
-from shards.commands.generic import matching, scan_cursor
+from shards.commands.generic import scan_cursor
+from shards.glob import matching
 from shards.options import INT64_MAX, Option, Options, as_is, int64, quoted, word
 from shards.ranges import Range
 from shards.timeouts import timeout_ms
+from shards.views.set import SetView
 from shards.views.zset import ADD_GT, ADD_LT, ADD_NX, ADD_XX, ZsetView
 
 if TYPE_CHECKING:
@@ -89,13 +91,15 @@ def emptied(ctx: Context, key: bytes, view: ZsetView) -> None:
         ctx.notify(key, b"del")
 
 
-def store(ctx: Context, key: bytes, items: list[Item], event: bytes, reply: Reply) -> None:
+def store(
+    ctx: Context, key: bytes, items: list[Item], event: bytes, reply: Reply, count: int = 1
+) -> None:
     """Set a key of any type to what a command has computed, or delete it if that is nothing."""
     if items:
         ctx.delete(key)
         # A key of another type is overwritten too, so that it isn't opened but when it is gone.
         ZsetView.open(ctx, key, write=True).replace(items)
-        ctx.changed(key, event)
+        ctx.changed(key, event, count)
     elif ctx.delete(key):
         ctx.changed(key, b"del")
     reply.integer(len(items))
@@ -106,10 +110,13 @@ def store(ctx: Context, key: bytes, items: list[Item], event: bytes, reply: Repl
 ADD_WORDS = {b"NX": ADD_NX, b"XX": ADD_XX, b"GT": ADD_GT, b"LT": ADD_LT}
 
 
-def add(ctx: Context, args: list[bytes], reply: Reply, increment: bool) -> None:
+def add(
+    ctx: Context, args: list[bytes], reply: Reply, increment: bool, rewritten: bool = False
+) -> None:
     """ZADD and ZINCRBY, which takes the same words before its increment.
 
-    Every score is read before the key is opened: one bad score must leave it untouched.
+    Every score is read before the key is opened: one bad score must leave it untouched. Rewritten:
+    these are not the arguments of the call, but what is to be logged in their place.
     """
     key, flags, show_changed, at = args[1], 0, False, 2
     while at < len(args):
@@ -142,6 +149,8 @@ def add(ctx: Context, args: list[bytes], reply: Reply, increment: bool) -> None:
         return
     added, updated = view.add(scores, args[at + 1 :: 2], flags)
     if added + updated:
+        if rewritten:
+            ctx.propagate(args)
         ctx.changed(key, b"zadd", added + updated)
     reply.integer(added + updated if show_changed else added)
 
@@ -619,10 +628,10 @@ def pop_many_keys(ctx: Context, args: list[bytes], reply: Reply, at: int) -> Non
         raise CommandError(SYNTAX)
     last = word(args[index]) == b"MAX"
     count = None
-    for index in range(index + 1, len(args), 2):
-        if count is not None or word(args[index]) != b"COUNT" or index + 1 == len(args):
+    for option in range(index + 1, len(args), 2):
+        if count is not None or word(args[option]) != b"COUNT" or option + 1 == len(args):
             raise CommandError(SYNTAX)
-        count = int64(args[index + 1], COUNT)
+        count = int64(args[option + 1], COUNT)
         if count < 1:
             raise CommandError(COUNT)
     if at == 2:
@@ -862,14 +871,38 @@ class Operands:
                 raise CommandError(SYNTAX)
             index += 1
 
-    def by_size(self) -> list[tuple[Any, float]]:
+    def by_size(self) -> list[tuple[Source, float]]:
         """Sources and weights, the smallest first: in this order scores are added up."""
         return sorted(zip(self.sources, self.weights, strict=True), key=lambda pair: len(pair[0]))
 
 
-def open_source(ctx: Context, key: bytes) -> ZsetView:
-    """A sorted set to be read by ZUNION and its like."""
-    return ZsetView.open(ctx, key)
+class SetSource:
+    """A set as ZUNION and its like read it: each member has the score 1."""
+
+    __slots__ = ("view",)
+
+    def __init__(self, view: SetView) -> None:
+        self.view = view
+
+    def __len__(self) -> int:
+        return len(self.view)
+
+    def items(self) -> list[Item]:
+        return [(member, 1.0) for member in self.view.members()]
+
+    def score(self, member: bytes) -> float | None:
+        return 1.0 if member in self.view else None
+
+
+Source = ZsetView | SetSource
+
+
+def open_source(ctx: Context, key: bytes) -> Source:
+    """A sorted set or a set, to be read. Raises WRONGTYPE."""
+    try:
+        return ZsetView.open(ctx, key)
+    except CommandError:
+        return SetSource(SetView.open(ctx, key))
 
 
 def add_scores(score: float, other: float) -> float:
@@ -935,7 +968,7 @@ def difference(operands: Operands) -> list[Item]:
         else:
             gone = {member for member, _ in other.items()}
             items = [item for item in items if item[0] not in gone]
-    return items
+    return in_order(items)
 
 
 @command(
@@ -1039,5 +1072,5 @@ def zdiff(ctx: Context, args: list[bytes], reply: Reply) -> None:
 )
 def zdiffstore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Store the members of a sorted set that several others don't have. O(n log n)."""
-    items = in_order(difference(Operands(ctx, args, 2, weighs=False, shows=False)))
+    items = difference(Operands(ctx, args, 2, weighs=False, shows=False))
     store(ctx, args[1], items, b"zdiffstore", reply)

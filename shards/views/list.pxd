@@ -56,10 +56,13 @@ cdef inline void list_of(Store *store, uint32_t database, const Entry *entry,
 
 
 cdef inline void list_keep(Store *store, const Key *key, Entry *entry, List *list) noexcept:
-    """Put a list that isn't empty back into its entry, or into a new one."""
+    """Put a list that isn't empty back into its entry, or into a new one.
+
+    One encoding may stand where the other stood: the address alone says nothing.
+    """
     if entry == NULL:
         store_set_value(store, key, TYPE_LIST, list.encoding, list.value, EXPIRE_NONE)
-    elif list.value != entry_pointer(entry):
+    elif list.value != entry_pointer(entry) or list.encoding != entry_encoding(entry):
         entry_set_pointer(entry, list.encoding, list.value)
 
 

@@ -83,6 +83,7 @@ from shards.types.stream cimport (
 
 from protocol.errors import WRONG_TYPE, CommandError
 
+StreamId = tuple[int, int]
 LOWEST = (0, 0)
 HIGHEST = (UINT64_MAX, UINT64_MAX)
 

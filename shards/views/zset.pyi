@@ -3,8 +3,6 @@ from __future__ import annotations
 from shards.context import Context
 from shards.ranges import Range
 
-Item = tuple[bytes, float]  # a member and its score
-
 class ZsetView:
     """The sorted set of a key; a missing key is an empty one, and false as such.
 
@@ -34,7 +32,7 @@ class ZsetView:
         Raises CommandError if the sum is not a number. O(log n)
         """
 
-    def replace(self, items: list[Item]) -> None:
+    def replace(self, items: list[tuple[bytes, float]]) -> None:
         """Set the key to these members, which are in order and one at least. O(n log n)"""
 
     def score(self, member: bytes) -> float | None:
@@ -46,21 +44,21 @@ class ZsetView:
     def remove(self, members: list[bytes]) -> int:
         """How many of them were there. O(log n) for each"""
 
-    def pop(self, count: int, last: bool) -> list[Item]:
+    def pop(self, count: int, last: bool) -> list[tuple[bytes, float]]:
         """Take the first or last members off. O(log n) for each"""
 
     def unpack(self) -> None:
         """Make it a skip list, which SORT does in Redis. O(n log n)"""
 
-    def items(self) -> list[Item]:
+    def items(self) -> list[tuple[bytes, float]]:
         """All of them. O(n)"""
 
-    def slice(self, first: int, last: int, backwards: bool = False) -> list[Item]:
+    def slice(self, first: int, last: int, backwards: bool = False) -> list[tuple[bytes, float]]:
         """By ranks as ZRANGE has them, both included, negative ones from the end. O(log n + m)"""
 
     def between(
         self, range: Range, backwards: bool = False, offset: int = 0, limit: int = -1
-    ) -> list[Item]:
+    ) -> list[tuple[bytes, float]]:
         """Those in a range but for the first `offset`, at most `limit` if that isn't negative.
 
         O(log n + m)
@@ -75,7 +73,7 @@ class ZsetView:
     def remove_slice(self, first: int, last: int) -> int:
         """By ranks as ZRANGE has them; how many went. O(log n + m)"""
 
-    def random(self, count: int) -> list[Item]:
+    def random(self, count: int) -> list[tuple[bytes, float]]:
         """`count` random members of a set that isn't empty, repeated ones included. O(count)"""
 
     def scan(self, cursor: int, count: int) -> tuple[int, list[tuple[bytes, bytes]]]:

@@ -217,8 +217,10 @@ class Family:
 
 
 def is_beyond_int(argument: bytes) -> bool:
-    """Whether it is a number that is no C int: Redis 7.2 takes the low half of such an index of LSET,
-    and so overwrites some other element."""
+    """Whether it is a number that is no C int.
+
+    Redis 7.2 takes the low half of such an index of LSET, and overwrites some other element.
+    """
     return re.fullmatch(rb"-?\d{10,19}", argument) is not None and not (
         -(1 << 31) <= int(argument) < 1 << 31
     )
@@ -268,6 +270,24 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
         if at < len(args) and re.fullmatch(rb"\d{1,18}", args[at]) and 0 < int(args[at]) < near:
             return True
     return False
+
+
+# The arguments of these that are keys. So far, no command sees the sets of another shard.
+ZSET_STORES = {
+    **dict.fromkeys((b"ZUNIONSTORE", b"ZINTERSTORE", b"ZDIFFSTORE"), slice(1, 2)),
+    **dict.fromkeys((b"ZRANGESTORE", b"GEOSEARCHSTORE"), slice(1, 3)),
+}
+SET_COMBINERS = {
+    **dict.fromkeys((b"SINTER", b"SUNION", b"SDIFF"), slice(1, None)),
+    **dict.fromkeys((b"SINTERSTORE", b"SUNIONSTORE", b"SDIFFSTORE"), slice(1, None)),
+    **dict.fromkeys((b"SMOVE", b"COPY", b"RENAME", b"RENAMENX"), slice(1, 3)),
+    b"SINTERCARD": slice(2, None),
+}
+
+
+def _leaves_its_slot(keys: tuple[bytes, ...]) -> bool:
+    tagged = [key.startswith(b"{x}") for key in keys if key.upper() != b"LIMIT"]
+    return any(tagged) and not all(tagged)
 
 
 def _is_unfit_chance(name: bytes, args: tuple[bytes, ...]) -> bool:

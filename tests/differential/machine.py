@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from tests.differential.families.bitmaps import BITMAPS
 from tests.differential.families.connection import CONNECTION
 from tests.differential.families.generic import GENERIC, scan_options
+from tests.differential.families.geo import GEO
 from tests.differential.families.hashes import HASHES, LIMITS
 from tests.differential.families.hyperloglogs import HLL_DIRECTIVES, HYPERLOGLOGS
 from tests.differential.families.lists import LIST_DIRECTIVES, LISTS
@@ -37,6 +38,7 @@ FAMILIES = [
     CONNECTION,
     SERVER,
     BITMAPS,
+    GEO,
     HASHES,
     HYPERLOGLOGS,
     LISTS,
@@ -181,7 +183,7 @@ def _authenticates(command: Command) -> bool:
 
 
 def _sets_limits(command: Command) -> bool:
-    """What CONFIG SET changes holds for what is sent after its reply: it goes to other processes."""
+    """What CONFIG SET changes holds behind its reply, not for what is sent along with it."""
     return command.name == b"CONFIG" and any(b"-listpack-" in arg for arg in command.args)
 
 

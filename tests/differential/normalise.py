@@ -475,6 +475,58 @@ def endless_timeout(exchange: Exchange) -> Pair | None:
     return (b"refused", b"refused") if (exchange.ours, exchange.oracle) == texts else None
 
 
+@normaliser("members that are equally far come in the order of a sort that ends early")
+def equally_far(exchange: Exchange) -> Pair | None:
+    searches = exchange.name.startswith((b"GEOSEARCH", b"GEORADIUS"))
+    if not searches or b"COUNT" not in (arg.upper() for arg in exchange.args):
+        return None
+    return both(exchange, sorted_array)
+
+
+@normaliser("7.2 writes doubles in their shortest form, 7.0 with 17 digits", since_72=True)
+def shortest_doubles(exchange: Exchange) -> Pair | None:
+    """Also what only 7.2 does to them: -0 becomes 0 in a listpack, distances are rounded."""
+    if not exchange.name.startswith((b"Z", b"BZ", b"GEO")):
+        return None
+
+    def reduce(node: Node) -> Node:
+        if node.kind in "*~" and node.value is not None:
+            return Node(node.kind, [reduce(child) for child in node.value])
+        if node.kind in "$," and re.fullmatch(rb"-?[\d.]+(e[+-]\d+)?|-0", node.value or b""):
+            return Node(node.kind, b"%.13g" % (float(node.value) + 0.0))
+        return node
+
+    return both(exchange, lambda raw: raw if raw[:1] == b"-" else reduce(parse(raw)).dump())
+
+
+@normaliser("a wait beyond all numbers is out of range since 7.2, not negative", since_72=True)
+def endless_pop(exchange: Exchange) -> Pair | None:
+    if exchange.name not in (b"BZPOPMIN", b"BZPOPMAX", b"BZMPOP"):
+        return None
+    texts = (b"-ERR timeout is out of range\r\n", b"-ERR timeout is negative\r\n")
+    return (b"refused", b"refused") if (exchange.ours, exchange.oracle) == texts else None
+
+
+@normaliser("WITHSCORE of ZRANK and ZREVRANK is new in 7.2", since_72=True)
+def rank_with_score(exchange: Exchange) -> Pair | None:
+    if exchange.name not in (b"ZRANK", b"ZREVRANK") or len(exchange.args) < 4:
+        return None
+    refused = exchange.oracle.startswith(b"-ERR wrong number of arguments for 'z")
+    return (b"new", b"new") if refused else None
+
+
+@normaliser(
+    "7.2 looks at how many members ZADD is given before it chooses an encoding", since_72=True
+)
+def encoding_by_arguments(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"OBJECT" or exchange.subcommand != b"ENCODING":
+        return None
+    either = (b"$8\r\nskiplist\r\n", b"$8\r\nlistpack\r\n")
+    if exchange.ours not in either or exchange.oracle not in either:
+        return None
+    return b"a sorted set", b"a sorted set"
+
+
 TIPS_CHANGED_IN_72 = {b"msetnx", b"randomkey", b"scan"}
 
 

@@ -175,9 +175,7 @@ class SortedSets(RuleBasedStateMachine):
             above = first == b"-" or (
                 first != b"+" and (member > first[1:] or first == b"[" + member)
             )
-            below = last == b"+" or (
-                last != b"-" and (member < last[1:] or last == b"[" + member)
-            )
+            below = last == b"+" or (last != b"-" and (member < last[1:] or last == b"[" + member))
             return above and below
 
         inside = [item for item in self.sorted(b"lex") if is_inside(item[0])]

@@ -108,7 +108,7 @@ def whole(draw: Draw) -> list[Args]:
 
 @SETS.command(weight=1.5)
 def move(draw: Draw) -> list[Args]:
-    source, target = draw.choice(TAGGED_SETS), draw.choice([*TAGGED_SETS, *TAGGED_KEYS[:2]])
+    source, target = draw.choice(TAGGED_SETS), draw.choice(TAGGED_SETS)
     return [[b"SMOVE", source, target, member(draw)], [b"EXISTS", source]]
 
 

@@ -29,7 +29,8 @@ FAR_MS = b"5000000000000"
 
 
 def stream_key(draw: Draw) -> bytes:
-    return draw.choice(KEYS) if draw.chance(0.85) else draw.key()
+    """A key to look at; streams are only made under keys of their own."""
+    return draw.choice(KEYS) if draw.chance(0.9) else draw.key()
 
 
 def entry_id(draw: Draw) -> bytes:
@@ -127,12 +128,12 @@ def add(draw: Draw) -> list[Args]:
         options += trimming(draw)
     if draw.chance(0.1):
         options.insert(0 if draw.chance(0.5) else len(options), draw.cased(b"NOMKSTREAM"))
-    return [[b"XADD", stream_key(draw), *options, rising_id(draw), *fields(draw)]]
+    return [[b"XADD", draw.choice(KEYS), *options, rising_id(draw), *fields(draw)]]
 
 
 @STREAMS.command(weight=1)
 def add_with_chosen_id(draw: Draw) -> list[Args]:
-    key = b"{x}far" if draw.chance(0.7) else draw.key()
+    key = b"{x}far" if draw.chance(0.7) else draw.choice(KEYS)
     first = Exact([b"XADD", key, FAR_MS + b"-1", *fields(draw)])
     trim = trimming(draw) if draw.chance(0.3) else []
     return [first, Exact([b"XADD", key, *trim, b"*", *fields(draw)])]
@@ -140,7 +141,7 @@ def add_with_chosen_id(draw: Draw) -> list[Args]:
 
 @STREAMS.command(weight=1)
 def add_many(draw: Draw) -> list[Args]:
-    key = stream_key(draw)
+    key = draw.choice(KEYS)
     return [
         [b"XADD", key, b"%d-*" % draw.randint(1, 40), b"f", b"%d" % i]
         for i in range(draw.randint(3, 12))
@@ -224,7 +225,7 @@ def read_group(draw: Draw) -> list[Args]:
 
 @STREAMS.command(weight=3)
 def group(draw: Draw) -> list[Args]:
-    key, name = stream_key(draw), draw.choice(GROUPS[:3])
+    key, name = draw.choice(KEYS), draw.choice(GROUPS[:3])
     start = draw.choice([b"$", b"0", b"0", entry_id(draw)])
     read = [draw.cased(b"ENTRIESREAD"), draw.choice([b"0", b"-1", b"3", b"-2", draw.small()])]
     kind = draw.random()
@@ -308,11 +309,18 @@ def info(draw: Draw) -> list[Args]:
     return [[b"XINFO", draw.choice([b"nosuch", b"STREAM", b"GROUPS"])]]
 
 
-@STREAMS.command(weight=0.6)
-def copied(draw: Draw) -> list[Args]:
+@STREAMS.command(weight=0.8)
+def moved(draw: Draw) -> list[Args]:
     source, target = draw.choices(KEYS[2:], k=2)
     look = [b"XINFO", b"STREAM", target, b"FULL"]
+    if draw.chance(0.3):
+        return [[draw.choice([b"RENAME", b"RENAMENX"]), source, target], look]
     return [[b"COPY", source, target, *optional(draw, [b"REPLACE"], chance=0.8)], look]
+
+
+@STREAMS.command(weight=0.3)
+def another_type(draw: Draw) -> list[Args]:
+    return [[b"SET", draw.choice(KEYS), b"v"]]
 
 
 @STREAMS.command(weight=0.5)

@@ -1,8 +1,8 @@
 """Grammar of the sorted set commands.
 
-Few members, so that commands meet each other's; now and then many at once, or a long one, or a limit
-of encodings that is changed, so that listpacks become skip lists. Ranges by bytes are asked for on
-sorted sets of one score only: on others the answer of a skip list is a matter of chance.
+Few members, so that commands meet each other's; now and then many at once, or a long one, or a
+limit of encodings that is changed, so that listpacks become skip lists. Ranges by bytes are asked
+for on sorted sets of one score only: on others the answer of a skip list is a matter of chance.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from tests.differential.grammar import Args, Draw, Family
 
 ZSETS = Family("zset", weight=5.0)
 
-KEYS = [b"z1", b"z2", b"z3", b"{x}z1", b"{x}z2", b"a", b"\x00\xff\r\n"]
+# None of the generic family's: RENAME and COPY don't take a collection to another shard yet.
+KEYS = [b"z1", b"z2", b"z3", b"{x}z1", b"{x}z2", b"z{y}", b"z\x00\xff\r\n"]
 LEX_KEYS = [b"lex1", b"lex2", b"{x}lex"]
 LONG = [b"m" * 8, b"n" * 64, b"o" * 65, b"\x00" * 63, b"p" * 300]
 MEMBERS = [
@@ -311,7 +312,9 @@ def combining(draw: Draw, operands: Args, shows: bool) -> Args:
 @ZSETS.command(weight=3)
 def combine(draw: Draw) -> list[Args]:
     operands = [draw.choice([b"{x}z1", b"{x}z2", b"{x}lex", b"{x}none", b"{x}1", b"{x}z1"])]
-    operands += [draw.choice([b"{x}z1", b"{x}z2", b"{x}lex"]) for _ in range(draw.randint(0, 2))]
+    operands += [
+        draw.choice([b"{x}z1", b"{x}z2", b"{x}lex", b"{x}set"]) for _ in range(draw.randint(0, 2))
+    ]
     name = draw.choice([b"ZUNION", b"ZINTER", b"ZDIFF", b"ZINTERCARD"])
     if name == b"ZINTERCARD":
         options = optional(draw, [b"LIMIT", draw.small()], chance=0.5)
@@ -324,8 +327,10 @@ def combine(draw: Draw) -> list[Args]:
 
 @ZSETS.command(weight=2)
 def combine_and_store(draw: Draw) -> list[Args]:
-    operands = [draw.choice([b"{x}z1", b"{x}z2", b"{x}none"]) for _ in range(draw.randint(1, 3))]
-    target = draw.choice([b"{x}z1", b"{x}z2", b"{x}1"])
+    operands = [
+        draw.choice([b"{x}z1", b"{x}z2", b"{x}none", b"{x}set"]) for _ in range(draw.randint(1, 3))
+    ]
+    target = draw.choice([b"{x}z1", b"{x}z2", b"{x}z3"])
     name = draw.choice([b"ZUNIONSTORE", b"ZINTERSTORE", b"ZDIFFSTORE"])
     options = [] if name == b"ZDIFFSTORE" else combining(draw, operands, shows=False)
     return [
@@ -338,4 +343,8 @@ def combine_and_store(draw: Draw) -> list[Args]:
 @ZSETS.command(weight=0.5)
 def other_types(draw: Draw) -> list[Args]:
     name = draw.choice([*KEYS, b"{x}lex"])
+    if draw.chance(0.5):
+        # ZUNION and its like read sets too.
+        words = [draw.choice(MEMBERS) for _ in range(draw.randint(1, 5))]
+        return [[b"SADD", draw.choice([b"{x}z1", b"{x}set"]), *words]]
     return [draw.choice([[b"SET", name, b"v"], [b"DEL", name], [b"PEXPIRE", name, b"100000000"]])]

@@ -167,12 +167,31 @@ def test_random_fields_are_different_unless_the_count_is_below_zero(call: Call) 
     for fields in (9, 700):
         call("DEL", "h")
         call("HSET", "h", *(word for i in range(fields) for word in (f"f{i}", f"v{i}")))
-        for count in (0, 1, 5, fields - 1, fields, fields + 1):
+        for count in (0, 1, 5, 40, 128, 129, fields - 1, fields, fields + 1):
             drawn = call("HRANDFIELD", "h", count).split(b"\r\n")[2::2]
             assert len(drawn) == len(set(drawn)) == min(count, fields)
-        assert call("HRANDFIELD", "h", -2500).startswith(b"*2500\r\n")
+        for count in (1, 20, 128, 129, 2500):
+            drawn = call("HRANDFIELD", "h", -count).split(b"\r\n")
+            assert drawn[0] == b"*%d" % count
+            assert len(drawn[2::2]) == count
+        pairs = call("HRANDFIELD", "h", 7, "WithValues").split(b"\r\n")[2::2]
+        assert [name.replace(b"f", b"v") for name in pairs[::2]] == pairs[1::2]
     assert call("HRANDFIELD", "none") == b"$-1\r\n"
     assert call("HRANDFIELD", "none", -5) == b"*0\r\n"
+
+
+@pytest.mark.parametrize("fields", [8, 600])
+@pytest.mark.parametrize("count", [3, -3])
+def test_every_field_is_as_likely(call: Call, fields: int, count: int) -> None:
+    call("HSET", "h", *(word for i in range(fields) for word in (f"f{i}", "v")))
+    seen = {b"f%d" % i: 0 for i in range(fields)}
+    calls = fields * 40
+    for _ in range(calls):
+        for one in call("HRANDFIELD", "h", count).split(b"\r\n")[2::2]:
+            seen[one] += 1
+    expected = calls * 3 / fields
+    spread = sum((times - expected) ** 2 / expected for times in seen.values())
+    assert spread < fields + 6 * (2 * fields) ** 0.5  # chi squared
 
 
 def test_changes_are_counted_by_field(shard: Shard, call: Call) -> None:
