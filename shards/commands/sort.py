@@ -80,7 +80,9 @@ def elements_of(ctx: Context, key: bytes) -> tuple[bytes | None, list[bytes]]:
         case b"set":
             return b"set", SetView.open(ctx, key).members()
         case b"zset":
-            return b"zset", [member for member, _ in ZsetView.open(ctx, key).items()]
+            view = ZsetView.open(ctx, key)
+            view.unpack()
+            return b"zset", [member for member, _ in view.items()]
     raise CommandError(WRONG_TYPE)
 
 

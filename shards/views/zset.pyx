@@ -1,6 +1,6 @@
 """The sorted set for Python handlers; see zset.pyi. The key is looked up anew by every method."""
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport UINT64_MAX, int64_t, uint64_t
 from libc.stdio cimport snprintf
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -237,6 +237,15 @@ cdef class ZsetView:
                             <uint64_t>((length if last else count) - 1))
         sorted_keep_rest(self.keyspace.store, &self.key, entry, &set)
         return found
+
+    def unpack(self):
+        """Make it a skip list, which SORT does in Redis. O(n log n)"""
+        cdef SortedSet set
+        cdef Store *store = self.keyspace.store
+        cdef Entry *entry = self.entry(&set)
+        if entry != NULL:
+            sorted_expect(&set, store_random(store), UINT64_MAX >> 1)
+            sorted_keep(store, &self.key, entry, &set)
 
     def items(self):
         return self.slice(0, -1)

@@ -22,6 +22,7 @@ from tests.differential.families.hyperloglogs import HLL_DIRECTIVES, HYPERLOGLOG
 from tests.differential.families.lists import LIST_DIRECTIVES, LISTS
 from tests.differential.families.server import DIRECTIVES, SERVER
 from tests.differential.families.sets import LIMITS_SINCE_72, SET_LIMITS, SETS
+from tests.differential.families.spread import SPREAD
 from tests.differential.families.streams import STREAMS
 from tests.differential.families.strings import STRINGS
 from tests.differential.families.zsets import ZSET_DIRECTIVES, ZSETS
@@ -42,6 +43,7 @@ FAMILIES = [
     HYPERLOGLOGS,
     LISTS,
     SETS,
+    SPREAD,
     STREAMS,
     ZSETS,
 ]

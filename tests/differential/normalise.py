@@ -143,6 +143,8 @@ def hash_order(exchange: Exchange) -> Pair | None:
             return sorted_array(raw)
         return node.kind.encode() + b"".join(sorted_pairs(node.value))
 
+    return both(exchange, reduce)
+
 
 @normaliser("the order of a big sorted set's scan is that of its table, and a step is up to it")
 def scan_of_scores(exchange: Exchange) -> Pair | None:
