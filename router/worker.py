@@ -61,6 +61,7 @@ class Worker(Host):
         self.collected_at = time.monotonic()
         self.swept_at = time.monotonic()
         self.published_input_bytes = 0
+        self.cron_us = 0
         self.monitor = Monitor(boot.page.next_slow_id)
         self.cron_paused = False  # DEBUG PAUSE-CRON
 
@@ -291,6 +292,10 @@ class Worker(Host):
         self.reactor.output_bytes = 0
         self.reactor.reads = 0
         self.reactor.writes = 0
+        self.reactor.cycles = 0
+        self.reactor.cycle_ns = 0
+        self.reactor.cycle_ns_max = 0
+        self.cron_us = 0
 
     def histograms(self) -> dict[str, list[tuple[int, int]]]:
         """Execution times of the commands that ran here: router.stats.merged_histograms."""
@@ -317,6 +322,10 @@ class Worker(Host):
             "output_bytes": self.reactor.output_bytes,
             "reads": self.reactor.reads,
             "writes": self.reactor.writes,
+            "cycles": self.reactor.cycles,
+            "cycle_us": self.reactor.cycle_ns // 1000,
+            "cycle_us_max": self.reactor.cycle_ns_max // 1000,
+            "cron_us": self.cron_us,
             **self.dispatcher.client_figures(),
             "links": self.dispatcher.statistics(),
         }
@@ -331,8 +340,10 @@ class Worker(Host):
         page.set_worker(index, "commands", self.dispatcher.commands_processed)
         page.set_worker(index, "input_bytes", self.reactor.input_bytes)
         page.set_worker(index, "output_bytes", self.reactor.output_bytes)
-        self.dispatcher.trim_idle()
+        page.set_worker(index, "cycles", self.reactor.cycles)
+        page.set_worker(index, "cycle_us", self.reactor.cycle_ns // 1000)
         now = time.monotonic()
+        self.dispatcher.trim_idle()
         # Everybody once in a second.
         elapsed, self.swept_at = now - self.swept_at, now
         self.dispatcher.sweep(int(len(self.dispatcher.sessions) * elapsed) + 1)
@@ -340,6 +351,7 @@ class Worker(Host):
         if now - self.collected_at > GARBAGE_INTERVAL_SECONDS:
             self.collected_at = now
             gc.collect()
+        self.cron_us += int((time.monotonic() - now) * 1e6)
         self.loop.call_later(CRON_SECONDS if busy else IDLE_CRON_SECONDS, self._cron)
 
 

@@ -9,6 +9,9 @@ class Reactor:
     input_bytes: int
     output_bytes: int
     reads: int
+    cycles: int
+    cycle_ns: int
+    cycle_ns_max: int
     writes: int
     spin_ns: int
     def __init__(

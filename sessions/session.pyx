@@ -787,7 +787,10 @@ cdef class Session:
                     break
                 elif unlikely(dispatcher.scan.is_inline):
                     dispatcher.finish(self)
-            elif id == dispatcher.ping_id and dispatcher.scan.argc == 1:
+            elif (
+                id == dispatcher.ping_id and dispatcher.scan.argc == 1 and dispatcher.slow_us > 0
+            ):
+                # Too fast to be timed, unless the slow log wants every command.
                 dispatcher.finish(self)
                 dispatcher.calls[id] += 1
                 dispatcher.commands_processed += 1
@@ -940,8 +943,6 @@ cdef class Session:
             histogram_record(dispatcher.histograms, spec.id, elapsed)
         if elapsed // 1000 >= dispatcher.slow_us:
             dispatcher.note_slow(self, spec.id, arguments, elapsed // 1000)
-
-        dispatcher.microseconds[spec.id] += (clock_ns(CLOCK_MONOTONIC) - started) // 1000
         self.running_bytes = 0
         self.argument_bytes = 0
         data = reply.take()

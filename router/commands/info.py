@@ -250,6 +250,7 @@ def persistence(figures: Figures) -> Fields:
 def stats(figures: Figures) -> Fields:
     workers, shards, rates = figures.workers, figures.shards, figures.admin.rates
     own = sum(calls for calls, *_ in figures.admin.commands.values())
+    command_us = sum(us for _, us, *_ in merged_commands(figures.processes).values())
     return [
         ("total_connections_received", total(workers, "total_connections")),
         ("total_commands_processed", total([*workers, *shards], "processed") + own),
@@ -303,6 +304,15 @@ def stats(figures: Figures) -> Fields:
         ("acl_access_denied_cmd", 0),
         ("acl_access_denied_key", 0),
         ("acl_access_denied_channel", 0),
+        # The event loops that clients are served by: those of the workers.
+        ("eventloop_cycles", total(workers, "cycles")),
+        ("eventloop_duration_sum", total(workers, "cycle_us")),
+        ("eventloop_duration_cmd_sum", command_us),
+        ("instantaneous_eventloop_cycles_per_sec", round(rates["cycles"])),
+        (
+            "instantaneous_eventloop_duration_usec",
+            round(rates["cycle_us"] / rates["cycles"]) if rates["cycles"] else 0,
+        ),
     ]
 
 
@@ -383,6 +393,17 @@ def keyspace(figures: Figures) -> Fields:
     return [
         (f"db{database}", f"keys={keys},expires={expires},avg_ttl={average_ms}")
         for database, (keys, expires, average_ms) in merged_databases(figures.shards).items()
+    ]
+
+
+def debug(figures: Figures) -> Fields:
+    """Figures for who works on the server itself."""
+    workers, shards = figures.workers, figures.shards
+    return [
+        ("eventloop_duration_aof_sum", 0),  # nothing is appended yet
+        ("eventloop_duration_cron_sum", total([*workers, *shards], "cron_us")),
+        ("eventloop_duration_max", largest(workers, "cycle_us_max")),
+        ("eventloop_cmd_per_cycle_max", largest(shards, "commands_at_once")),
     ]
 
 
@@ -469,9 +490,12 @@ SECTIONS: Final[dict[str, Section]] = {
     "workers": workers,
     "router": router,
     "slots": slots,
+    "debug": debug,
 }
-NOT_DEFAULT: Final = frozenset(
-    {"commandstats", "latencystats", "shards", "workers", "router", "slots"}
+HIDDEN: Final = frozenset({"debug"})
+"""Shown only by name, as in redis-server."""
+NOT_DEFAULT: Final = (
+    frozenset({"commandstats", "latencystats", "shards", "workers", "router", "slots"}) | HIDDEN
 )
 TITLES: Final = {"cpu": "CPU"}
 ALIASES: Final = {"module_list": "modules"}
@@ -485,7 +509,7 @@ def chosen_sections(words: list[bytes]) -> set[str]:
     for word in words:
         name = word.decode("latin-1").lower()
         if name in ("all", "everything"):
-            chosen.update(SECTIONS)
+            chosen.update(SECTIONS.keys() - HIDDEN)
         elif name == "default":
             chosen.update(SECTIONS.keys() - NOT_DEFAULT)
         else:

@@ -57,6 +57,17 @@ WITH_CLUSTER: Final = "cluster mode is not there yet"
 WITH_LIMIT: Final = "a memory limit is not there yet"
 NOT_NEEDED: Final = "there is nothing here it could act on"
 
+WITHOUT_SAVE: Final = (
+    "nosave",
+    "now",
+    "force",
+    "nosave now",
+    "nosave force",
+    "now force",
+    "nosave now force",
+)
+"""Ways to shut down that promise no more than the default does, with nothing to save."""
+
 NOT_ACTED_ON: Final[dict[str, Pending]] = {
     # Promises of safety
     "aclfile": refuses(USERS),
@@ -71,8 +82,8 @@ NOT_ACTED_ON: Final[dict[str, Pending]] = {
     "replicaof": refuses(REPLICATION),
     "save": refuses(DURABILITY),
     "sentinel": refuses("the sentinel mode is not supported yet"),
-    "shutdown-on-sigint": refuses(DURABILITY, "nosave", "now", "force", "nosave now"),
-    "shutdown-on-sigterm": refuses(DURABILITY, "nosave", "now", "force", "nosave now"),
+    "shutdown-on-sigint": refuses(DURABILITY, *WITHOUT_SAVE),
+    "shutdown-on-sigterm": refuses(DURABILITY, *WITHOUT_SAVE),
     "tls-cluster": refuses(TLS),
     "tls-replication": refuses(TLS),
     "user": refuses(USERS),
