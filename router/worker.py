@@ -351,7 +351,10 @@ class Worker(Host):
         if now - self.collected_at > GARBAGE_INTERVAL_SECONDS:
             self.collected_at = now
             gc.collect()
-        self.cron_us += int((time.monotonic() - now) * 1e6)
+        elapsed_ns = int((time.monotonic() - now) * 1e9)
+        self.cron_us += elapsed_ns // 1000
+        self.reactor.cycles += 1  # the loop has turned for this alone
+        self.reactor.cycle_ns += elapsed_ns
         self.loop.call_later(CRON_SECONDS if busy else IDLE_CRON_SECONDS, self._cron)
 
 

@@ -349,7 +349,7 @@ def test_all_values_can_be_written_and_read_back(tmp_path: Path) -> None:
     config = read_command_line(["a.conf", "--timeout", "7"])
     config.rewrite(all_values=True)
     text = path.read_text()
-    assert text.startswith(f"hz 20\n{MARK}\n")
+    assert text.startswith(f"hz 20\n\n{MARK}\n")
     assert "\ntcp-keepalive 300\n" in text  # a default
     again = read_command_line(["a.conf"])
     assert {name: again.show(name) for name in again.values} == {
