@@ -18,7 +18,7 @@ What workers and shards send:
 
     {"op": "ready"}                                 it serves
     {"op": "admin", "caller": {...}, "args": [..]}  -> {"reply": RESP bytes}
-                                    (only workers, for ADMIN commands)
+                                    (for ADMIN commands; a shard names itself as caller["node"])
 """
 
 from __future__ import annotations
@@ -65,3 +65,4 @@ class Boot:
     listeners: list[Listener] = field(default_factory=list)  # bound and listening
     descriptors: socket.socket | None = None  # this process's end of what brings later listeners
     tls: Any = None  # the ssl.SSLContext that is in force, or None
+    nodes: list[list[Any]] = field(default_factory=list)  # cluster mode: fields of each node

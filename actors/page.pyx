@@ -86,6 +86,16 @@ cdef class SharedPage:
         self.line(False, worker)
         page_disconnect(self, worker)
 
+    def connect_shard(self, int shard):
+        """Count a new connection to a shard's own port, as `connect` does. O(processes)."""
+        self.line(True, shard)
+        return page_connect(self, self.workers + shard)
+
+    def disconnect_shard(self, int shard):
+        """Count a connection of a shard out. O(1)."""
+        self.line(True, shard)
+        page_disconnect(self, self.workers + shard)
+
     def worker(self, int index, str field):
         """A figure of a worker; see FIELDS. O(1)."""
         cdef int at = FIELDS[field]

@@ -102,6 +102,7 @@ class Plan:
     title: Callable[[str, int], bytes] = lambda role, index: b""  # for ps; b"": the router's
     shard_listeners: dict[int, list[Listener]] = field(default_factory=dict)  # by shard index
     tls: Any = None  # the ssl.SSLContext of processes that start from now on
+    nodes: list[list[Any]] = field(default_factory=list)  # cluster mode: fields of each node
 
 
 def topology_message(topology: Topology) -> Message:
@@ -291,6 +292,7 @@ class Supervisor:
             listeners=self.listeners_of(child),
             descriptors=theirs,
             tls=plan.tls,
+            nodes=plan.nodes,
         )
         kept = {0, 1, 2, child_end.fileno(), theirs.fileno(), *plan.keep_descriptors}
         kept.update(listener.fileno() for listener in boot.listeners)

@@ -33,3 +33,31 @@ NO_SUCH_KEY = b"ERR no such key"
 SAME_OBJECT = b"ERR source and destination objects are the same"
 NAN_OR_INFINITY = b"ERR increment would produce NaN or Infinity"
 LOADING = b"LOADING Redis is loading the dataset in memory"
+CROSS_SLOT = b"CROSSSLOT Keys in request don't hash to the same slot"
+CLUSTER_DOWN = b"CLUSTERDOWN The cluster is down"
+CLUSTER_DOWN_READS = b"CLUSTERDOWN The cluster is down and only accepts read commands"
+SLOT_UNSERVED = b"CLUSTERDOWN Hash slot not served"
+CLUSTER_DISABLED = b"ERR This instance has cluster support disabled"
+NOT_IN_CLUSTER = b"ERR %s is not allowed in cluster mode"
+
+_SLOTS_ARE_OURS = (
+    b"ERR CLUSTER %s is not supported: this server assigns slots to its shards by itself"
+)
+_MEMBERS_ARE_OURS = (
+    b"ERR CLUSTER %s is not supported: the nodes of this cluster are the shards of one server"
+)
+REFUSED_SUBCOMMANDS = {
+    b"CLUSTER|" + name: text % name
+    for text, names in (
+        (
+            _SLOTS_ARE_OURS,
+            b"ADDSLOTS ADDSLOTSRANGE DELSLOTS DELSLOTSRANGE FLUSHSLOTS SETSLOT",
+        ),
+        (
+            _MEMBERS_ARE_OURS,
+            b"BUMPEPOCH FAILOVER FORGET MEET REPLICATE RESET SAVECONFIG SET-CONFIG-EPOCH",
+        ),
+    )
+    for name in names.split()
+}
+"""What Redis has and this server refuses, with the reason: subcommands that are not declared."""

@@ -12,10 +12,10 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from actors.control import Message
-from actors.page import SharedPage
 from actors.supervisor import Supervisor
 from protocol.commands import Command, CommandTable, F
 from protocol.errors import CommandError
@@ -42,16 +42,16 @@ class Rates:
 
     FIGURES: Final = ("commands", "input_bytes", "output_bytes", "cycles", "cycle_us")
 
-    def __init__(self, page: SharedPage) -> None:
-        self._page = page
-        self._last = (time.monotonic(), *(page.total(figure) for figure in self.FIGURES))
+    def __init__(self, read: Callable[[str], int]) -> None:
+        self._read = read
+        self._last = (time.monotonic(), *map(read, self.FIGURES))
         self._samples: dict[str, deque[float]] = {
             figure: deque([0.0] * SAMPLES, SAMPLES) for figure in self.FIGURES
         }
 
     def sample(self) -> None:
         """Take one sample. O(processes)."""
-        now = (time.monotonic(), *(self._page.total(figure) for figure in self.FIGURES))
+        now = (time.monotonic(), *map(self._read, self.FIGURES))
         seconds = max(now[0] - self._last[0], 1e-6)
         for index, figure in enumerate(self.FIGURES, 1):
             # A process that died took its figures with it: a rate is never negative.
@@ -86,7 +86,7 @@ class Admin:
         self.cron_paused = False  # DEBUG PAUSE-CRON
         self.replication_id = supervisor.plan.run_id
         self.started = time.time()
-        self.rates = Rates(supervisor.plan.page)
+        self._begin_rates()
         self.peak_memory = 0
         self.pause = ClientPause()
         self.commands: dict[str, list[int]] = {}  # as router.stats.ProcessStats
@@ -184,7 +184,8 @@ class Admin:
             await asyncio.sleep(SAMPLE_SECONDS)
             if self.cron_paused:
                 continue
-            self.rates.sample()
+            for rates in (self.rates, *self.node_rates):
+                rates.sample()
             self.peak_memory = max(self.peak_memory, self.supervisor.plan.page.total("used_memory"))
 
     def histogram_figures(self) -> dict[str, list[tuple[int, int]]]:
@@ -200,7 +201,14 @@ class Admin:
         self.errors.clear()
         self.histograms.clear()
         self.peak_memory = 0
-        self.rates = Rates(self.supervisor.plan.page)
+        self._begin_rates()
+
+    def _begin_rates(self) -> None:
+        page = self.supervisor.plan.page
+        self.rates = Rates(page.total)
+        self.node_rates = [  # of what each shard does, for its own port
+            Rates(partial(page.shard, index)) for index in range(self.supervisor.plan.shards)
+        ]
 
     def _find(self, args: list[bytes]) -> Command | bytes:
         """The command of these arguments, or the text of the error."""

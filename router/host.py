@@ -114,6 +114,9 @@ class Host:
     def install(self, topology: Topology) -> None:
         """Leave the shards that have died, link to those that are up, route by the new slots."""
         self.dispatcher.set_slots(topology.version, topology.slots)
+        if self.dispatcher.cluster is not None:
+            now_ms = time.time_ns() // 1_000_000
+            self.dispatcher.cluster.update(topology.slots, topology.shards, now_ms)
         firsts: dict[int, int] = {}
         for first, _, shard in sorted(topology.slots):
             firsts.setdefault(shard, first)

@@ -44,6 +44,14 @@ Settings = Mapping[str, Any]
 Place = tuple[int, Any]  # family and address, as bound
 
 
+def of_node(settings: Settings, node: int | None) -> Settings:
+    """The settings as they are for a shard's own port in cluster mode; None: the endpoint's."""
+    if node is None:
+        return settings
+    ports = {name: settings[name] and settings[name] + 1 + node for name in PORTS.values()}
+    return {**settings, **ports, "unixsocket": ""}
+
+
 class ListenError(Exception):
     """The server cannot listen; the reason has been logged."""
 
@@ -77,7 +85,6 @@ class Listeners:
 
     def open(self, settings: Settings) -> None:
         """Bind everything that is configured. Raises ListenError."""
-        check_backlog(settings["tcp-backlog"])
         self.backlog = settings["tcp-backlog"]
         staged = Staged([])
         try:
@@ -124,7 +131,6 @@ class Listeners:
         """Put it in force here; the sockets to close once no process accepts from them."""
         if settings["tcp-backlog"] != self.backlog:
             self.backlog = settings["tcp-backlog"]
-            check_backlog(self.backlog)
             for listener in staged.listeners:
                 listener.listen(self.backlog)
         kept = {listener.fileno() for listener in staged.listeners}

@@ -22,15 +22,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from actors.descriptors import TooFewDescriptors, allow_clients, clients_at_start
 from actors.diagnosis import apply_diagnosis, keep_crash_reports
+from cluster.members import Members
 from protocol.version import REDIS_VERSION, SHARDIS_VERSION
 from router import log
 from router.command_line import Finished, read_command_line
 from router.config import Config, set_failed
 from router.config.directives import BY_NAME
-from router.descriptors import TooFewDescriptors, allow_clients, clients_at_start
 from router.directory import private_directory
-from router.listeners import ListenError, Listeners, describe
+from router.listeners import ListenError, Listeners, check_backlog, describe
 from router.log import logger
 from router.oom import OomScore
 from router.shutdown import Shutdown
@@ -120,11 +121,15 @@ def run(config: Config, load: Callable[[], Program]) -> int:
     name_router(config, config["proc-title-template"])
     _show_logo(config, handler)
     listeners = Listeners()
+    members = Members()
     try:
         config.values["maxclients"] = clients_at_start(config["maxclients"])
         context = _tls_context(config)
+        check_backlog(config["tcp-backlog"])
         listeners.open(config.values)
+        members.open(config, slot_ranges(config["shards"]))
     except (TooFewDescriptors, ListenError):
+        members.close()
         return 1
     # The listening sockets come first: a server that cannot have its port must not take the pid
     # file of the one that has it.
@@ -134,9 +139,20 @@ def run(config: Config, load: Callable[[], Program]) -> int:
         program = load()
         with private_directory() as directory:
             code = asyncio.run(
-                _serve(config, program, listeners, context, directory, kept, supervision, early)
+                _serve(
+                    config,
+                    program,
+                    listeners,
+                    members,
+                    context,
+                    directory,
+                    kept,
+                    supervision,
+                    early,
+                )
             )
     finally:
+        members.close()
         if pidfile:
             logger.info("Removing the pid file.")
             with contextlib.suppress(OSError):
@@ -151,6 +167,7 @@ async def _serve(
     config: Config,
     program: Program,
     listeners: Listeners,
+    members: Members,
     context: Any,
     directory: str,
     descriptors: frozenset[int],
@@ -186,11 +203,15 @@ async def _serve(
             on_request=requested,
             keep_descriptors=descriptors,
             title=partial(child_title, config),
+            shard_listeners={
+                index: listening.sockets for index, listening in enumerate(members.listeners)
+            },
+            nodes=members.nodes,
         )
     )
     shutdown = Shutdown(config)
     router = RouterSettings(config, supervisor)
-    endpoint = Endpoint(listeners, supervisor, config)
+    endpoint = Endpoint(listeners, members, supervisor, config)
     admin = Admin(config, program.table, supervisor, router.apply, shutdown, endpoint)
     _handle_signals(shutdown)
     for number in early_signals:
@@ -328,7 +349,7 @@ def _tls_context(config: Config) -> Any:
     """The context of tls-port, or None without one. Raises ListenError."""
     if not config["tls-port"]:
         return None
-    from router.tls import TlsError, server_context
+    from sessions.tls_context import TlsError, server_context
 
     try:
         return server_context(config.values)

@@ -11,15 +11,16 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from protocol.commands import Command, Place, Request, Response
 from protocol.errors import LOADING, NO_SUCH_KEY, CommandError
+from protocol.numbers import parse_int64
 from protocol.slots import key_slot
-from router.debug import debug
-from router.merge import first_error, integer, interleave, is_null, merge
+from router.merge import all_succeeded, first_error, integer, interleave, is_null, merge
 from router.replies import elements
 from shards.commands.generic import copy_options
+from shards.debug import debug
 
 if TYPE_CHECKING:
     from router.host import Host
@@ -60,6 +61,26 @@ class Shards:
     async def on_all(self, args: Sequence[bytes]) -> list[bytes]:
         self.require(range(self.count))
         return await asyncio.gather(*(self.run(shard, args) for shard in range(self.count)))
+
+    async def everywhere(self, args: Sequence[Sequence[bytes]]) -> bytes:
+        """Run a command on each shard; the first error, or the first reply. Raises CommandError."""
+        self.require(range(self.count))
+        return all_succeeded(
+            await asyncio.gather(*(self.run(shard, one) for shard, one in enumerate(args)))
+        )
+
+    def slots_of(self, shard: int) -> bytes:
+        """A byte for each slot, 1 if it is this shard's; b"": all are."""
+        if self.count == 1:
+            return b""
+        return bytes(self.host.dispatcher.shard_of(slot) == shard for slot in range(SLOTS))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.host.settings
+
+    async def ask_router(self, args: list[bytes]) -> bytes:
+        return await self.host.ask_router(self.session, args)
 
 
 async def run_multi_shard(
@@ -278,6 +299,14 @@ async def swap(shards: Shards, args: list[bytes]) -> bytes:
     return first_error(replies) or OK
 
 
+async def keys_of_slot(shards: Shards, args: list[bytes]) -> bytes:
+    """CLUSTER COUNTKEYSINSLOT and GETKEYSINSLOT: the slot's shard knows, or any for an error."""
+    slot = parse_int64(args[2])
+    if slot is None or not 0 <= slot < SLOTS:
+        return await shards.run(0, args)
+    return await shards.run(shards.host.dispatcher.shard_of(slot), args)
+
+
 SPECIAL: Final[dict[str, Callable[[Shards, list[bytes]], Awaitable[bytes]]]] = {
     "MSETNX": msetnx,
     "RENAME": rename,
@@ -287,4 +316,6 @@ SPECIAL: Final[dict[str, Callable[[Shards, list[bytes]], Awaitable[bytes]]]] = {
     "SCAN": scan,
     "DEBUG": debug,
     "SWAPDB": swap,
+    "CLUSTER|COUNTKEYSINSLOT": keys_of_slot,
+    "CLUSTER|GETKEYSINSLOT": keys_of_slot,
 }

@@ -34,6 +34,31 @@ class ProcessStats(TypedDict, total=False):
     errors: dict[str, int]
 
 
+class ClientStats(TypedDict, total=False):
+    """The figures of the clients of one process: a worker, or a shard with a port of its own."""
+
+    connections: int  # now
+    connections_by_kind: dict[str, int]  # of those, "tcp", "tls" and "unix"
+    failed_handshakes: int
+    total_connections: int
+    rejected_connections: int
+    input_bytes: int
+    output_bytes: int
+    reads: int  # system calls that brought bytes
+    writes: int
+    cycles: int  # turns of the loop
+    cycle_us: int  # how long they took, all and the longest
+    cycle_us_max: int
+    client_bytes: int  # buffers of clients
+    denied_auth: int  # failed attempts to authenticate
+    query_buffer_bytes_max: int  # the largest of a client's buffers in the last seconds
+    output_buffer_bytes_max: int
+    paused_clients: int  # whose next command waits for the end of a CLIENT PAUSE
+    processed: int  # commands, as in ProcessStats; a shard's own count without these
+    commands: dict[str, CommandFigures]
+    errors: dict[str, int]
+
+
 class ShardStats(ProcessStats, total=False):
     """The figures of one shard."""
 
@@ -53,29 +78,13 @@ class ShardStats(ProcessStats, total=False):
     lazyfree_pending: int
     lazyfreed: int
     expired_stale_percent: float
+    clients: ClientStats  # of its own port, in cluster mode
 
 
-class WorkerStats(ProcessStats, total=False):
+class WorkerStats(ProcessStats, ClientStats, total=False):
     """The figures of one worker."""
 
-    connections: int  # now
-    connections_by_kind: dict[str, int]  # of those, "tcp", "tls" and "unix"
-    failed_handshakes: int
-    total_connections: int
-    rejected_connections: int
-    input_bytes: int
-    output_bytes: int
-    reads: int  # system calls that brought bytes
-    writes: int
-    cycles: int  # turns of its loop
-    cycle_us: int  # how long they took, all and the longest
-    cycle_us_max: int
     cron_us: int  # periodic work
-    client_bytes: int  # buffers of clients
-    denied_auth: int  # failed attempts to authenticate
-    query_buffer_bytes_max: int  # the largest of a client's buffers in the last seconds
-    output_buffer_bytes_max: int
-    paused_clients: int  # whose next command waits for the end of a CLIENT PAUSE
 
 
 Histogram = dict[int, int]

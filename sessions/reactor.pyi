@@ -13,6 +13,7 @@ class Reactor:
     cycle_ns: int
     cycle_ns_max: int
     writes: int
+    rounds_max: int  # of a tick, while clients are busy
     spin_ns: int
     def __init__(
         self,

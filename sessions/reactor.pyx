@@ -52,6 +52,7 @@ cdef enum:
     EVENTS_MAX = 512
     ACCEPTS_MAX = 64                    # per tick and listener, so that clients are served meanwhile
     LARGE_READ_BYTES_MAX = 1 << 20      # read at once of a large value
+    BUSY_EVENTS_MIN = 4                 # fewer: the next ones are not worth another look yet
     LINGER_BYTES_MAX = 16384            # more output than this does not wait for further replies
 
 logger = logging.getLogger("shardis")
@@ -104,11 +105,15 @@ cdef class Reactor:
         """Do all that can be done now, without waiting."""
         cdef int64_t started = clock_ns(CLOCK_MONOTONIC)
         cdef int64_t last
-        cdef int events
-        self._pump()
-        self.dispatcher.flush()
-        self.dispatcher.receive()
-        self._flush_dirty()
+        cdef int events, round = 0
+        while True:
+            events = self._pump()
+            self.dispatcher.flush()
+            self.dispatcher.receive()
+            self._flush_dirty()
+            round += 1
+            if events < BUSY_EVENTS_MIN or round >= self.rounds_max:
+                break
         if unlikely(self.spin_ns > 0):
             last = clock_ns(CLOCK_MONOTONIC)
             while clock_ns(CLOCK_MONOTONIC) - last < self.spin_ns:

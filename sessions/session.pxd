@@ -88,6 +88,7 @@ cdef class Dispatcher:
     cdef readonly dict errors               # error code -> count
     cdef readonly uint64_t commands_processed
     cdef int32_t ping_id
+    cdef public object cluster              # sessions.cluster.Cluster; None: cluster mode is off
     cdef public bint single                 # one shard: what is run on every shard is run on it, as it is
     cdef uint8_t attention                  # Attention of new sessions: AUTH and PAUSE
     cdef list paused                        # sessions with STATE_PAUSED, first come first

@@ -6,6 +6,7 @@ from typing_extensions import Buffer
 from protocol.commands import CommandTable
 from protocol.histogram import Histograms
 from protocol.table import NativeTable
+from sessions.cluster import Cluster
 from sessions.slowlog import Monitor
 
 @final
@@ -34,6 +35,8 @@ class Session:
     def databases(self) -> int: ...
     @property
     def settings(self) -> dict[str, object]: ...  # live configuration, by directive name
+    @property
+    def cluster(self) -> Cluster | None: ...  # None: cluster mode is off
     def close_after_reply(self) -> None: ...
     def reset(self) -> None: ...  # RESET: back to the state after connecting
     @property
@@ -97,6 +100,7 @@ class Dispatcher:
     """Where the sessions of one process send their commands; `host` has the slow paths."""
 
     host: Any
+    cluster: Cluster | None
     single: bool  # one shard: what runs on every shard runs on it as it is
     query_buffer_max: int
     def __init__(self, table: NativeTable) -> None: ...

@@ -5,7 +5,7 @@ import sys
 import time
 
 from protocol.commands import F, Place
-from protocol.errors import INTERNAL_ERROR, CommandError
+from protocol.errors import INTERNAL_ERROR, REFUSED_SUBCOMMANDS, CommandError
 from sessions.description import describe
 
 cimport cython
@@ -314,6 +314,7 @@ cdef class Dispatcher:
             "query_buffer_bytes_max": input,
             "output_buffer_bytes_max": output,
         }
+
     def set_monitor(self, monitor, bint latency_tracking):
         """Apply the slowlog-*, latency-monitor-threshold and latency-tracking directives."""
         self.monitor = monitor
@@ -425,6 +426,10 @@ cdef class Session:
     @property
     def settings(self):
         return self.dispatcher.host.settings
+
+    @property
+    def cluster(self):
+        return self.dispatcher.cluster
 
     @property
     def closed(self):
@@ -977,6 +982,9 @@ cdef class Session:
             self.abort()
             return 0
         if id == UNKNOWN_SUBCOMMAND:
+            refused = REFUSED_SUBCOMMANDS.get(b"|".join(arguments[:2]).upper())
+            if refused is not None:
+                return self._refuse(-1, refused)
             return self._refuse(
                 -1,
                 b"ERR unknown subcommand '%b'. Try %b HELP." % (_shown(arguments[1]), name.upper()),

@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Final, Protocol, cast
 
+from sessions.admission import Admission
 from sessions.reactor import Reactor
 from sessions.session import Dispatcher, Session
 
@@ -46,18 +47,7 @@ class TlsHost(Protocol):
 
     loop: asyncio.AbstractEventLoop
     reactor: Reactor
-
-    def admit(self, connection: socket.socket) -> bytes | None:
-        """Count a new connection, or the reason to refuse it. Raises OSError."""
-
-    def release(self) -> None:
-        """A connection that was admitted has ended before it was registered."""
-
-    def refusal(self, connection: socket.socket, peer: Any) -> bytes | None:
-        """The error for a peer that may not talk to this server."""
-
-    def register(self, connection: socket.socket, peer: Any, kind: str) -> tuple[int, str, str]:
-        """The client id and the addresses of an admitted connection. Raises OSError."""
+    admission: Admission
 
     def schedule_flush(self) -> None:
         """Have the reactor send what sessions were fed."""
@@ -80,7 +70,7 @@ class TlsDriver:
 
     def take(self, connection: socket.socket, peer: Any) -> None:
         """A connection was accepted. Raises OSError for a peer that has gone."""
-        if self.context is None or self.host.admit(connection) is not None:
+        if self.context is None or self.host.admission.admit(connection) is not None:
             # Nothing can be said before the handshake, which a refused client is not worth.
             connection.close()
             return
@@ -235,13 +225,15 @@ class TlsConnection(asyncio.BufferedProtocol):
             self._timer = None
         connection = self._socket
         assert connection is not None
-        refusal = host.refusal(connection, self._peer)
+        refusal = host.admission.refusal(connection, self._peer)
         if refusal is not None:
             self._encrypt(refusal)
             self._close()
             return
         try:
-            client_id, address, local_address = host.register(connection, self._peer, "tls")
+            client_id, address, local_address = host.admission.register(
+                connection, self._peer, "tls"
+            )
         except OSError:
             self._abort()
             return
@@ -393,7 +385,7 @@ class TlsConnection(asyncio.BufferedProtocol):
         self._transport = self._tls = self._socket = None
         session, self.session = self.session, None
         if session is None:
-            self._driver.host.release()
+            self._driver.host.admission.release()
         else:
             session.closed_by_driver()
             session.driver = None

@@ -16,6 +16,7 @@ class Settings:
     proto_max_bulk_len: int
     active_expire: bool  # DEBUG SET-ACTIVE-EXPIRE
     lazyfree_lazy_user_flush: bool
+    cluster_enabled: bool
 
     def __init__(self, config: Mapping[str, Any]) -> None: ...
     def update(self, changes: Mapping[str, Any]) -> None: ...
@@ -34,6 +35,7 @@ class Context:
     settings: Settings
     keyspace: Keyspace
     table: CommandTable
+    cluster: bool  # the caller is at the shard's own port: only database 0 exists for it
     overlay: dict[bytes, bytes | None] | None  # foreign keys lent to the running command
 
     def __init__(

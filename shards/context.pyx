@@ -26,6 +26,7 @@ class Settings:
         self.proto_max_bulk_len = 512 << 20
         self.active_expire = True
         self.lazyfree_lazy_user_flush = False
+        self.cluster_enabled = False
         self.update(config)
 
     def update(self, changes):
@@ -50,6 +51,7 @@ cdef class Context:
     cdef readonly object settings
     cdef readonly Keyspace keyspace
     cdef readonly object table          # CommandTable
+    cdef public bint cluster            # the caller is at the shard's own port
     cdef public dict overlay            # foreign keys lent to the running command, or None
 
     def __init__(self, Keyspace keyspace, settings, table, int databases=16, random=None):

@@ -12,7 +12,7 @@ from typing import Any
 import uvloop
 import zmq
 
-from actors.boot import Boot, link_path
+from actors.boot import Boot, Topology, link_path
 from actors.control import ControlLink
 from actors.diagnosis import apply_diagnosis
 from actors.failure import end_on_failure
@@ -20,11 +20,13 @@ from actors.figures import process_figures
 from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
 from actors.scheduling import apply_scheduling
 from protocol.table import NativeTable
+from sessions.clients import OPERATIONS
 from sessions.slowlog import Monitor
 from shards.commands import generic_native, string_native
 from shards.context import Context, Settings
 from shards.executor import Executor, NativeLane
 from shards.keyspace import Keyspace, allocator_figures, trim_memory, tune_allocator
+from shards.port import ShardPort
 
 SLOW_CYCLE_SHARE = 0.25
 """Of each cron period that active expiry may use at most, as redis-server's slow cycle."""
@@ -63,6 +65,21 @@ class ShardProcess:
         self.observed: dict[str, Any] = {}  # directives that the monitor acts on, among others
         self.loop = uvloop.new_event_loop()
         self.control: ControlLink | None = None
+        self.values = dict(config)  # of all directives, for the sessions at the shard's own port
+        self.paused = self.values.pop("client-pause", ("", 0.0))  # mode and end when it started
+        self.port: ShardPort | None = None
+        if boot.nodes:
+            self.port = ShardPort(
+                table,
+                self.executor,
+                self.values,
+                index=boot.index,
+                nodes=boot.nodes,
+                page=boot.page,
+                loop=self.loop,
+                tls=boot.tls,
+            )
+            self.port.install(boot.topology)
 
     def run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -80,6 +97,11 @@ class ShardProcess:
         self.control = await ControlLink.connect(
             self.boot.control, self._on_control, lambda: os._exit(1)
         )
+        mode, until = self.paused
+        self.expire_from = until if mode else 0.0
+        if self.port is not None:
+            self.port.clients.set_pause(mode, until)
+            self.port.listen(self.boot.listeners, self.control)
         self._cron()
         self.control.notify({"op": "ready"})
 
@@ -122,18 +144,28 @@ class ShardProcess:
     def _on_control(self, message: dict[str, Any]) -> Any:
         match message["op"]:
             case "topology":
-                for worker, epoch in message["workers"]:
+                topology = Topology(
+                    message["version"],
+                    [tuple(shard) for shard in message["shards"]],
+                    [tuple(worker) for worker in message["workers"]],
+                    [tuple(slots) for slots in message["slots"]],
+                )
+                for worker, epoch in topology.workers:
                     self._link(worker, epoch)
+                if self.port is not None:
+                    self.port.install(topology)
             case "config":
                 self._apply(message["changes"])
+                if self.port is not None:
+                    self.port.connections.apply_tls(message["changes"])
             case "stats":
                 return self.statistics()
             case "histograms":
                 table = self.executor.table.table
-                return {
-                    table.by_id[id].name.lower(): pairs
-                    for id, pairs in self.executor.histograms.pairs().items()
-                }
+                found = self.executor.histograms.pairs()
+                if self.port is not None:  # of other commands: those that run in the session
+                    found = {**self.port.dispatcher.histograms.pairs(), **found}
+                return {table.by_id[id].name.lower(): pairs for id, pairs in found.items()}
             case "purge":
                 trim_memory()
             case "malloc":
@@ -152,11 +184,21 @@ class ShardProcess:
                 self.expire_cycle_us = 0
                 self.cron_us = 0
                 self.commands_at_once = 0
+                if self.port is not None:
+                    self.port.connections.reset_statistics()
             case "pause":
                 self.expire_from = message["until"] if message["mode"] else 0.0
+                if self.port is not None:
+                    return self.port.clients.answer(message)
+            case operation if self.port is not None and operation in OPERATIONS:
+                return self.port.clients.answer(message)
+            case "listeners" if self.port is not None:
+                self.port.connections.take_over(self.boot.descriptors, message["kinds"])
             case "pause-cron":
                 self.cron_paused = bool(message["paused"])
             case "shutdown":
+                if self.port is not None:
+                    self.port.finish()
                 self.executor.service()
                 while self.executor.has_more:
                     self.executor.service()
@@ -171,12 +213,18 @@ class ShardProcess:
     def _apply(self, changes: dict[str, Any]) -> None:
         self.settings.update(changes)
         apply_diagnosis(changes)
+        self.values.update(changes)
+        if self.port is not None:
+            self.port.apply(changes)
         if "native-lane" in changes:
             self.executor.native_lane = bool(changes["native-lane"])
         self.executor.set_limits(self.settings.proto_max_bulk_len)
         self.observed.update(changes)
         self.monitor.apply(self.observed)
-        self.executor.set_monitor(self.monitor, bool(self.observed["latency-tracking"]))
+        tracking = bool(self.observed["latency-tracking"])
+        self.executor.set_monitor(self.monitor, tracking)
+        if self.port is not None:
+            self.port.dispatcher.set_monitor(self.monitor, tracking)
         self.keyspace.set_limits(changes)
         self.keyspace.lfu = b"lfu" in self.settings.maxmemory_policy
         self.keyspace.lfu_log_factor = self.settings.lfu_log_factor
@@ -216,6 +264,7 @@ class ShardProcess:
             "cron_us": self.cron_us,
             "commands_at_once": self.commands_at_once,
             "changes": keyspace.changes,
+            **({"clients": self.port.connections.statistics()} if self.port is not None else {}),
         }
 
     # Cron
@@ -233,7 +282,13 @@ class ShardProcess:
             )
         page, index = self.boot.page, self.boot.index
         page.set_shard(index, "used_memory", self.keyspace.used_memory)
-        page.set_shard(index, "commands", self.executor.commands_processed)
+        processed = self.executor.commands_processed
+        if self.port is not None:
+            self.port.cron()
+            processed += self.port.dispatcher.commands_processed
+            page.set_shard(index, "cycles", self.port.reactor.cycles)
+            page.set_shard(index, "cycle_us", self.port.reactor.cycle_ns // 1000)
+        page.set_shard(index, "commands", processed)
         ended = time.monotonic()
         self.expire_cycle_us += int((ended - started) * 1e6)
         threshold = self.monitor.threshold_ms

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -221,11 +222,37 @@ def shardis(workers: int, shards: int, deviation: str = "", *options: str) -> Va
     )
 
 
+def start_shard_port() -> Server:
+    """One shard in cluster mode, measured at its own port: no worker is in between."""
+    # The port and the bus port behind each must be possible, so none of the kernel's own are used.
+    for first in random.sample(range(10_000, 22_000), 1000):
+        with _stopped_on_failure(_server([first])) as server, contextlib.suppress(OSError):
+            for port in (first, first + 1):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+            server.port = first + 1
+            server.launch(
+                *(sys.executable, "-m", "router.main", "--port", str(first)),
+                *("--bind", "127.0.0.1", "--shards", "1", "--io-workers", "1"),
+                *("--cluster-enabled", "yes"),
+            )
+            server.wait_ready()
+            return server
+        server.stop()
+    raise ServerFailed("no two ports in a row are free")
+
+
+SHARD_PORT = Variant(
+    "shardis-port",
+    "a shard's own port in cluster mode: 1 shard, shipped defaults",
+    start_shard_port,
+)
 STANDARD = (
     Variant("redis-server", "one redis-server, shipped defaults, no persistence", start_redis),
     Variant("twemproxy", "nutcracker in front of two redis-servers", start_twemproxy),
     shardis(1, 1),
     shardis(1, 2),
+    SHARD_PORT,
 )
 
 BATCH = ("--sched-batch", "yes")

@@ -25,4 +25,5 @@ class Goal:
 THROUGHPUT: dict[str, dict[int, Goal]] = {
     "shardis-1+1": {1: Goal(0.85, 1.0), 16: Goal(1.3, 1.6), 50: Goal(1.5, 2.1)},
     "shardis-1+2": {1: Goal(0.80, 0.9), 16: Goal(1.0, 1.3), 50: Goal(1.2, 1.8)},
+    "shardis-port": {1: Goal(0.90, 1.0), 16: Goal(1.5, 2.0), 50: Goal(2.2, 3.0)},
 }

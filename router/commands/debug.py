@@ -1,4 +1,4 @@
-"""The part of DEBUG that concerns the server as a whole; workers send it on (router/debug.py)."""
+"""The part of DEBUG that concerns the server as a whole; workers send it on (shards/debug.py)."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.figures import resident_bytes
@@ -54,11 +54,32 @@ class Figures:
     workers: list[Any]  # WorkerStats, or None: no answer
     shards: list[Any]  # ShardStats, or None
     histograms: dict[str, Histogram]  # by command; empty unless latencystats was asked for
+    node: int | None = None  # asked at this shard's own port: the figures of that node alone
+    clients: list[Any] = field(init=False)  # ClientStats of workers and of shards' ports
+
+    def __post_init__(self) -> None:
+        if self.node is not None:
+            self.workers, self.shards = [], self.shards[self.node : self.node + 1]
+        ports = [shard["clients"] for shard in self.shards if shard and "clients" in shard]
+        self.clients = [*self.workers, *ports]
 
     @property
     def processes(self) -> list[Any]:
+        if self.node is not None:
+            return [*self.clients, *self.shards]
         own = {"commands": self.admin.commands, "errors": self.admin.errors}
-        return [*self.workers, *self.shards, own]
+        return [*self.clients, *self.shards, own]
+
+    @property
+    def process_id(self) -> int:
+        return os.getpid() if self.node is None else self.admin.supervisor.shards[self.node].pid
+
+    @property
+    def used_memory(self) -> int:
+        page = self.admin.supervisor.plan.page
+        if self.node is None:
+            return page.total("used_memory")
+        return page.shard(self.node, "used_memory")
 
 
 def human(size: int) -> str:
@@ -86,6 +107,7 @@ def cpu_seconds(figure: dict[str, Any]) -> str:
 def server(figures: Figures) -> Fields:
     admin = figures.admin
     config, now = admin.config, time.time()
+    own = listeners.of_node(config.values, figures.node)
     system = os.uname()
     uptime = int(now - admin.started)
     return [
@@ -93,7 +115,7 @@ def server(figures: Figures) -> Fields:
         ("redis_git_sha1", "00000000"),
         ("redis_git_dirty", 0),
         ("redis_build_id", BUILD_ID),
-        ("redis_mode", "standalone"),
+        ("redis_mode", "standalone" if figures.node is None else "cluster"),
         ("shardis_version", SHARDIS_VERSION),
         ("os", f"{system.sysname} {system.release} {system.machine}"),
         ("arch_bits", struct.calcsize("P") * 8),
@@ -105,10 +127,10 @@ def server(figures: Figures) -> Fields:
             "".join(re.findall(r"GCC ([0-9.]+)", platform.python_compiler())) or "0.0.0",
         ),
         ("python_version", ".".join(map(str, sys.version_info[:3]))),
-        ("process_id", os.getpid()),
+        ("process_id", figures.process_id),
         ("process_supervised", "no"),
         ("run_id", admin.supervisor.plan.run_id),
-        ("tcp_port", config["port"] or config["tls-port"]),
+        ("tcp_port", own["port"] or own["tls-port"]),
         ("server_time_usec", int(now * 1e6)),
         ("uptime_in_seconds", uptime),
         ("uptime_in_days", uptime // DAY_SECONDS),
@@ -118,20 +140,20 @@ def server(figures: Figures) -> Fields:
         ("executable", os.path.abspath(sys.argv[0])),
         ("config_file", config.file),
         ("io_threads_active", 0),
-        *((f"listener{index}", text) for index, text in enumerate(listeners.fields(config.values))),
+        *((f"listener{index}", text) for index, text in enumerate(listeners.fields(own))),
     ]
 
 
 def clients(figures: Figures) -> Fields:
     return [
-        ("connected_clients", total(figures.workers, "connections")),
+        ("connected_clients", total(figures.clients, "connections")),
         ("cluster_connections", 0),
         ("maxclients", figures.admin.config["maxclients"]),
-        ("client_recent_max_input_buffer", largest(figures.workers, "query_buffer_bytes_max")),
-        ("client_recent_max_output_buffer", largest(figures.workers, "output_buffer_bytes_max")),
+        ("client_recent_max_input_buffer", largest(figures.clients, "query_buffer_bytes_max")),
+        ("client_recent_max_output_buffer", largest(figures.clients, "output_buffer_bytes_max")),
         (
             "blocked_clients",
-            total(figures.shards, "blocked_clients") + total(figures.workers, "paused_clients"),
+            total(figures.shards, "blocked_clients") + total(figures.clients, "paused_clients"),
         ),
         ("tracking_clients", 0),
         ("clients_in_timeout_table", 0),
@@ -142,13 +164,15 @@ def clients(figures: Figures) -> Fields:
 
 def memory(figures: Figures) -> Fields:
     admin = figures.admin
-    used = admin.supervisor.plan.page.total("used_memory")
+    used = figures.used_memory
     shard_resident = total(figures.shards, "rss")
-    resident = resident_bytes(os.getpid()) + total(figures.workers, "rss") + shard_resident
+    resident = total(figures.workers, "rss") + shard_resident
     startup = total(figures.shards, "startup_memory")
     overhead = total(figures.shards, "overhead_memory")
-    admin.peak_memory = max(admin.peak_memory, used)
-    peak = admin.peak_memory
+    peak = used  # a node keeps no peak of its own
+    if figures.node is None:
+        resident += resident_bytes(os.getpid())
+        peak = admin.peak_memory = max(admin.peak_memory, used)
     installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = admin.config["maxmemory"]
     return [
@@ -200,7 +224,7 @@ def memory(figures: Figures) -> Fields:
         ("mem_replication_backlog", 0),
         ("mem_total_replication_buffers", 0),
         ("mem_clients_slaves", 0),
-        ("mem_clients_normal", total(figures.workers, "client_bytes")),
+        ("mem_clients_normal", total(figures.clients, "client_bytes")),
         ("mem_cluster_links", 0),
         ("mem_aof_buffer", 0),
         ("mem_allocator", "libc"),
@@ -248,22 +272,26 @@ def persistence(figures: Figures) -> Fields:
 
 
 def stats(figures: Figures) -> Fields:
-    workers, shards, rates = figures.workers, figures.shards, figures.admin.rates
-    own = sum(calls for calls, *_ in figures.admin.commands.values())
+    shards, rates = figures.shards, figures.admin.rates
+    if figures.node is not None:
+        rates = figures.admin.node_rates[figures.node]
+    own = 0
+    if figures.node is None:
+        own = sum(calls for calls, *_ in figures.admin.commands.values())
     command_us = sum(us for _, us, *_ in merged_commands(figures.processes).values())
     return [
-        ("total_connections_received", total(workers, "total_connections")),
-        ("total_commands_processed", total([*workers, *shards], "processed") + own),
+        ("total_connections_received", total(figures.clients, "total_connections")),
+        ("total_commands_processed", total([*figures.clients, *shards], "processed") + own),
         ("instantaneous_ops_per_sec", round(rates["commands"])),
-        ("total_net_input_bytes", total(workers, "input_bytes")),
-        ("total_net_output_bytes", total(workers, "output_bytes")),
+        ("total_net_input_bytes", total(figures.clients, "input_bytes")),
+        ("total_net_output_bytes", total(figures.clients, "output_bytes")),
         ("total_net_repl_input_bytes", 0),
         ("total_net_repl_output_bytes", 0),
         ("instantaneous_input_kbps", f"{rates['input_bytes'] / 1024:.2f}"),
         ("instantaneous_output_kbps", f"{rates['output_bytes'] / 1024:.2f}"),
         ("instantaneous_input_repl_kbps", "0.00"),
         ("instantaneous_output_repl_kbps", "0.00"),
-        ("rejected_connections", total(workers, "rejected_connections")),
+        ("rejected_connections", total(figures.clients, "rejected_connections")),
         ("sync_full", 0),
         ("sync_partial_ok", 0),
         ("sync_partial_err", 0),
@@ -296,17 +324,17 @@ def stats(figures: Figures) -> Fields:
         ("unexpected_error_replies", 0),
         ("total_error_replies", sum(merged_errors(figures.processes).values())),
         ("dump_payload_sanitizations", 0),
-        ("total_reads_processed", total(workers, "reads")),
-        ("total_writes_processed", total(workers, "writes")),
+        ("total_reads_processed", total(figures.clients, "reads")),
+        ("total_writes_processed", total(figures.clients, "writes")),
         ("io_threaded_reads_processed", 0),
         ("io_threaded_writes_processed", 0),
-        ("acl_access_denied_auth", total(workers, "denied_auth")),
+        ("acl_access_denied_auth", total(figures.clients, "denied_auth")),
         ("acl_access_denied_cmd", 0),
         ("acl_access_denied_key", 0),
         ("acl_access_denied_channel", 0),
-        # The event loops that clients are served by: those of the workers.
-        ("eventloop_cycles", total(workers, "cycles")),
-        ("eventloop_duration_sum", total(workers, "cycle_us")),
+        # The event loops that clients are served by: those of workers and of shards with a port.
+        ("eventloop_cycles", total(figures.clients, "cycles")),
+        ("eventloop_duration_sum", total(figures.clients, "cycle_us")),
         ("eventloop_duration_cmd_sum", command_us),
         ("instantaneous_eventloop_cycles_per_sec", round(rates["cycles"])),
         (
@@ -335,8 +363,11 @@ def replication(figures: Figures) -> Fields:
 def cpu(figures: Figures) -> Fields:
     own = resource.getrusage(resource.RUSAGE_SELF)
     processes = [answer for answer in (*figures.workers, *figures.shards) if answer]
-    system = own.ru_stime + sum(answer.get("cpu_system", 0.0) for answer in processes)
-    user = own.ru_utime + sum(answer.get("cpu_user", 0.0) for answer in processes)
+    system = sum(answer.get("cpu_system", 0.0) for answer in processes)
+    user = sum(answer.get("cpu_user", 0.0) for answer in processes)
+    if figures.node is None:
+        system += own.ru_stime
+        user += own.ru_utime
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)  # processes that died
     return [
         ("used_cpu_sys", f"{system:.6f}"),
@@ -386,24 +417,26 @@ def latencystats(figures: Figures) -> Fields:
 
 
 def cluster(figures: Figures) -> Fields:
-    return [("cluster_enabled", 0)]
+    return [("cluster_enabled", int(figures.admin.config["cluster-enabled"]))]
 
 
 def keyspace(figures: Figures) -> Fields:
     return [
         (f"db{database}", f"keys={keys},expires={expires},avg_ttl={average_ms}")
         for database, (keys, expires, average_ms) in merged_databases(figures.shards).items()
+        if figures.node is None or database == 0  # a node has no other
     ]
 
 
 def debug(figures: Figures) -> Fields:
     """Figures for who works on the server itself."""
-    workers, shards = figures.workers, figures.shards
+    # The router runs its commands one by one.
+    own = int(figures.node is None and bool(figures.admin.commands))
     return [
         ("eventloop_duration_aof_sum", 0),  # nothing is appended yet
-        ("eventloop_duration_cron_sum", total([*workers, *shards], "cron_us")),
-        ("eventloop_duration_max", largest(workers, "cycle_us_max")),
-        ("eventloop_cmd_per_cycle_max", largest(shards, "commands_at_once")),
+        ("eventloop_duration_cron_sum", total([*figures.workers, *figures.shards], "cron_us")),
+        ("eventloop_duration_max", largest(figures.clients, "cycle_us_max")),
+        ("eventloop_cmd_per_cycle_max", max(own, largest(figures.shards, "commands_at_once"))),
     ]
 
 
@@ -413,7 +446,8 @@ def shards(figures: Figures) -> Fields:
     for first, last, shard in supervisor.plan.slots:
         owned[shard] = owned.get(shard, 0) + last - first + 1
     fields: Fields = [("shards", len(supervisor.shards))]
-    for child, answer in zip(supervisor.shards, figures.shards, strict=True):
+    children = supervisor.shards if figures.node is None else [supervisor.shards[figures.node]]
+    for child, answer in zip(children, figures.shards, strict=True):
         figure = answer or {}
         keys = sum(entry[0] for entry in figure.get("databases", {}).values())
         fields.append(
@@ -431,7 +465,8 @@ def shards(figures: Figures) -> Fields:
 def workers(figures: Figures) -> Fields:
     supervisor = figures.admin.supervisor
     fields: Fields = [("workers", len(supervisor.workers))]
-    for child, answer in zip(supervisor.workers, figures.workers, strict=True):
+    children = supervisor.workers if figures.node is None else []
+    for child, answer in zip(children, figures.workers, strict=True):
         figure = answer or {}
         fields.append(
             (
@@ -538,7 +573,7 @@ async def info(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) ->
         admin.ask_workers(request), admin.ask_shards(request)
     )
     histograms = await command_histograms(admin) if "latencystats" in chosen else {}
-    figures = Figures(admin, worker_figures, shard_figures, histograms)
+    figures = Figures(admin, worker_figures, shard_figures, histograms, caller.get("node"))
     reply.verbatim(render(figures, chosen), b"txt")
 
 

@@ -41,7 +41,6 @@ DURABILITY: Final = "this version keeps data in memory only; persistence is not 
 LIMIT: Final = "a memory limit is not supported yet"
 REPLICATION: Final = "replication is not supported yet"
 TLS: Final = "TLS between servers is not supported yet"
-CLUSTER: Final = "cluster mode is not supported yet"
 USERS: Final = "users and passwords are not supported yet"
 MODULES: Final = "modules are not supported"
 DEFRAGMENTATION: Final = (
@@ -53,7 +52,7 @@ SO_FAR: Final = "nothing follows it so far"
 WITH_DURABILITY: Final = "persistence is not there yet"
 WITH_REPLICATION: Final = "replication is not there yet"
 TLS_CACHE: Final = "the TLS library has no setting for it"
-WITH_CLUSTER: Final = "cluster mode is not there yet"
+WITH_CLUSTER: Final = "nodes of other servers cannot join the cluster yet"
 WITH_LIMIT: Final = "a memory limit is not there yet"
 NOT_NEEDED: Final = "there is nothing here it could act on"
 
@@ -73,7 +72,6 @@ NOT_ACTED_ON: Final[dict[str, Pending]] = {
     "aclfile": refuses(USERS),
     "activedefrag": refuses(DEFRAGMENTATION),
     "appendonly": refuses(DURABILITY),
-    "cluster-enabled": refuses(CLUSTER),
     "loadmodule": refuses(MODULES),
     "maxmemory": refuses(LIMIT),
     "maxmemory-clients": refuses(LIMIT),
@@ -113,24 +111,13 @@ NOT_ACTED_ON: Final[dict[str, Pending]] = {
     "bio_cpulist": harmless(NOT_NEEDED),
     "busy-reply-threshold": harmless(SO_FAR),
     "cluster-allow-pubsubshard-when-down": harmless(WITH_CLUSTER),
-    "cluster-allow-reads-when-down": harmless(WITH_CLUSTER),
     "cluster-allow-replica-migration": harmless(WITH_CLUSTER),
-    "cluster-announce-bus-port": harmless(WITH_CLUSTER),
-    "cluster-announce-hostname": harmless(WITH_CLUSTER),
     "cluster-announce-human-nodename": harmless(WITH_CLUSTER),
-    "cluster-announce-ip": harmless(WITH_CLUSTER),
-    "cluster-announce-port": harmless(WITH_CLUSTER),
-    "cluster-announce-tls-port": harmless(WITH_CLUSTER),
-    "cluster-config-file": harmless(WITH_CLUSTER),
     "cluster-link-sendbuf-limit": harmless(WITH_CLUSTER),
     "cluster-migration-barrier": harmless(WITH_CLUSTER),
-    "cluster-node-timeout": harmless(WITH_CLUSTER),
     "cluster-ping-interval": harmless(WITH_CLUSTER),
-    "cluster-port": harmless(WITH_CLUSTER),
-    "cluster-preferred-endpoint-type": harmless(WITH_CLUSTER),
     "cluster-replica-no-failover": harmless(WITH_CLUSTER),
     "cluster-replica-validity-factor": harmless(WITH_CLUSTER),
-    "cluster-require-full-coverage": harmless(WITH_CLUSTER),
     "crash-memcheck-enabled": harmless(NOT_NEEDED),
     "dbfilename": harmless(WITH_DURABILITY),
     "disable-thp": harmless(SO_FAR),

@@ -132,15 +132,8 @@ class Config:
                 os.close(os.open(self["logfile"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666))
             except OSError as error:
                 raise ValueRefused(f"Can't open the log file: {error.strerror}") from None
-        if self["cluster-enabled"]:
-            if self["replicaof"]:
-                raise ValueRefused("replicaof directive not allowed in cluster mode")
-            if self["databases"] > 1:
-                self.remarks.append(
-                    f"WARNING: Changing databases number from {self['databases']} to 1 since we "
-                    "are in cluster mode"
-                )
-                self.values["databases"] = 1
+        if self["cluster-enabled"] and self["replicaof"]:
+            raise ValueRefused("replicaof directive not allowed in cluster mode")
         for directive in DIRECTIVES:
             if directive.clamp is not None:
                 self.values[directive.name] = _clamped(directive, self.values[directive.name])

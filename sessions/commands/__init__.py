@@ -2,6 +2,6 @@
 
 from types import ModuleType
 
-from sessions.commands import client, connection, introspection
+from sessions.commands import client, cluster, connection, introspection
 
-MODULES: tuple[ModuleType, ...] = (client, connection, introspection)
+MODULES: tuple[ModuleType, ...] = (client, cluster, connection, introspection)

@@ -7,7 +7,7 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING, Any, Final
 
 from protocol.commands import F, Place, Request, Response, command
-from protocol.errors import NOT_INTEGER, SYNTAX, CommandError
+from protocol.errors import NOT_IN_CLUSTER, NOT_INTEGER, SYNTAX, CommandError
 from protocol.numbers import parse_int64
 from protocol.version import REDIS_VERSION
 
@@ -81,6 +81,8 @@ def select(session: Session, args: list[bytes], reply: Reply) -> None:
         raise CommandError(NOT_INTEGER)
     if not INT_MIN <= number <= INT_MAX:
         raise CommandError(NUMBER_RANGE)
+    if number and session.cluster is not None and session.cluster.is_node:
+        raise CommandError(NOT_IN_CLUSTER % b"SELECT")
     if not 0 <= number < session.databases:
         raise CommandError(DATABASE_RANGE)
     session.database = number
@@ -161,7 +163,11 @@ def hello(session: Session, args: list[bytes], reply: Reply) -> None:
     reply.integer(version)
     reply.bulk(b"id")
     reply.integer(session.id)
-    for key, value in ((b"mode", b"standalone"), (b"role", b"master")):
+    is_node = session.cluster is not None and session.cluster.is_node
+    for key, value in (
+        (b"mode", b"cluster" if is_node else b"standalone"),
+        (b"role", b"master"),
+    ):
         reply.bulk(key)
         reply.bulk(value)
     reply.bulk(b"modules")

@@ -6,6 +6,6 @@ these and the modules of the other commands, by `CommandTable.from_modules`.
 
 from types import ModuleType
 
-from shards.commands import generic, internal, server, string
+from shards.commands import cluster, generic, internal, server, string
 
-FAMILIES: tuple[ModuleType, ...] = (generic, internal, server, string)
+FAMILIES: tuple[ModuleType, ...] = (cluster, generic, internal, server, string)

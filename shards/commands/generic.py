@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from protocol.commands import F, Keys, Place, Request, Response, command
-from protocol.errors import NO_SUCH_KEY, SAME_OBJECT, SYNTAX, CommandError
+from protocol.errors import NO_SUCH_KEY, NOT_IN_CLUSTER, SAME_OBJECT, SYNTAX, CommandError
 from protocol.help import help_reply
 from protocol.numbers import parse_int64
 from shards.glob import matching
@@ -212,7 +212,8 @@ def copy_options(args: list[bytes], databases: int, current: int) -> CopyOptions
 def copy(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Copy a key with its expiry to another name or database. O(N) for N nested items."""
     source, target = args[1], args[2]
-    options = copy_options(args, ctx.databases, ctx.database)
+    # A node of a cluster has one database.
+    options = copy_options(args, 1 if ctx.cluster else ctx.databases, ctx.database)
 
     if not ctx.exists(source, touch=True) or (
         not options.replace and ctx.exists(target, database=options.database)
@@ -235,6 +236,8 @@ def copy(ctx: Context, args: list[bytes], reply: Reply) -> None:
 )
 def move(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Move a key to another database, unless that has a key of this name. O(1)."""
+    if ctx.cluster:
+        raise CommandError(NOT_IN_CLUSTER % b"MOVE")
     key, database = args[1], database_number(args[2], ctx.databases)
     if database == ctx.database:
         raise CommandError(SAME_OBJECT)
@@ -632,6 +635,8 @@ def flushall(ctx: Context, args: list[bytes], reply: Reply) -> None:
 )
 def swapdb(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Exchange two databases for all clients at once. O(1) in the number of keys."""
+    if ctx.cluster:
+        raise CommandError(NOT_IN_CLUSTER % b"SWAPDB")
     first = int32(args[1], b"ERR invalid first DB index")
     second = int32(args[2], b"ERR invalid second DB index")
     if not (0 <= first < ctx.databases and 0 <= second < ctx.databases):

@@ -55,7 +55,7 @@ LEADING_INTEGER = re.compile(rb"\s*([+-]?[0-9]+)")
     flags=F.ADMIN | F.NOSCRIPT | F.LOADING | F.STALE | F.PROTECTED,
     since="1.0.0",
     complexity="Depends on the subcommand.",
-    # The worker that has the client asks whom the subcommand concerns: see router/debug.py.
+    # The process that has the client asks whom the subcommand concerns: see shards/debug.py.
     place=Place.FANOUT,
 )
 def debug(ctx: Context, args: list[bytes], reply: Reply) -> None:

@@ -23,9 +23,8 @@ from actors.boot import Boot
 from actors.control import BlockingControlLink, ControlLink
 from actors.figures import process_figures
 from actors.supervisor import topology_message
-from protocol.commands import CommandTable
-from router.commands import MODULES
 from router.main import Program, main
+from router.table import full_table
 
 
 def worker_main(boot: Boot) -> None:
@@ -110,7 +109,7 @@ def shard_main(boot: Boot) -> None:
 
 
 def load() -> Program:
-    return Program(worker_main, shard_main, CommandTable.from_modules(MODULES))
+    return Program(worker_main, shard_main, full_table())
 
 
 if __name__ == "__main__":

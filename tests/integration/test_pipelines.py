@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import ssl
 import threading
 from collections.abc import Callable
 
@@ -122,10 +123,15 @@ def first_difference(first: bytes, second: bytes) -> int:
 
 
 def exchange(client: RespClient, data: bytes, draw: random.Random, count: int) -> bytes:
-    """Send a pipeline in random pieces, while a second thread reads its replies."""
+    """Send a pipeline in random pieces, while a second thread reads its replies.
+
+    Not over TLS: two threads may not use one of Python's TLS sockets at the same time.
+    """
     received: list[bytes] = []
+    encrypted = isinstance(client.socket, ssl.SSLSocket)
     reader = threading.Thread(target=lambda: received.extend(client.read_available(count)))
-    reader.start()
+    if not encrypted:
+        reader.start()
     kind = draw.random()
     at = 0
     while at < len(data):
@@ -135,8 +141,10 @@ def exchange(client: RespClient, data: bytes, draw: random.Random, count: int) -
             size = draw.choice([1, 3, 17, 100, 1460, 20_000])
         else:
             size = len(data)
-        client.send(data[at : at + size], receive=False)
+        client.send(data[at : at + size], receive=encrypted)
         at += size
+    if encrypted:
+        reader.start()
     reader.join()
     return b"".join(received)
 

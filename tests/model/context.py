@@ -15,13 +15,14 @@ from protocol.commands import Command, CommandTable
 from protocol.errors import WRONG_TYPE, CommandError
 from protocol.numbers import parse_int64
 from protocol.reply import Reply
-from shards.commands import FAMILIES
+from shards.commands import FAMILIES, cluster
 
 EXPIRE_NONE = -1
 EXPIRE_KEEP = -2
 START_MS = 1_700_000_000_000
 EMBSTR_BYTES_MAX = 44
-TABLE = CommandTable.from_modules(FAMILIES)
+# CLUSTER itself is a command of sessions.
+TABLE = CommandTable.from_modules(family for family in FAMILIES if family is not cluster)
 
 
 @dataclass(slots=True)
@@ -224,6 +225,7 @@ class Context:
     events: list[tuple[bytes, bytes, int]] = field(default_factory=list)
     propagated: list[list[bytes]] = field(default_factory=list)
     slept_seconds: float = 0.0
+    cluster: bool = False  # the caller is at the shard's own port
 
     @property
     def now_ms(self) -> int:

@@ -14,8 +14,10 @@ running servers by configuration, because starting one costs far more than empty
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
 import os
+import random
 import re
 import shlex
 import shutil
@@ -63,6 +65,22 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+def free_ports(count: int) -> int:
+    """The first of so many loopback ports in a row that are free now, their bus ports included.
+
+    Drawn below the ports that the kernel gives to connections, so that none is taken meanwhile.
+    """
+    for _ in range(1000):
+        first = random.randrange(10_000, 22_000)
+        with contextlib.ExitStack() as probes, contextlib.suppress(OSError):
+            for port in (*range(first, first + count), first + 10_000, first + 9_999 + count):
+                probe = probes.enter_context(socket.socket())
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", port))
+            return first
+    raise ServerError(f"no {count} ports in a row are free")
 
 
 def uses_stand_in() -> bool:
@@ -228,6 +246,36 @@ class Oracle(Server):
         return [self.binary, *(word for pair in options.items() for word in pair)]
 
 
+class ClusterOracle(Oracle):
+    """redis-server in cluster mode: the only node, which owns all slots, or one without any."""
+
+    def __init__(self, *, owns_all: bool = True) -> None:
+        super().__init__()
+        self.port = free_ports(1)
+        self.owns_all = owns_all
+
+    def command(self) -> list[str]:
+        # Since 7.2 a node has one database by itself.
+        return [*super().command(), "--cluster-enabled", "yes", "--databases", "1"]
+
+    def start(self) -> Server:
+        super().start()
+        if self.owns_all:
+            with self.client() as client:
+                reply = client.call("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+                assert reply == b"+OK\r\n", reply
+            self.wait_ok()
+        return self
+
+    def wait_ok(self) -> None:
+        """Return when the cluster serves all slots."""
+        deadline = time.monotonic() + START_SECONDS
+        with self.client() as client:
+            while b"cluster_state:ok" not in client.call("CLUSTER", "INFO"):
+                assert time.monotonic() < deadline, "the cluster does not get ready"
+                time.sleep(0.05)
+
+
 class Shardis(Server):
     """Our server with some configuration, or the stand-in for it."""
 
@@ -236,6 +284,10 @@ class Shardis(Server):
         self.configuration = configuration or Configuration()
         self.transport = self.configuration.transport
         self.tls_port = free_port() if self.transport == "tls" else 0
+        if self.in_cluster_mode:
+            ports = 1 + self.configuration.shards
+            self.port = free_ports(2 * ports)
+            self.tls_port = self.tls_port and self.port + ports
         self.socket_path = str(self.directory / "socket") if self.transport == "unix" else ""
 
     def connect(self, timeout: float) -> RespClient:
@@ -267,6 +319,17 @@ class Shardis(Server):
                 "ssl_check_hostname": True,
             }
         return {"port": self.port}
+
+    @property
+    def in_cluster_mode(self) -> bool:
+        return "--cluster-enabled" in self.configuration.extra
+
+    def node(self, shard: int = 0) -> Shardis:
+        """The same server as seen at a shard's own port, for clients only."""
+        seen = copy.copy(self)
+        seen.port = self.port + 1 + shard
+        seen.tls_port = self.tls_port and self.tls_port + 1 + shard
+        return seen
 
     def command(self) -> list[str]:
         stand_in = os.environ.get("SHARDIS_TEST_COMMAND")

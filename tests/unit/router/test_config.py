@@ -299,12 +299,11 @@ def test_lines_that_set_no_value_are_kept_once_something_acts_on_them(
     assert config.lines == {"user": [["alice", "on", ">x"], ["bob"]]}
 
 
-def test_cluster_mode_has_one_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(NOT_ACTED_ON, "cluster-enabled", raising=False)
+def test_cluster_mode_leaves_the_endpoint_its_databases() -> None:
     config = Config()
     config.load("cluster-enabled yes")
-    assert config["databases"] == 1
-    assert len(config.remarks) == 1
+    assert config["databases"] == 16
+    assert not config.remarks
 
 
 def test_sensitive_directives_are_known_by_any_spelling() -> None:

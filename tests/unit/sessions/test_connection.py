@@ -28,6 +28,7 @@ class FakeSession:
     resp: int = 2
     database: int = 0
     databases: int = 16
+    cluster: None = None
     user: bytes = b"default"
     table: CommandTable = field(default_factory=lambda: TABLE)
     now_us: int = 1_700_000_000_000_123

@@ -1,4 +1,4 @@
-"""DEBUG, as the worker that has the client sees it.
+"""DEBUG, as the process that has the client sees it: a worker, or a shard with its own port.
 
 Some subcommands are answered here, some concern the shard of a key, all shards, or the router. The
 shard's part is in shards/commands/server.py, the router's in router/commands/debug.py. What would
@@ -8,23 +8,20 @@ supervisor that heals crashes.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from protocol.errors import NOT_INTEGER, CommandError
 from protocol.help import help_reply
 from protocol.numbers import parse_int64
 from protocol.reply import Reply
-from router.merge import all_succeeded
-from router.protected import allowed
+from sessions.protected import allowed
 from shards.commands.server import DEBUG_HELP, bad_subcommand
 from shards.options import word
 
 if TYPE_CHECKING:
-    from router.multi_shard import Shards
+    from sessions.session import Session
 
-SLOTS: Final = 16384
 NOT_ALLOWED: Final = (
     b"ERR DEBUG command not allowed. If the enable-debug-command option is set to "
     b'"local", you can run it from a local connection, otherwise you need to set this option '
@@ -66,17 +63,44 @@ IN_ROUTER: Final = {
 """The other subcommands that a shard knows concern all shards; one OK answers for all."""
 
 
-async def debug(shards: Shards, args: list[bytes]) -> bytes:
+class Targets(Protocol):
+    """The shards that one session's command may concern, counted from 0."""
+
+    count: int
+    resp: int
+    session: Session
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The live configuration, by directive name."""
+
+    def of(self, key: bytes) -> int:
+        """The shard of a key."""
+
+    def run(self, shard: int, args: Sequence[bytes]) -> Awaitable[bytes]:
+        """The raw reply of one command on one shard; an error reply is a reply."""
+
+    async def everywhere(self, args: Sequence[Sequence[bytes]]) -> bytes:
+        """Run a command on each shard; the first error, or the first reply. Raises CommandError."""
+
+    def slots_of(self, shard: int) -> bytes:
+        """A byte for each slot, 1 if it is this shard's; b"": all are."""
+
+    async def ask_router(self, args: list[bytes]) -> bytes:
+        """The raw reply of an ADMIN command."""
+
+
+async def debug(shards: Targets, args: list[bytes]) -> bytes:
     """One DEBUG command; the raw reply. Raises CommandError."""
-    host, session = shards.host, shards.session
-    setting = str(host.settings.get("enable-debug-command", "no"))
+    session = shards.session
+    setting = str(shards.settings.get("enable-debug-command", "no"))
     if not allowed(setting, session.address, session.local_address):
         raise CommandError(NOT_ALLOWED)
     subcommand = word(args[1])
     if subcommand in REFUSED:
         raise CommandError(b"ERR DEBUG %s is refused: %s" % (subcommand, REFUSED[subcommand]))
     if IN_ROUTER.get(subcommand) == len(args):
-        return await host.ask_router(session, [b"SHARDIS.DEBUG", *args[1:]])
+        return await shards.ask_router([b"SHARDIS.DEBUG", *args[1:]])
     here = HERE.get(subcommand)
     if here is not None:
         return await here(shards, args)
@@ -84,10 +108,10 @@ async def debug(shards: Shards, args: list[bytes]) -> bytes:
         return await shards.run(shards.of(args[2]), args)
     if subcommand in (b"ERROR", b"STRINGMATCH-LEN"):
         return await shards.run(0, args)
-    return all_succeeded(await shards.on_all(args))
+    return await shards.everywhere([args] * shards.count)
 
 
-async def show_help(shards: Shards, args: list[bytes]) -> bytes:
+async def show_help(shards: Targets, args: list[bytes]) -> bytes:
     """All subcommands in the order of their names, wherever they run."""
     if len(args) != 2:
         raise bad_subcommand(args)
@@ -102,7 +126,7 @@ async def show_help(shards: Shards, args: list[bytes]) -> bytes:
     return reply.take()
 
 
-async def protocol(shards: Shards, args: list[bytes]) -> bytes:
+async def protocol(shards: Targets, args: list[bytes]) -> bytes:
     """A sample of a reply type; the samples are those of redis-server, which clients test with."""
     if len(args) != 3:
         raise bad_subcommand(args)
@@ -173,7 +197,7 @@ SAMPLES: Final[dict[bytes, Callable[[Reply], None]]] = {
 }
 
 
-async def reply_buffer(shards: Shards, args: list[bytes]) -> bytes:
+async def reply_buffer(shards: Targets, args: list[bytes]) -> bytes:
     """Check the arguments. Our output buffers have no peak that would have to be reset.
 
     They give their memory back as soon as they are sent, so neither setting has anything to act on.
@@ -187,7 +211,7 @@ async def reply_buffer(shards: Shards, args: list[bytes]) -> bytes:
     return b"+OK\r\n"
 
 
-async def populate(shards: Shards, args: list[bytes]) -> bytes:
+async def populate(shards: Targets, args: list[bytes]) -> bytes:
     """Create many strings: each shard is told the slots it has, and makes the keys in them."""
     if not 3 <= len(args) <= 5:
         raise bad_subcommand(args)
@@ -196,22 +220,15 @@ async def populate(shards: Shards, args: list[bytes]) -> bytes:
         if number is None or number < 0:
             raise CommandError(NOT_POSITIVE)
     count, prefix, size = (*args[2:], *(b"key", b"0")[len(args) - 3 :])
-    shards.require(range(shards.count))
-    owners = [shards.host.dispatcher.shard_of(slot) for slot in range(SLOTS)]
-    slots = [
-        bytes(owner == shard for owner in owners) if shards.count > 1 else b""
-        for shard in range(shards.count)
-    ]
-    replies = await asyncio.gather(
-        *(
-            shards.run(shard, [b"SHARDIS.POPULATE", count, prefix, size, slots[shard]])
+    return await shards.everywhere(
+        [
+            [b"SHARDIS.POPULATE", count, prefix, size, shards.slots_of(shard)]
             for shard in range(shards.count)
-        )
+        ]
     )
-    return all_succeeded(replies)
 
 
-HERE: Final[dict[bytes, Callable[[Shards, list[bytes]], Awaitable[bytes]]]] = {
+HERE: Final[dict[bytes, Callable[[Targets, list[bytes]], Awaitable[bytes]]]] = {
     b"HELP": show_help,
     b"POPULATE": populate,
     b"PROTOCOL": protocol,

@@ -1,0 +1,16 @@
+from collections.abc import Iterable
+
+from protocol.table import NativeTable
+from sessions.session import Dispatcher
+from shards.executor import Executor
+
+class LocalDispatcher(Dispatcher):
+    """Executes commands in the shard's own executor, as a node of a cluster would."""
+
+    def __init__(self, table: NativeTable, executor: Executor, node: int) -> None: ...
+    @property
+    def executor(self) -> Executor: ...
+    @property
+    def node(self) -> int: ...
+    def set_slots(self, ranges: Iterable[tuple[int, int, int]]) -> None: ...
+    def set_down(self, down: bool, reads_when_down: bool) -> None: ...
