@@ -23,6 +23,7 @@ cdef struct CommandSpec:
     int16_t key_last        # negative counts from the end, as in COMMAND INFO
     int16_t key_step
     uint8_t route_at
+    uint8_t incomplete      # its specs do not name all keys: with options it may need any
     uint8_t multi_shard     # its request policy is MULTI_SHARD
     uint8_t is_container    # has subcommands: argument 1 selects one
     uint8_t is_subcommand   # its name is "container|sub": never found by argument 0 alone

@@ -159,6 +159,7 @@ cdef class NativeTable:
         keys = [key for key in declared.keys if NOT_KEY not in key.flags.lower().split()]
         for key in keys:
             if key.first == 0 and not key.keyword:
+                spec.incomplete = True
                 continue        # a spec that says "unknown": an extractor finds these keys
             self.compile_keys(&self.key_specs[first_spec + spec.key_spec_count], declared, key)
             spec.key_spec_count += 1
@@ -167,7 +168,7 @@ cdef class NativeTable:
             return first_spec
         (first, last, step), movable = legacy_range(tuple(keys))
         spec.key_first, spec.key_last, spec.key_step = first, last, step
-        plain = not movable and spec.extractor == EXTRACT_BY_SPECS
+        plain = not movable and spec.extractor == EXTRACT_BY_SPECS and not spec.incomplete
         spec.key_mode = KEYS_RANGE if plain else KEYS_DECLARED
         return first_spec + spec.key_spec_count
 

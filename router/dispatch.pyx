@@ -216,6 +216,8 @@ cdef class WorkerDispatcher(Dispatcher):
         if likely(spec.key_last == spec.key_first and spec.key_mode == KEYS_RANGE) or self.shard_count == 1:
             return shard
         if spec.key_mode == KEYS_DECLARED:
+            if spec.incomplete and argc > 2:
+                return SEVERAL_SHARDS
             for i in range(1, found):
                 index = indexes[i]
                 if self.owner[key_slot(raw + self.scan.spans[index].offset, self.scan.spans[index].length)] != shard:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
 from protocol.commands import Response
-from router.replies import ReplyError, elements
+from protocol.replies import ReplyError, elements
 
 AGGREGATES = b"*~>%"
 

@@ -1,9 +1,9 @@
 """Commands that concern more than one shard: `run_multi_shard`.
 
 The session is held meanwhile, so a client's own order is kept. Until transactions over shards
-exist, such a command is atomic on each shard, not over all: others may see it half done. MSETNX
-looks at every key before it writes the first one, and RENAME writes the target before it deletes
-the source, so that a failure between never loses data.
+exist, such a command is atomic on each shard, not over all: others may see it half done. What it
+writes at home is written before anything is taken from elsewhere, so that a failure between never
+loses data.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from protocol.commands import Command, Place, Request, Response
-from protocol.errors import LOADING, NO_SUCH_KEY, CommandError
+from protocol.commands import Command, Keys, Place, Request, Response
+from protocol.errors import LOADING, CommandError
+from protocol.key_specs import key_positions
 from protocol.numbers import parse_int64
+from protocol.replies import elements
 from protocol.slots import key_slot
 from router.merge import all_succeeded, first_error, integer, interleave, is_null, merge
-from router.replies import elements
-from shards.commands.generic import copy_options
 from shards.debug import debug
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sessions.session import Session
 
 SLOTS: Final = 16384
+ROUNDS_MAX: Final = 16  # of a command that asks for more keys
 NULL: Final = {2: b"$-1\r\n", 3: b"_\r\n"}
 OK: Final = b"+OK\r\n"
 SCAN_ENDS: Final = b"*2\r\n$1\r\n0\r\n"  # how a reply with the cursor 0 begins
@@ -95,7 +96,7 @@ async def run_multi_shard(
         return merge(command.response, await shards.on_all(args))
     if command.request is Request.MULTI_SHARD:
         return await split(shards, command, args)
-    return await in_first_shard(shards, command, args)
+    return await in_one_shard(shards, command, args)
 
 
 def groups_by_shard(shards: Shards, args: Sequence[bytes], step: int) -> dict[int, list[int]]:
@@ -130,26 +131,80 @@ async def split(shards: Shards, command: Command, args: list[bytes]) -> bytes:
     return merge(command.response, replies)
 
 
-async def in_first_shard(shards: Shards, command: Command, args: list[bytes]) -> bytes:
-    """A command that reads several keys (LCS) runs in the first key's shard, lent the others."""
-    keys = [
-        args[position]
-        for spec in command.keys
-        for position in range(
-            spec.first,
-            (spec.last_index if spec.last_index >= 0 else len(args) + spec.last_index) + 1,
-            spec.step,
+async def in_one_shard(shards: Shards, command: Command, args: list[bytes]) -> bytes:
+    """Any other command: it runs in the shard of a key it writes, lent those of the others.
+
+    What it has changed of them goes back to their shards. It may ask for more keys than its
+    arguments name (SORT), and is then run again from its start.
+    """
+    positions = key_positions(command, args)
+    if not positions:
+        return await shards.run(0, args)  # which finds the words for what is wrong
+    home = shards.of(args[min(positions, key=home_preference)[0]])
+    lent: dict[bytes, list[bytes]] = {}
+    wanted = list(dict.fromkeys(args[index] for index, _ in positions))
+    for _ in range(ROUNDS_MAX):
+        lent |= await borrow(shards, home, wanted)
+        words = [word for key, value in lent.items() for word in (key, *value)]
+        reply = await shards.run(home, [b"SHARDIS.WITH", b"%d" % len(lent), *words, *args])
+        parts = elements(reply) if reply.startswith(b"*") else None
+        if parts is None:
+            return reply
+        if len(parts) == 2:
+            await give_back(shards, [bulks(change) for change in elements(parts[1]) or []])
+            return payload(parts[0])
+        wanted = bulks(parts[0])
+    raise CommandError(b"TRYAGAIN The keys that the command needs change all the time")
+
+
+def home_preference(position: tuple[int, Keys]) -> tuple[bool, bool, int]:
+    """A key that is overwritten before one that is changed, before one that is read."""
+    index, spec = position
+    flags = spec.flags.upper().split()
+    return not {"OW", "INSERT"} & {*flags}, "RW" not in flags, index
+
+
+def bulks(array: bytes) -> list[bytes]:
+    """The contents of an array of bulk strings."""
+    return [payload(item) for item in elements(array) or []]
+
+
+async def borrow(shards: Shards, home: int, keys: Sequence[bytes]) -> dict[bytes, list[bytes]]:
+    """What SHARDIS.WITH is lent of those keys that are not at home. Raises CommandError."""
+    groups: dict[int, list[bytes]] = {}
+    for key in keys:
+        if shards.of(key) != home:
+            groups.setdefault(shards.of(key), []).append(key)
+    shards.require([home, *groups])
+    replies = await asyncio.gather(
+        *(shards.run(shard, [b"SHARDIS.EXPORT", *group]) for shard, group in groups.items())
+    )
+    error = first_error(replies)
+    if error is not None:
+        raise CommandError(error[1:-2])
+    return {
+        key: bulks(value)
+        for group, reply in zip(groups.values(), replies, strict=True)
+        for key, value in zip(group, elements(reply) or [], strict=True)
+    }
+
+
+async def give_back(shards: Shards, changes: list[list[bytes]]) -> None:
+    """Store lent keys that were changed where they belong: new ones first, then what is gone.
+
+    In this order a failure between never loses data.
+    """
+    for gone in (False, True):
+        replies = await asyncio.gather(
+            *(
+                shards.run(shards.of(change[0]), [b"SHARDIS.IMPORT", *change])
+                for change in changes
+                if (not change[1]) is gone
+            )
         )
-    ]
-    home = shards.of(keys[0])
-    foreign = [key for key in dict.fromkeys(keys) if shards.of(key) != home]
-    values = await asyncio.gather(*(shards.run(shards.of(key), [b"GET", key]) for key in foreign))
-    lent: list[bytes] = []
-    for key, value in zip(foreign, values, strict=True):
-        if value.startswith(b"-"):
-            return value
-        lent += [key, b"0", b""] if is_null(value) else [key, b"1", payload(value)]
-    return await shards.run(home, [b"SHARDIS.WITH", b"%d" % len(foreign), *lent, *args])
+        error = first_error(replies)
+        if error is not None:
+            raise CommandError(error[1:-2])
 
 
 def payload(reply: bytes) -> bytes:
@@ -159,93 +214,6 @@ def payload(reply: bytes) -> bytes:
 
 
 # Commands with rules of their own
-
-
-async def msetnx(shards: Shards, args: list[bytes]) -> bytes:
-    """Look at every key first; then write all."""
-    if len(args) % 2 == 0:
-        return await shards.run(0, args)
-    groups = groups_by_shard(shards, args, 2)
-    found = await asyncio.gather(
-        *(
-            shards.run(shard, [b"EXISTS", *(args[at] for at in positions)])
-            for shard, positions in groups.items()
-        )
-    )
-    error = first_error(found)
-    if error is not None:
-        return error
-    if any(integer(reply) for reply in found):
-        return b":0\r\n"
-    shards.require(groups)
-    replies = await asyncio.gather(
-        *(
-            shards.run(shard, [b"MSET", *(arg for at in positions for arg in args[at : at + 2])])
-            for shard, positions in groups.items()
-        )
-    )
-    return first_error(replies) or b":1\r\n"
-
-
-async def export(shards: Shards, key: bytes) -> list[bytes] | None:
-    """A key's encoding, expiry and value, for SHARDIS.IMPORT; None: there is no such key."""
-    reply = await shards.run(shards.of(key), [b"SHARDIS.EXPORT", key])
-    if reply.startswith(b"-"):
-        raise CommandError(reply[1:-2])
-    if is_null(reply):
-        return None
-    _, encoding, expire_ms, value = (payload(item) for item in elements(reply) or [])
-    return [encoding, expire_ms, value]
-
-
-async def rename(shards: Shards, args: list[bytes]) -> bytes:
-    """Write the target, then delete the source."""
-    _, source, target = args
-    exported = await export(shards, source)
-    if exported is None:
-        raise CommandError(NO_SUCH_KEY)
-    reply = await shards.run(
-        shards.of(target), [b"SHARDIS.IMPORT", target, b"rename_to", *exported]
-    )
-    if reply == OK:
-        await shards.run(shards.of(source), [b"SHARDIS.FORGET", source, b"rename_from"])
-    return reply
-
-
-async def renamenx(shards: Shards, args: list[bytes]) -> bytes:
-    """RENAME unless the target exists."""
-    _, source, target = args
-    exported = await export(shards, source)
-    if exported is None:
-        raise CommandError(NO_SUCH_KEY)
-    exists = await shards.run(shards.of(target), [b"EXISTS", target])
-    if exists != b":0\r\n":
-        return b":0\r\n" if exists == b":1\r\n" else exists
-    reply = await shards.run(
-        shards.of(target), [b"SHARDIS.IMPORT", target, b"rename_to", *exported]
-    )
-    if reply != OK:
-        return reply
-    await shards.run(shards.of(source), [b"SHARDIS.FORGET", source, b"rename_from"])
-    return b":1\r\n"
-
-
-async def copy(shards: Shards, args: list[bytes]) -> bytes:
-    """COPY between shards."""
-    options = copy_options(args, shards.host.databases, shards.database)
-    source, target = args[1], args[2]
-    exported = await export(shards, source)
-    if exported is None:
-        return b":0\r\n"
-    there = shards.of(target)
-    if not options.replace:
-        exists = await shards.run(there, [b"EXISTS", target], options.database)
-        if exists != b":0\r\n":
-            return b":0\r\n" if exists == b":1\r\n" else exists
-    reply = await shards.run(
-        there, [b"SHARDIS.IMPORT", target, b"copy_to", *exported], options.database
-    )
-    return b":1\r\n" if reply == OK else reply
 
 
 async def random_key(shards: Shards, args: list[bytes]) -> bytes:
@@ -308,10 +276,6 @@ async def keys_of_slot(shards: Shards, args: list[bytes]) -> bytes:
 
 
 SPECIAL: Final[dict[str, Callable[[Shards, list[bytes]], Awaitable[bytes]]]] = {
-    "MSETNX": msetnx,
-    "RENAME": rename,
-    "RENAMENX": renamenx,
-    "COPY": copy,
     "RANDOMKEY": random_key,
     "SCAN": scan,
     "DEBUG": debug,

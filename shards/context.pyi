@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from random import Random
 from typing import Any, final
 
@@ -14,12 +14,19 @@ class Settings:
     lfu_log_factor: int
     lfu_decay_time: int
     proto_max_bulk_len: int
+    rdbcompression: bool
     active_expire: bool  # DEBUG SET-ACTIVE-EXPIRE
     lazyfree_lazy_user_flush: bool
     cluster_enabled: bool
 
     def __init__(self, config: Mapping[str, Any]) -> None: ...
     def update(self, changes: Mapping[str, Any]) -> None: ...
+
+class NeedKeys(Exception):
+    """A command is to run again, lent these keys of other shards."""
+
+    keys: list[bytes]
+    def __init__(self, keys: list[bytes]) -> None: ...
 
 @final
 class Context:
@@ -36,7 +43,8 @@ class Context:
     keyspace: Keyspace
     table: CommandTable
     cluster: bool  # the caller is at the shard's own port: only database 0 exists for it
-    overlay: dict[bytes, bytes | None] | None  # foreign keys lent to the running command
+    overlay: dict[bytes, list[bytes]] | None  # foreign keys lent to the running command: events
+    own_slots: bytes | None  # a byte for each slot, 1: it is this shard's; None: all are
 
     def __init__(
         self,
@@ -72,14 +80,20 @@ class Context:
     ) -> None:
         """The one place a write is recorded: dirty, WATCH, notification, propagation, blocked.
 
-        `event` is the keyspace event's name (b"set", b"incrby", b"del", ...). A count of 0 does
-        nothing.
+        `event` is the keyspace event's name (b"set", b"incrby", b"del", ...); an empty one is a
+        change that Redis counts and logs, but signals to nobody (XACK). A count of 0 does nothing.
         """
 
     def notify(self, key: bytes, event: bytes, database: int | None = None) -> None:
         """A further event of a change that `changed` has counted: SET's expire, RENAME's rename_to.
 
         It signals as `changed` does, but adds nothing to the dirty count.
+        """
+
+    def need(self, keys: Iterable[bytes]) -> None:
+        """Before an undeclared key is opened: raise NeedKeys for those of other shards.
+
+        The command is then run again from its start, and must not have changed anything yet.
         """
 
     def flush(self, database: int, lazily: bool = False) -> None:
@@ -89,7 +103,10 @@ class Context:
         """Exchange two databases, and signal the keys of both. The caller counts the change."""
 
     def propagate(self, args: list[bytes]) -> None:
-        """Log this command instead of the one that was called (chance- or time-dependent ones)."""
+        """Log this command instead of the one that was called (chance- or time-dependent ones).
+
+        Several calls log several commands, in their order.
+        """
 
     def sleep(self, seconds: float) -> None:
         """Block the whole shard (DEBUG SLEEP)."""

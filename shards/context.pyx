@@ -11,6 +11,8 @@ from libc.stdint cimport int64_t
 
 from shards.keyspace cimport Keyspace
 
+from protocol.slots import key_slot
+
 from time import sleep as _sleep
 
 
@@ -24,6 +26,7 @@ class Settings:
         self.lfu_log_factor = 10
         self.lfu_decay_time = 1
         self.proto_max_bulk_len = 512 << 20
+        self.rdbcompression = True
         self.active_expire = True
         self.lazyfree_lazy_user_flush = False
         self.cluster_enabled = False
@@ -40,6 +43,14 @@ class Settings:
                 setattr(self, name, value)
 
 
+class NeedKeys(Exception):
+    """A command is to run again, lent these keys of other shards. It has changed nothing yet."""
+
+    def __init__(self, keys):
+        super().__init__(keys)
+        self.keys = keys
+
+
 @cython.final
 cdef class Context:
     """See context.pyi. One per shard; the executor sets `now_ms` and `database` for each command."""
@@ -52,7 +63,8 @@ cdef class Context:
     cdef readonly Keyspace keyspace
     cdef readonly object table          # CommandTable
     cdef public bint cluster            # the caller is at the shard's own port
-    cdef public dict overlay            # foreign keys lent to the running command, or None
+    cdef public dict overlay            # foreign keys lent to the running command: their events
+    cdef public bytes own_slots         # a byte for each slot, 1: it is ours; None: all are
 
     def __init__(self, Keyspace keyspace, settings, table, int databases=16, random=None):
         self.table = table
@@ -68,8 +80,6 @@ cdef class Context:
         return self.keyspace.exists(self.database if database is None else database, key, touch)
 
     def read_string(self, bytes key):
-        if self.overlay is not None and key in self.overlay:
-            return self.overlay[key]
         return self.keyspace.read_string(self.database, key)
 
     def write_string(self, bytes key):
@@ -107,9 +117,22 @@ cdef class Context:
 
     def changed(self, bytes key, bytes event, int64_t count=1, database=None):
         self.keyspace.store.changes += count
+        self.notify(key, event, database)
 
     def notify(self, bytes key, bytes event, database=None):
-        """An event of a change that is counted already. Nobody listens yet."""
+        if self.overlay is not None and (database is None or database == self.database):
+            events = self.overlay.get(key)
+            if events is not None:
+                events.append(event)
+
+    def need(self, keys):
+        if self.own_slots is None:
+            return
+        lent = self.overlay or {}
+        missing = [key for key in dict.fromkeys(keys)
+                   if key not in lent and not self.own_slots[key_slot(key)]]
+        if missing:
+            raise NeedKeys(missing)
 
     def flush(self, int database, bint lazily=False):
         self.keyspace.store.changes += self.keyspace.flush(database, lazily)

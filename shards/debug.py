@@ -8,15 +8,18 @@ supervisor that heals crashes.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from protocol.errors import NOT_INTEGER, CommandError
 from protocol.help import help_reply
 from protocol.numbers import parse_int64
+from protocol.replies import elements
 from protocol.reply import Reply
 from sessions.protected import allowed
 from shards.commands.server import DEBUG_HELP, bad_subcommand
+from shards.digest import EMPTY, fold, xor
 from shards.options import word
 
 if TYPE_CHECKING:
@@ -211,6 +214,35 @@ async def reply_buffer(shards: Targets, args: list[bytes]) -> bytes:
     return b"+OK\r\n"
 
 
+async def digest(shards: Targets, args: list[bytes]) -> bytes:
+    """One hash of all data: the shards' hashes combined, database by database."""
+    if len(args) != 2:
+        raise bad_subcommand(args)
+    databases: dict[int, bytes] = {}
+    for reply in await asyncio.gather(
+        *(shards.run(shard, [b"SHARDIS.DIGEST"]) for shard in range(shards.count))
+    ):
+        if reply.startswith(b"-"):
+            return reply
+        for number, item in enumerate(elements(reply) or []):
+            value = item.partition(b"\r\n")[2][:-2]
+            if value:
+                databases[number] = xor(databases.get(number, EMPTY), value)
+    return b"+" + fold(databases).hex().encode() + b"\r\n"
+
+
+async def digest_value(shards: Targets, args: list[bytes]) -> bytes:
+    """A hash of each key's value, from the shard that has it."""
+    found: list[bytes] = []
+    for reply in await asyncio.gather(
+        *(shards.run(shards.of(key), [*args[:2], key]) for key in args[2:])
+    ):
+        if reply.startswith(b"-"):
+            return reply
+        found += elements(reply) or []
+    return b"*%d\r\n%b" % (len(found), b"".join(found))
+
+
 async def populate(shards: Targets, args: list[bytes]) -> bytes:
     """Create many strings: each shard is told the slots it has, and makes the keys in them."""
     if not 3 <= len(args) <= 5:
@@ -229,6 +261,8 @@ async def populate(shards: Targets, args: list[bytes]) -> bytes:
 
 
 HERE: Final[dict[bytes, Callable[[Targets, list[bytes]], Awaitable[bytes]]]] = {
+    b"DIGEST": digest,
+    b"DIGEST-VALUE": digest_value,
     b"HELP": show_help,
     b"POPULATE": populate,
     b"PROTOCOL": protocol,

@@ -148,6 +148,8 @@ cdef class Keyspace:
                     limits.list_max_listpack_size = value
                 case "list_compress_depth":
                     limits.list_compress_depth = value
+                case "list_packed_threshold":
+                    limits.list_packed_threshold = value
                 case "stream_node_max_bytes":
                     limits.stream_node_max_bytes = value
                 case "stream_node_max_entries":

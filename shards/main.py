@@ -22,7 +22,7 @@ from actors.scheduling import apply_scheduling
 from protocol.table import NativeTable
 from sessions.clients import OPERATIONS
 from sessions.slowlog import Monitor
-from shards.commands import generic_native, string_native
+from shards.commands import native
 from shards.context import Context, Settings
 from shards.executor import Executor, NativeLane
 from shards.keyspace import Keyspace, allocator_figures, trim_memory, tune_allocator
@@ -30,6 +30,7 @@ from shards.port import ShardPort
 
 SLOW_CYCLE_SHARE = 0.25
 """Of each cron period that active expiry may use at most, as redis-server's slow cycle."""
+SLOTS = 16384
 GARBAGE_INTERVAL_SECONDS = 5.0
 """How often Python's cycle collector runs; never inside a batch."""
 
@@ -46,9 +47,9 @@ class ShardProcess:
         )
         self.keyspace.start_reaper()
         context = Context(self.keyspace, self.settings, table.table, int(config["databases"]))
+        context.own_slots = self._own_slots()
         lane = NativeLane()
-        string_native.register(lane)
-        generic_native.register(lane)
+        native.register(lane)
         self.executor = Executor(table, self.keyspace, context, lane, boot.epoch)
         self.executor.native_lane = bool(config["native-lane"])
         self.zmq = zmq.Context(1)
@@ -229,6 +230,17 @@ class ShardProcess:
         self.keyspace.lfu = b"lfu" in self.settings.maxmemory_policy
         self.keyspace.lfu_log_factor = self.settings.lfu_log_factor
         self.keyspace.lfu_decay_minutes = self.settings.lfu_decay_time
+
+    def _own_slots(self) -> bytes | None:
+        """A byte for each slot, 1 for ours; None: there is no other shard."""
+        slots = self.boot.topology.slots
+        if all(owner == self.boot.index for _, _, owner in slots):
+            return None
+        own = bytearray(SLOTS)
+        for first, last, owner in slots:
+            if owner == self.boot.index:
+                own[first : last + 1] = b"\1" * (last + 1 - first)
+        return bytes(own)
 
     def statistics(self) -> dict[str, Any]:
         """The answer to {"op": "stats"}: router.stats.ShardStats."""

@@ -23,6 +23,7 @@ from shards.blob cimport Blob
 from shards.entry cimport Entry, EntryEncoding, EntryType
 from shards.memory cimport Pool
 from shards.table cimport EntryList, Table, TableRules
+from shards.types.dict cimport DictRules
 from shards.types.kinds cimport TypeHooks
 from shards.types.limits cimport EncodingLimits
 
@@ -80,7 +81,9 @@ cdef struct Store:
     bint no_touch               # this command leaves LRU/LFU alone (CLIENT NO-TOUCH)
     uint32_t inline_bytes_max   # strings beyond become blobs; INLINE_BYTES_MAX but in tests
     TableRules rules
+    DictRules zset_rules        # of the members of big sorted sets
     EncodingLimits limits       # Redis's defaults until Keyspace.set_limits
+    DictRules dict_rules        # of all big hashes and sets
     Pool pool                   # what belongs to no database
     EntryList scratch           # for one call at a time
     uint32_t expire_database    # the physical database active expiry looks at next
@@ -172,4 +175,7 @@ cdef uint64_t store_entry_footprint(const Store *store, const Entry *entry) noex
 cdef uint32_t store_idle_seconds(const Store *store, const Entry *entry) noexcept nogil
 cdef uint32_t store_frequency(const Store *store, const Entry *entry) noexcept nogil
 cdef void store_touch(Store *store, Entry *entry) noexcept nogil
+# RESTORE: what the policy in force keeps of an entry's use; below 0: nothing is said of it.
+cdef void store_set_usage(Store *store, Entry *entry, int64_t idle_seconds,
+                          int frequency) noexcept nogil
 cdef int64_t store_blocks_alive() noexcept nogil               # debug builds only

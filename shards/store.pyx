@@ -97,8 +97,10 @@ from shards.table cimport (
     table_scan,
     table_size,
 )
+from shards.types.dict cimport dict_rules_default
 from shards.types.kinds cimport TypeHooks
 from shards.types.registry cimport registered_types, types_blocks_alive
+from shards.types.skiplist cimport zset_rules_default
 
 
 cdef enum:
@@ -147,7 +149,8 @@ cdef Store *store_new(uint32_t databases, uint64_t seed0, uint64_t seed1,
     store.rules.buckets_min = 4
     store.rules.incremental_min = 4096
     store.rules.step = 64
-    store.limits.hash_max_listpack_entries = 128
+    store.limits.hash_max_listpack_entries = 512
+    zset_rules_default(&store.zset_rules, store.seed)
     store.limits.hash_max_listpack_value = 64
     store.limits.set_max_intset_entries = 512
     store.limits.set_max_listpack_entries = 128
@@ -159,6 +162,7 @@ cdef Store *store_new(uint32_t databases, uint64_t seed0, uint64_t seed1,
     store.limits.stream_node_max_bytes = 4096
     store.limits.stream_node_max_entries = 100
     store.limits.hll_sparse_max_bytes = 3000
+    dict_rules_default(&store.dict_rules, store.seed)
     store.scratch.pool = &store.pool
     store.types = registered_types()
     return store
@@ -335,6 +339,19 @@ cdef void store_touch(Store *store, Entry *entry) noexcept nogil:
         lfu_count(store, entry)
     else:
         entry_set_lru(entry, lru_clock(store))
+
+
+cdef void store_set_usage(Store *store, Entry *entry, int64_t idle_seconds,
+                          int frequency) noexcept nogil:
+    cdef int64_t used
+    if store.lfu:
+        if frequency >= 0:
+            entry_set_lru(entry, lfu_minutes(store) << 8 | <uint32_t>frequency)
+    elif idle_seconds >= 0:
+        used = <int64_t>lru_clock(store) - idle_seconds
+        if used < 0:        # longer ago than the clock can tell: half of what it can
+            used = (<int64_t>lru_clock(store) + 0xFFFFFF // 2) % 0xFFFFFF
+        entry_set_lru(entry, <uint32_t>used)
 
 
 # What an entry points to: the one place that depends on types

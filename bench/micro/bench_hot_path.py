@@ -17,7 +17,7 @@ from actors.mailbox import MemoryLink
 from protocol.table import NativeTable
 from router.dispatch import WorkerDispatcher
 from router.table import full_table
-from shards.commands import generic_native, string_native
+from shards.commands import native
 from shards.context import Context, Settings
 from shards.executor import Executor, NativeLane
 from shards.keyspace import Keyspace
@@ -49,8 +49,7 @@ def main() -> None:
     dispatcher.set_slots(1, [(0, 16383, 0)])
     keyspace = Keyspace(16, bytes(16), 1)
     lane = NativeLane()
-    string_native.register(lane)
-    generic_native.register(lane)
+    native.register(lane)
     executor = Executor(table, keyspace, Context(keyspace, Settings({}), table.table), lane)
     near, far = MemoryLink.pair("main")
     near_bulk, far_bulk = MemoryLink.pair("bulk")

@@ -185,6 +185,7 @@ class Config:
             name = shown.lower()
             directive = BY_NAME.get(name)
             if directive is None:
+                shown = shown.partition("\0")[0]
                 raise SetError(
                     f"ERR Unknown option or number of arguments for CONFIG SET - '{shown}'"
                 )

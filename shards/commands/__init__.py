@@ -6,6 +6,38 @@ these and the modules of the other commands, by `CommandTable.from_modules`.
 
 from types import ModuleType
 
-from shards.commands import cluster, generic, internal, server, string
+from shards.commands import (
+    bitmap,
+    cluster,
+    dump,
+    generic,
+    geo,
+    hash,
+    hyperloglog,
+    internal,
+    list,
+    server,
+    set,
+    sort,
+    stream,
+    string,
+    zset,
+)
 
-FAMILIES: tuple[ModuleType, ...] = (cluster, generic, internal, server, string)
+FAMILIES: tuple[ModuleType, ...] = (
+    bitmap,
+    cluster,
+    dump,
+    generic,
+    geo,
+    hash,
+    hyperloglog,
+    internal,
+    list,
+    server,
+    set,
+    sort,
+    stream,
+    string,
+    zset,
+)

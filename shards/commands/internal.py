@@ -1,20 +1,23 @@
 """Commands between our own processes: how one shard's keys reach a command that runs in another.
 
 A client that names one gets "unknown command". A worker uses them for commands whose keys lie on
-several shards (router/multi_shard.py): EXPORT on the source, IMPORT on the target, FORGET on the
-source; or WITH, which runs an ordinary command in one shard while it sees foreign keys as if they
-were here. SWAP is SWAPDB's, POPULATE DEBUG's.
+several shards (router/multi_shard.py): EXPORT where keys are, WITH where the command runs, and
+IMPORT for those that it has changed. SWAP is SWAPDB's, POPULATE DEBUG's.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from persistence.dump import dump, restore
 from protocol.commands import F, Keys, command
+from protocol.errors import CommandError
+from protocol.reply import Reply
 from protocol.slots import key_slot
+from shards.context import NeedKeys
+from shards.views.digest import of_database
 
 if TYPE_CHECKING:
-    from protocol.reply import Reply
     from shards.context import Context
 
 SINCE = "7.2.0"
@@ -22,56 +25,45 @@ SINCE = "7.2.0"
 
 @command(
     "SHARDIS.EXPORT",
-    arity=2,
+    arity=-2,
     flags=F.READONLY | F.INTERNAL,
-    keys=Keys(1, flags="RO ACCESS"),
+    keys=Keys(1, -1, flags="RO ACCESS"),
     since=SINCE,
     complexity="O(N) for N bytes",
 )
 def export(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Give a key as [type, encoding, expiry in ms or -1, value], or null if there is none."""
-    key = args[1]
-    kind = ctx.type(key)
-    if kind is None:
-        reply.null_array()
+    """Give keys as they are lent: [value, expiry in ms or -1, encoding] each."""
+    reply.array(len(args) - 1)
+    for key in args[1:]:
+        reply.bulks([*value_of(ctx, key)])
+
+
+def store(ctx: Context, key: bytes, value: bytes, expire_ms: bytes, encoding: bytes) -> None:
+    """Set a key to what another shard gave; nothing (b"") deletes it."""
+    if not value:
+        ctx.delete(key)
         return
-    expire_ms = ctx.expire_ms(key)
-    reply.array(4)
-    reply.bulk(kind)
-    reply.bulk(ctx.keyspace.encoding(ctx.database, key) or b"")
-    reply.integer(-1 if expire_ms is None else expire_ms)
-    reply.bulk(ctx.write_string(key) or b"")
+    restored = restore(ctx, key, value, encoding=encoding)
+    assert restored is not None, "another shard sent a broken value"
+    restored.put(int(expire_ms))
 
 
 @command(
     "SHARDIS.IMPORT",
-    arity=6,
+    arity=-5,
     flags=F.WRITE | F.INTERNAL,
     keys=Keys(1, flags="OW UPDATE"),
     since=SINCE,
     complexity="O(N) for N bytes",
 )
 def import_key(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Store what EXPORT gave: key, event, encoding, expiry, value. Replaces an existing key."""
-    _, key, event, encoding, expire_ms, value = args
-    ctx.delete(key)
-    ctx.set_string(key, value, int(expire_ms), raw=encoding == b"raw", encode=encoding == b"int")
-    ctx.changed(key, event)
-    reply.ok()
+    """Take back a key that was lent, and its events: key, value, expiry, encoding, event ...
 
-
-@command(
-    "SHARDIS.FORGET",
-    arity=3,
-    flags=F.WRITE | F.INTERNAL,
-    keys=Keys(1, flags="RM DELETE"),
-    since=SINCE,
-    complexity="O(1)",
-)
-def forget(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Delete a key that was imported elsewhere, where the change was counted: key, event."""
-    if ctx.delete(args[1]):
-        ctx.notify(args[1], args[2])
+    The change was counted where it was made.
+    """
+    store(ctx, *args[1:5])
+    for event in args[5:]:
+        ctx.notify(args[1], event)
     reply.ok()
 
 
@@ -93,22 +85,71 @@ def swap(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-3,
     flags=F.WRITE | F.INTERNAL,
     since=SINCE,
-    complexity="That of the command",
+    complexity="That of the command, and O(N) for N bytes lent",
 )
 def with_keys(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Run a command that reads foreign keys: count, (key, 0 or 1, value) each, then the call."""
+    """Run a command lent foreign keys: count, (key, value, expiry, encoding) each, then the call.
+
+    They are put into the keyspace while it runs, in slots that are not ours, so that handlers and
+    views know nothing of this. The answer is [reply, changed keys], these as IMPORT takes them; or
+    [keys] that the command must be lent, too.
+    """
     count = int(args[1])
-    foreign = {
-        args[i]: args[i + 2] if args[i + 1] == b"1" else None for i in range(2, 2 + 3 * count, 3)
-    }
-    call = args[2 + 3 * count :]
+    lent = [args[at : at + 4] for at in range(2, 2 + 4 * count, 4)]
+    call = args[2 + 4 * count :]
     declared = ctx.table[call[0].decode().upper()]
     assert declared.handler is not None
-    ctx.overlay = foreign
+    inner = Reply(reply.resp)
+    for one in lent:
+        store(ctx, *one)
+    ctx.overlay = {key: [] for key, *_ in lent}
     try:
-        declared.handler(ctx, call, reply)
+        declared.handler(ctx, call, inner)
+    except CommandError as error:
+        inner.take()
+        inner.error(error.message)
+    except NeedKeys as needed:
+        reply.array(1)
+        reply.bulks(needed.keys)
+        return
     finally:
-        ctx.overlay = None
+        events, ctx.overlay = ctx.overlay, None
+        changed = [
+            [one[0], *value_of(ctx, one[0]), *events[one[0]]]
+            for one in lent
+            if events[one[0]] or bool(one[1]) is not ctx.exists(one[0])
+        ]
+        for one in lent:
+            ctx.delete(one[0])
+    reply.array(2)
+    reply.bulk(inner.take())
+    reply.array(len(changed))
+    for fields in changed:
+        reply.bulks(fields)
+
+
+def value_of(ctx: Context, key: bytes) -> tuple[bytes, bytes, bytes]:
+    """Value, expiry and encoding of a key, all of them empty without it."""
+    value = dump(ctx, key)
+    if value is None:
+        return b"", b"-1", b""
+    encoding = ctx.keyspace.encoding(ctx.database, key) or b""
+    return value, b"%d" % (ctx.expire_ms(key) or -1), encoding
+
+
+@command(
+    "SHARDIS.DIGEST",
+    arity=1,
+    flags=F.READONLY | F.INTERNAL,
+    since=SINCE,
+    complexity="O(N) for N bytes",
+)
+def digest(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """DEBUG DIGEST: the digest of each database, empty without keys."""
+    reply.array(ctx.databases)
+    for number in range(ctx.databases):
+        ctx.database = number
+        reply.bulk(of_database(ctx) if ctx.keyspace.size(number) else b"")
 
 
 @command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -13,16 +14,30 @@ from protocol.numbers import parse_int64
 from shards.commands.generic import references, unknown_subcommand
 from shards.glob import match
 from shards.options import INT32_MAX, Option, Options, int64, quoted, word
+from shards.views.digest import of_value
+from shards.views.layout import listpack_lines, quicklist_figures, quicklist_lines
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
     from shards.context import Context
 
+logger = logging.getLogger("shardis")
+
 DEBUG_HELP = (
+    b"DIGEST",
+    b"    Reply with one hash of all data.",
+    b"DIGEST-VALUE [<key> ...]",
+    b"    Reply with a hash of the value of each key.",
     b"ERROR <string>",
     b"    Reply with an error of this text.",
+    b"LISTPACK <key>",
+    b"    Write what the listpack of a key is made of to the log.",
     b"OBJECT <key>",
     b"    Show how a key and its value are stored.",
+    b"QUICKLIST <key> [<0|1>]",
+    b"    Write the nodes of a list to the log; with 1, all its elements too.",
+    b"QUICKLIST-PACKED-THRESHOLD <size>",
+    b"    Keep list elements from this size on (e.g. 1mb) out of listpacks; 0: the usual size.",
     b"SET-ACTIVE-EXPIRE <0|1>",
     b"    With 0, expired keys go only when they are looked at; 1 is the usual way.",
     b"SLEEP <seconds>",
@@ -47,6 +62,17 @@ MEMORY_HELP = (
 # What C's strtod and atoi take from the start of a text; they never fail.
 LEADING_FLOAT = re.compile(rb"\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
 LEADING_INTEGER = re.compile(rb"\s*([+-]?[0-9]+)")
+MEMORY_VALUE = re.compile(rb"([0-9]{0,127})(|b|k|kb|m|mb|g|gb)", re.IGNORECASE)
+MEMORY_UNITS = {
+    b"k": 1000,
+    b"kb": 1 << 10,
+    b"m": 1000**2,
+    b"mb": 1 << 20,
+    b"g": 1000**3,
+    b"gb": 1 << 30,
+}
+PACKED_THRESHOLD_MAX = (1 << 32) - (1 << 20)
+BAD_PACKED_THRESHOLD = b"ERR argument must be a memory value bigger than 1 and smaller than 4gb"
 
 
 @command(
@@ -65,6 +91,19 @@ def debug(ctx: Context, args: list[bytes], reply: Reply) -> None:
         raise CommandError(args[2])
     elif subcommand == b"OBJECT" and len(args) == 3:
         reply.status(describe(ctx, args[2]))
+    elif subcommand == b"LISTPACK" and len(args) == 3:
+        log_listpack(ctx, args[2])
+        reply.status(b"Listpack structure printed on stdout")
+    elif subcommand == b"QUICKLIST" and 3 <= len(args) <= 4:
+        log_quicklist(ctx, args[2], LEADING_INTEGER.match(args[3]) if len(args) == 4 else None)
+        reply.status(b"Quicklist structure printed on stdout")
+    elif subcommand == b"QUICKLIST-PACKED-THRESHOLD" and len(args) == 3:
+        ctx.keyspace.set_limits({"list-packed-threshold": packed_threshold(args[2])})
+        reply.ok()
+    elif subcommand == b"DIGEST-VALUE":
+        reply.array(len(args) - 2)
+        for key in args[2:]:
+            reply.status(of_value(ctx, key).hex().encode())
     elif subcommand == b"SLEEP" and len(args) == 3:
         found = LEADING_FLOAT.match(args[2])
         ctx.sleep(max(float(found[1]) if found else 0.0, 0.0))
@@ -98,7 +137,7 @@ def describe(ctx: Context, key: bytes) -> bytes:
     # An address means nothing outside its process. What it is used for is to see whether a value
     # was changed in place, and our entries keep their place as long as their key does.
     return (
-        b"Value at:0x%x refcount:%d encoding:%s serializedlength:%d lru:%d lru_seconds_idle:%d"
+        b"Value at:0x%x refcount:%d encoding:%s serializedlength:%d lru:%d lru_seconds_idle:%d%s"
         % (
             crc32(key),
             references(ctx, key),
@@ -110,8 +149,62 @@ def describe(ctx: Context, key: bytes) -> bytes:
             ),
             lru,
             idle_seconds,
+            describe_nodes(ctx, key) if encoding == b"quicklist" else b"",
         )
     )
+
+
+def describe_nodes(ctx: Context, key: bytes) -> bytes:
+    """What DEBUG OBJECT adds for a quicklist. O(nodes)."""
+    figures = quicklist_figures(ctx.keyspace, ctx.database, key)
+    if figures is None:
+        return b""
+    nodes, count, fill, depth, size = figures
+    return (
+        b" ql_nodes:%d ql_avg_node:%.2f ql_listpack_max:%d ql_compressed:%d"
+        b" ql_uncompressed_size:%d" % (nodes, count / nodes, fill, depth != 0, size)
+    )
+
+
+def log_listpack(ctx: Context, key: bytes) -> None:
+    """DEBUG LISTPACK; Redis prints on its standard output what goes to the log here. O(N)."""
+    log_lines(
+        ctx, key, listpack_lines(ctx.keyspace, ctx.database, key), b"Not a listpack encoded object."
+    )
+
+
+def log_quicklist(ctx: Context, key: bytes, level: re.Match[bytes] | None) -> None:
+    """DEBUG QUICKLIST; O(N) if the elements are wanted, which a level other than 0 says."""
+    full = level is not None and int(level[1]) != 0
+    log_lines(
+        ctx,
+        key,
+        quicklist_lines(ctx.keyspace, ctx.database, key, full),
+        b"Not a quicklist encoded object.",
+    )
+
+
+def log_lines(ctx: Context, key: bytes, lines: list[str] | None, error: bytes) -> None:
+    """Log how a key is laid out; without lines, say what the key isn't."""
+    if ctx.keyspace.encoding(ctx.database, key) is None:
+        raise CommandError(NO_SUCH_KEY)
+    if lines is None:
+        raise CommandError(b"ERR " + error)
+    for line in lines:
+        logger.info("%r: %s", key, line)
+
+
+def packed_threshold(argument: bytes) -> int:
+    """The bytes from which on a list's element stands alone; 0 for the default."""
+    found = MEMORY_VALUE.fullmatch(argument.partition(b"\0")[0])
+    if found is None:
+        raise CommandError(BAD_PACKED_THRESHOLD)
+    # As C's unsigned numbers: too many digits are the largest number, a unit may then overflow.
+    size = min(int(found[1] or b"0"), (1 << 64) - 1) * MEMORY_UNITS.get(found[2].lower(), 1)
+    size &= (1 << 64) - 1
+    if size > PACKED_THRESHOLD_MAX:
+        raise CommandError(BAD_PACKED_THRESHOLD)
+    return size
 
 
 def serialized_length(value: bytes) -> int:

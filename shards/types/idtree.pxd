@@ -19,7 +19,7 @@ Contract
 """
 
 cimport cython
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from shards.memory cimport Pool
 
@@ -82,6 +82,7 @@ cdef bint idtree_seek_last(const IdTree *tree, IdCursor *cursor) noexcept nogil
 
 # Every invariant, and the bytes recounted. O(n). AssertionError.
 cdef int idtree_check(const IdTree *tree) except -1
+cdef int64_t idtree_blocks_alive() noexcept nogil       # debug builds only
 
 
 cdef inline int id_compare(Id a, Id b) noexcept nogil:

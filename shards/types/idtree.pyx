@@ -1,7 +1,7 @@
 """The B+-tree of stream ids; contract and layout are in idtree.pxd."""
 
 cimport cython
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memmove, memset
 
 from protocol.native cimport fatal, likely, unlikely
@@ -384,6 +384,10 @@ cdef int idtree_check(const IdTree *tree) except -1:
     require(count == tree.count, "a tree's count is wrong")
     require(bytes == tree.bytes, "a tree's bytes are counted wrongly")
     return 0
+
+
+cdef int64_t idtree_blocks_alive() noexcept nogil:
+    return live_count()
 
 
 def live_blocks():

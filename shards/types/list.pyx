@@ -1,6 +1,6 @@
-"""The two encodings of a list; the contract is in list.pxd."""
+"""The two encodings of a list, and one way to use both; the contract is in list.pxd."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from shards.memory cimport Pool
 from shards.types.kinds cimport (
@@ -10,21 +10,49 @@ from shards.types.kinds cimport (
     TypeHooks,
 )
 from shards.types.listpack cimport (
+    Element,
     Listpack,
+    listpack_append,
     listpack_copy,
+    listpack_delete,
+    listpack_delete_range,
+    listpack_equals,
+    listpack_first,
     listpack_footprint,
     listpack_free,
+    listpack_get,
+    listpack_insert,
+    listpack_last,
     listpack_length,
+    listpack_new,
+    listpack_next,
+    listpack_prepend,
+    listpack_previous,
+    listpack_replace,
+    listpack_seek,
 )
 from shards.types.quicklist cimport (
     ListRules,
     Quicklist,
+    cursor_close,
+    cursor_delete,
+    cursor_equals,
+    cursor_get,
+    cursor_insert,
+    cursor_next,
+    cursor_previous,
+    cursor_replace,
     list_exceeds,
     quicklist_append_pack,
     quicklist_copy,
+    quicklist_delete_range,
     quicklist_footprint,
     quicklist_free,
     quicklist_new,
+    quicklist_peek,
+    quicklist_pop,
+    quicklist_push,
+    quicklist_seek,
 )
 
 
@@ -122,3 +150,133 @@ cdef bint list_was_made(Pool *pool, const ListRules *rules, EntryEncoding *encod
     if encoding[0] == ENCODING_QUICKLIST:
         return unroll(pool, rules, encoding, value, 1)
     return list_will_grow(pool, rules, encoding, value, 0, 0)
+
+
+# What commands do
+
+cdef void list_new(List *list) noexcept nogil:
+    list.encoding = ENCODING_LISTPACK
+    list.value = listpack_new(list.pool, 0)
+
+
+cdef uint64_t list_count(const List *list) noexcept nogil:
+    return list_length(list.encoding, list.value)
+
+
+cdef void list_grow(List *list, uint64_t bytes, uint64_t count) noexcept nogil:
+    if list.encoding == ENCODING_LISTPACK:
+        list_will_grow(list.pool, &list.rules, &list.encoding, &list.value, bytes, count)
+
+
+cdef void list_shrink(List *list) noexcept nogil:
+    if list.encoding == ENCODING_QUICKLIST:
+        unroll(list.pool, &list.rules, &list.encoding, &list.value, 2)
+
+
+cdef void list_push(List *list, const char *data, size_t n, bint at_tail) noexcept nogil:
+    if list.encoding == ENCODING_QUICKLIST:
+        quicklist_push(list.pool, <Quicklist *>list.value, &list.rules, data, n, at_tail)
+    elif at_tail:
+        list.value = listpack_append(list.pool, <Listpack *>list.value, data, n)
+    else:
+        list.value = listpack_prepend(list.pool, <Listpack *>list.value, data, n)
+
+
+cdef void list_peek(const List *list, bint at_tail, Element *element) noexcept nogil:
+    cdef Listpack *pack = <Listpack *>list.value
+    if list.encoding == ENCODING_QUICKLIST:
+        quicklist_peek(<const Quicklist *>list.value, at_tail, element)
+    else:
+        listpack_get(listpack_last(pack) if at_tail else listpack_first(pack), element)
+
+
+cdef void list_pop(List *list, bint at_tail) noexcept nogil:
+    cdef Listpack *pack = <Listpack *>list.value
+    cdef uint8_t *p
+    if list.encoding == ENCODING_QUICKLIST:
+        quicklist_pop(list.pool, <Quicklist *>list.value, at_tail)
+    else:
+        p = listpack_last(pack) if at_tail else listpack_first(pack)
+        list.value = listpack_delete(list.pool, pack, &p, 1)
+
+
+cdef uint64_t list_delete_range(List *list, uint64_t index, uint64_t count) noexcept nogil:
+    cdef uint64_t length = list_count(list)
+    if index >= length or count == 0:
+        return 0
+    if count > length - index:
+        count = length - index
+    if list.encoding == ENCODING_QUICKLIST:
+        return quicklist_delete_range(list.pool, <Quicklist *>list.value, <int64_t>index, count)
+    list.value = listpack_delete_range(list.pool, <Listpack *>list.value, <int64_t>index, count)
+    return count
+
+
+# Walking
+
+cdef bint list_seek(List *list, int64_t index, ListWalk *walk) noexcept nogil:
+    walk.list = list
+    if list.encoding == ENCODING_QUICKLIST:
+        return quicklist_seek(list.pool, <Quicklist *>list.value, index, &walk.cursor)
+    walk.p = listpack_seek(<Listpack *>list.value, index)
+    return walk.p != NULL
+
+
+cdef bint walk_next(ListWalk *walk) noexcept nogil:
+    if walk.list.encoding == ENCODING_QUICKLIST:
+        return cursor_next(&walk.cursor)
+    walk.p = listpack_next(walk.p)
+    return walk.p != NULL
+
+
+cdef bint walk_previous(ListWalk *walk) noexcept nogil:
+    if walk.list.encoding == ENCODING_QUICKLIST:
+        return cursor_previous(&walk.cursor)
+    walk.p = listpack_previous(<Listpack *>walk.list.value, walk.p)
+    return walk.p != NULL
+
+
+cdef void walk_get(const ListWalk *walk, Element *element) noexcept nogil:
+    if walk.list.encoding == ENCODING_QUICKLIST:
+        cursor_get(&walk.cursor, element)
+    else:
+        listpack_get(walk.p, element)
+
+
+cdef bint walk_equals(const ListWalk *walk, const char *data, size_t n) noexcept nogil:
+    if walk.list.encoding == ENCODING_QUICKLIST:
+        return cursor_equals(&walk.cursor, data, n)
+    return listpack_equals(walk.p, data, n)
+
+
+cdef bint walk_delete(ListWalk *walk, bint backwards) noexcept nogil:
+    cdef List *list = walk.list
+    cdef Listpack *pack
+    if list.encoding == ENCODING_QUICKLIST:
+        return cursor_delete(&walk.cursor, backwards)
+    pack = listpack_delete(list.pool, <Listpack *>list.value, &walk.p, 1)
+    list.value = pack
+    if backwards:
+        walk.p = listpack_last(pack) if walk.p == NULL else listpack_previous(pack, walk.p)
+    return walk.p != NULL
+
+
+cdef void walk_insert(ListWalk *walk, bint behind, const char *data, size_t n) noexcept nogil:
+    cdef List *list = walk.list
+    if list.encoding == ENCODING_QUICKLIST:
+        cursor_insert(&walk.cursor, &list.rules, behind, data, n)
+    else:
+        list.value = listpack_insert(list.pool, <Listpack *>list.value, &walk.p, behind, data, n)
+
+
+cdef void walk_replace(ListWalk *walk, const char *data, size_t n) noexcept nogil:
+    cdef List *list = walk.list
+    if list.encoding == ENCODING_QUICKLIST:
+        cursor_replace(&walk.cursor, &list.rules, data, n)
+    else:
+        list.value = listpack_replace(list.pool, <Listpack *>list.value, &walk.p, data, n)
+
+
+cdef void walk_close(ListWalk *walk) noexcept nogil:
+    if walk.list.encoding == ENCODING_QUICKLIST:
+        cursor_close(&walk.cursor)

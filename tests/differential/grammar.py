@@ -44,8 +44,26 @@ WORDS = [
 FUTURE_SECONDS = [b"4102444800", b"4102444801", b"5000000000", b"33177117420"]
 PAST_SECONDS = [b"1", b"1000", b"1500000000"]
 FAR_SECONDS = [b"100000", b"100001", b"5000000"]
+# Timeouts of blocking commands in seconds: a moment, or refused.
+TIMEOUTS = [b"0.001"] * 12 + [
+    *(b"-1", b"abc", b"", b"inf", b"-inf", b"nan", b"1e5000", b"1e20", b"-0.5", b" 1", b"1x"),
+    *(b"9223372036854775807", b"9223372036854776", b"-1e30", b"1e-5000"),
+]
+# Where the timeout of a blocking command stands.
+TIMEOUT_AT = {
+    b"BLPOP": -1,
+    b"BRPOP": -1,
+    b"BLMOVE": 5,
+    b"BRPOPLPUSH": 3,
+    b"BLMPOP": 1,
+}
+BLOCKING = [b"BZPOPMIN", b"BZPOPMAX", b"BZMPOP"]
 MISTAKE_CHANCE = 1 / 16
 INLINE_SAFE = re.compile(rb"[A-Za-z0-9_{}:.\-]+")
+
+
+class Exact(list[bytes]):
+    """The arguments of a command that is not spoilt, because later replies depend on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,22 +216,49 @@ class Family:
         return draw.choices(generators, weights)[0](draw)
 
 
+def is_beyond_int(argument: bytes) -> bool:
+    """Whether it is a number that is no C int.
+
+    Redis 7.2 takes the low half of such an index of LSET, and overwrites some other element.
+    """
+    return re.fullmatch(rb"-?\d{10,19}", argument) is not None and not (
+        -(1 << 31) <= int(argument) < 1 << 31
+    )
+
+
 def is_unfit(args: tuple[bytes, ...]) -> bool:
     """True when replies could differ for reasons that aren't to be found out.
 
     An expiry so near, or a comparison of relative times so close, that the answer depends on the
-    millisecond; a sleep; a NUL in a client name, which Redis 7.2 no longer refuses.
+    millisecond; a sleep, or a command that might wait; a NUL in a client name, which Redis 7.2 no
+    longer refuses; something else that chance takes away; more elements than memory could hold.
     """
     name = args[0].upper()
     upper = [arg.upper() for arg in args]
+    if name in (b"SPOP", b"SRANDMEMBER") and len(args) > 1:
+        return _is_unfit_chance(name, args)
+    if name in BLOCKING:
+        return True
+    if name == b"XAUTOCLAIM" and b"COUNT" in upper and any(len(arg) > 9 for arg in args[7:]):
+        return True  # Redis tries to allocate as much
     if name == b"DEBUG" and len(args) > 2 and upper[1] == b"SLEEP":
         return args[2] not in (b"0", b"0.0", b"0.001")
     if name in (b"CLIENT", b"HELLO") and any(b"\0" in arg for arg in args):
+        return True
+    if name in TIMEOUT_AT and -len(args) <= TIMEOUT_AT[name] < len(args):
+        return args[TIMEOUT_AT[name]] not in TIMEOUTS
+    if name == b"LSET" and len(args) > 2 and is_beyond_int(args[2]):
+        return True
+    if name in (b"XREAD", b"XREADGROUP") and not _of_one_slot(upper):
         return True
     if name in (b"EXPIRE", b"PEXPIRE") and len(args) > 2 and {b"GT", b"LT"} & set(upper[3:]):
         seconds = args[2].removesuffix(b"000") if name == b"PEXPIRE" else args[2]
         if args[2] in FAR_SECONDS or seconds in FAR_SECONDS:
             return True
+    if name == b"HRANDFIELD" and len(args) > 2 and re.fullmatch(rb"-\d{4,}", args[2]):
+        return True
+    if name == b"COMMAND" and b"SYNC" in upper:
+        return True  # a word of FLUSHALL, but a command too, which ours has not yet
     limits: list[tuple[int, int]] = []  # (index of the time, it is near below this)
     if name in (b"PSETEX", b"PEXPIRE"):
         limits.append((2, 30_000))
@@ -227,9 +272,43 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
     return False
 
 
+# The arguments of these that are keys. So far, no command sees the sets of another shard.
+ZSET_STORES = {
+    **dict.fromkeys((b"ZUNIONSTORE", b"ZINTERSTORE", b"ZDIFFSTORE"), slice(1, 2)),
+    **dict.fromkeys((b"ZRANGESTORE", b"GEOSEARCHSTORE"), slice(1, 3)),
+}
+SET_COMBINERS = {
+    **dict.fromkeys((b"SINTER", b"SUNION", b"SDIFF"), slice(1, None)),
+    **dict.fromkeys((b"SINTERSTORE", b"SUNIONSTORE", b"SDIFFSTORE"), slice(1, None)),
+    **dict.fromkeys((b"SMOVE", b"COPY", b"RENAME", b"RENAMENX"), slice(1, 3)),
+    b"SINTERCARD": slice(2, None),
+}
+
+
+def _leaves_its_slot(keys: tuple[bytes, ...]) -> bool:
+    tagged = [key.startswith(b"{x}") for key in keys if key.upper() != b"LIMIT"]
+    return any(tagged) and not all(tagged)
+
+
+def _is_unfit_chance(name: bytes, args: tuple[bytes, ...]) -> bool:
+    if name == b"SRANDMEMBER":
+        return len(args) > 2 and re.fullmatch(rb"-\d{4,}", args[2]) is not None
+    if args[1].startswith(b"pop:"):  # of which only the number of members shows later
+        return False
+    counted = len(args) == 3 and re.fullmatch(rb"\d{1,19}", args[2]) is not None
+    return len(args) == 2 or (counted and 0 < int(args[2]) < 100_000)
+
+
+def _of_one_slot(words: list[bytes]) -> bool:
+    """Whether a call of XREAD has one key, or several with the tag that they share."""
+    names = words[words.index(b"STREAMS") + 1 :] if b"STREAMS" in words else []
+    keys = names[: len(names) // 2]
+    return len(keys) < 2 or all(key.startswith(b"{X}") for key in keys)
+
+
 def finish(draw: Draw, args: Args) -> Command:
     """Turn generated arguments into a command: spelling, mistakes, inline form."""
-    if draw.chance(MISTAKE_CHANCE):
+    if draw.chance(MISTAKE_CHANCE) and not isinstance(args, Exact):
         spoilt = draw.spoil(args)
         if not is_unfit(tuple(spoilt)):
             args = spoilt

@@ -14,7 +14,7 @@ from actors.mailbox import MemoryLink
 from protocol.table import NativeTable
 from router.host import Host
 from router.table import full_table
-from shards.commands import generic_native, string_native
+from shards.commands import native
 from shards.context import Context, Settings
 from shards.executor import Executor, NativeLane
 from shards.keyspace import Keyspace, live_blocks
@@ -30,8 +30,7 @@ TRACE_LINES_MAX = 400
 STEPS_MAX = 200_000
 TABLE = NativeTable(full_table())
 LANE = NativeLane()
-string_native.register(LANE)
-generic_native.register(LANE)
+native.register(LANE)
 
 
 class Violation(AssertionError):

@@ -7,7 +7,7 @@ from tests.differential.grammar import Args, Draw, Family
 
 SERVER = Family("server", weight=0.9)
 
-# Directives that change nothing the other commands show, with what to set them to; the first
+# Directives that change little of what other commands show, with what to set them to; the first
 # value is Redis's default, which the machine restores behind each case.
 DIRECTIVES: dict[bytes, list[bytes]] = {
     b"slowlog-log-slower-than": [b"10000", b"0", b"-1", b"abc"],
@@ -17,6 +17,8 @@ DIRECTIVES: dict[bytes, list[bytes]] = {
     b"lfu-log-factor": [b"10", b"1", b"-1", b"1x"],
     b"proto-max-bulk-len": [b"536870912", b"512mb", b"100mb", b"1", b"10kbx"],
     b"timeout": [b"0", b"100000", b"-1"],
+    b"stream-node-max-entries": [b"100", b"0", b"3", b"-1"],
+    b"stream-node-max-bytes": [b"4096", b"0", b"100", b"-1"],
 }
 COMMANDS = [
     *(b"APPEND", b"DECR", b"DECRBY", b"GET", b"GETDEL", b"GETEX", b"GETRANGE", b"GETSET", b"INCR"),

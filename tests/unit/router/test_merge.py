@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.commands import Response
+from protocol.replies import ReplyError, elements, replies, reply_end
 from router import merge
-from router.replies import ReplyError, elements, replies, reply_end
 
 LEAVES = st.one_of(
     st.integers(-(2**63), 2**63 - 1).map(lambda value: b":%d\r\n" % value),

@@ -12,7 +12,7 @@ from protocol.errors import CommandError
 from protocol.reply import Reply
 from protocol.table import NativeTable
 from router.table import full_table
-from shards.commands import generic_native, string_native
+from shards.commands import native
 from shards.context import Context, Settings
 from shards.executor import Executor, NativeLane
 from shards.keyspace import Keyspace
@@ -40,8 +40,7 @@ class Shard:
         self.now_ms = START_MS
         self.keyspace = Keyspace(16, bytes(16), 1)
         lane = NativeLane()
-        string_native.register(lane)
-        generic_native.register(lane)
+        native.register(lane)
         context = Context(self.keyspace, Settings({}), TABLE.table, 16, Random(0))
         self.executor = Executor(TABLE, self.keyspace, context, lane, epoch, lambda: self.now_ms)
         self.executor.native_lane = native_lane

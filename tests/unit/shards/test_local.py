@@ -13,7 +13,7 @@ from protocol.errors import CommandError
 from protocol.table import NativeTable
 from router.table import full_table
 from sessions.reactor import Reactor
-from shards.commands import generic_native, string_native
+from shards.commands import native
 from shards.context import Context, Settings
 from shards.executor import Executor, NativeLane
 from shards.keyspace import Keyspace, live_blocks
@@ -46,8 +46,7 @@ class Port:
         self.now_ms = START_MS
         self.keyspace = Keyspace(16, bytes(16), 1)
         lane = NativeLane()
-        string_native.register(lane)
-        generic_native.register(lane)
+        native.register(lane)
         context = Context(self.keyspace, Settings({}), TABLE.table, 16, Random(0))
         self.executor = Executor(TABLE, self.keyspace, context, lane, 1, lambda: self.now_ms)
         self.executor.native_lane = native_lane

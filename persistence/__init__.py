@@ -1,0 +1,1 @@
+"""Data as bytes that outlive a process: Redis's RDB formats."""

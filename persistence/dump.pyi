@@ -1,0 +1,29 @@
+from typing import final
+
+from shards.context import Context
+
+def dump(ctx: Context, key: bytes, database: int | None = None) -> bytes | None:
+    """A key's value with version and checksum, as DUMP gives it; None without the key. O(n)"""
+
+@final
+class Restored:
+    """A value out of a dump, not yet a key's."""
+
+    def put(
+        self, expire_ms: int = -1, idle_seconds: int = -1, frequency: int = -1
+    ) -> None: ...  # replaces what was there
+
+def is_intact(payload: bytes) -> bool:
+    """Whether version and checksum of a dump are right."""
+
+def restore(
+    ctx: Context,
+    key: bytes,
+    payload: bytes,
+    database: int | None = None,
+    encoding: bytes | None = None,
+) -> Restored | None:
+    """What an intact dump holds; None if it is broken. O(n)
+
+    Without an encoding it gets the one that the limits ask for.
+    """

@@ -1,0 +1,224 @@
+"""Strings as rows of bits: counting, searching, combining them, and integers of any width in them.
+
+Words of 8 bytes are loaded through memcpy, as nothing about the strings is aligned.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport UINT64_MAX, int64_t, uint8_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from protocol.errors import WRONG_TYPE, CommandError
+
+from protocol.native cimport load64, store64
+from shards.keyspace cimport (
+    TYPE_STRING, Entry, Key, Keyspace, entry_string, entry_type, store_find, store_open_string,
+    store_read, store_write,
+)
+
+cdef extern from *:
+    int popcount "__builtin_popcountll"(uint64_t) noexcept nogil
+    int leading_zeros "__builtin_clzll"(uint64_t) noexcept nogil
+    uint64_t swapped "__builtin_bswap64"(uint64_t) noexcept nogil
+
+AND, OR, XOR, NOT = range(4)
+
+cdef enum Operation:
+    OPERATION_AND = 0
+    OPERATION_OR = 1
+    OPERATION_XOR = 2
+    OPERATION_NOT = 3
+
+
+cdef inline uint8_t first_mask(uint64_t first) noexcept nogil:
+    """The bits of a range's first byte that are in the range."""
+    return <uint8_t>(0xFF >> (first & 7))
+
+
+cdef inline uint8_t last_mask(uint64_t last) noexcept nogil:
+    return <uint8_t>(0xFF << (7 - (last & 7)))
+
+
+cdef uint64_t count_bits(const uint8_t *data, uint64_t first, uint64_t last) noexcept nogil:
+    cdef const uint8_t *p = data + (first >> 3)
+    cdef const uint8_t *end = data + (last >> 3)
+    cdef uint64_t count
+    if p == end:
+        return popcount(p[0] & first_mask(first) & last_mask(last))
+    count = popcount(p[0] & first_mask(first)) + popcount(end[0] & last_mask(last))
+    p += 1
+    while end - p >= 8:
+        count += popcount(load64(p))
+        p += 8
+    while p < end:
+        count += popcount(p[0])
+        p += 1
+    return count
+
+
+cdef inline int64_t bit_in(uint8_t byte, uint64_t index) noexcept nogil:
+    """The position of the first set bit of a byte that has one and stands at an index."""
+    return <int64_t>(index << 3) + leading_zeros(<uint64_t>byte << 56)
+
+
+cdef int64_t find_bit(const uint8_t *data, bint bit, uint64_t first, uint64_t last) noexcept nogil:
+    cdef uint64_t index = first >> 3
+    cdef uint64_t end = last >> 3
+    cdef uint8_t flip = 0 if bit else 0xFF
+    cdef uint64_t none = 0 if bit else UINT64_MAX
+    cdef uint8_t byte = (data[index] ^ flip) & first_mask(first)
+    if index == end:
+        byte &= last_mask(last)
+        return bit_in(byte, index) if byte else -1
+    if byte:
+        return bit_in(byte, index)
+    index += 1
+    while end - index >= 8 and load64(data + index) == none:
+        index += 8
+    while index < end:
+        if data[index] != <uint8_t>none:
+            return bit_in(data[index] ^ flip, index)
+        index += 1
+    byte = (data[end] ^ flip) & last_mask(last)
+    return bit_in(byte, end) if byte else -1
+
+
+@cython.final
+cdef class Bits:
+    """The bits of a string key; a missing key has none."""
+
+    @staticmethod
+    def open(ctx, bytes key not None, bint write=False) -> Bits:
+        """The string at a key of the running command's database. Raises WRONGTYPE. O(1)"""
+        cdef Bits bits = Bits.__new__(Bits)
+        cdef Entry *entry
+        bits.keyspace = ctx.keyspace
+        bits.name = key
+        bits.key = bits.keyspace.key(key, ctx.database)
+        if write:
+            entry = store_write(bits.keyspace.store, &bits.key)
+        else:
+            entry = store_read(bits.keyspace.store, &bits.key, True)
+        if entry != NULL and entry_type(entry) != TYPE_STRING:
+            raise CommandError(WRONG_TYPE)
+        bits.found = entry != NULL
+        return bits
+
+    cdef const uint8_t *data(self, char *scratch, size_t *n) noexcept:
+        """The string's bytes; an int is written into scratch (24 bytes)."""
+        cdef Entry *entry = store_find(self.keyspace.store, &self.key)
+        if entry == NULL:
+            n[0] = 0
+            return <const uint8_t *>scratch
+        return <const uint8_t *>entry_string(entry, scratch, n)
+
+    def __len__(self) -> int:
+        cdef char scratch[24]
+        cdef size_t n
+        self.data(scratch, &n)
+        return n
+
+    def count(self, uint64_t first, uint64_t last) -> int:
+        """How many bits of a range are set. O(bytes). The range must be in the string."""
+        cdef char scratch[24]
+        cdef size_t n
+        cdef const uint8_t *data = self.data(scratch, &n)
+        if first > last or last >> 3 >= n:
+            raise IndexError("a range of bits outside of the string")
+        return count_bits(data, first, last)
+
+    def find(self, bint bit, uint64_t first, uint64_t last) -> int:
+        """The first bit of a range that is set, or clear; -1 without one. O(bytes)"""
+        cdef char scratch[24]
+        cdef size_t n
+        cdef const uint8_t *data = self.data(scratch, &n)
+        if first > last or last >> 3 >= n:
+            raise IndexError("a range of bits outside of the string")
+        return find_bit(data, bit, first, last)
+
+    def get(self, uint64_t offset, int width) -> int:
+        """The unsigned integer of `width` (1 to 64) bits at an offset. O(1)"""
+        cdef char scratch[24]
+        cdef uint8_t window[9]
+        cdef size_t n
+        cdef const uint8_t *data = self.data(scratch, &n)
+        cdef uint64_t byte = offset >> 3
+        memset(window, 0, 9)
+        if byte < n:
+            memcpy(window, data + byte, n - byte if n - byte < 9 else 9)
+        return integer_in(window, offset & 7, width)
+
+    def reach(self, uint64_t bit) -> bool:
+        """Make the string raw, and long enough for a bit. True: it was created or grew. O(n)"""
+        cdef char scratch[24]
+        cdef size_t n
+        cdef size_t length = (bit >> 3) + 1
+        self.data(scratch, &n)
+        store_open_string(self.keyspace.store, &self.key, length, self.found)
+        grown = not self.found or n < length
+        self.found = True
+        return grown
+
+    def put(self, uint64_t offset, int width, uint64_t value) -> None:
+        """Write an integer of `width` bits. O(1) behind `reach`, which made room for it."""
+        cdef uint8_t window[9]
+        cdef uint64_t byte = offset >> 3
+        cdef uint64_t bytes = ((offset & 7) + <uint64_t>width + 7) >> 3
+        cdef uint8_t *data = <uint8_t *>store_open_string(
+            self.keyspace.store, &self.key, byte + bytes, True)
+        memset(window, 0, 9)
+        memcpy(window, data + byte, bytes)
+        integer_into(window, offset & 7, width, value)
+        memcpy(data + byte, window, bytes)
+
+
+cdef uint64_t integer_in(const uint8_t *window, uint64_t shift, int width) noexcept nogil:
+    """The integer that begins `shift` (0 to 7) bits behind the start of 9 bytes."""
+    cdef uint64_t value = swapped(load64(window)) << shift
+    if shift:
+        value |= window[8] >> (8 - shift)
+    return value >> (64 - width)
+
+
+cdef void integer_into(uint8_t *window, uint64_t shift, int width, uint64_t value) noexcept nogil:
+    cdef uint64_t mask = UINT64_MAX << (64 - width)     # the width's bits, highest first
+    cdef uint64_t word = swapped(load64(window))
+    value <<= 64 - width
+    store64(window, swapped((word & ~(mask >> shift)) | value >> shift))
+    if shift:
+        window[8] = <uint8_t>(
+            (window[8] & ~<uint8_t>(mask << (8 - shift))) | <uint8_t>(value << (8 - shift)))
+
+
+def combine(int operation, list strings not None) -> bytes:
+    """AND, OR, XOR of strings, or NOT of the first; short ones are padded with zeros. O(bytes)"""
+    cdef size_t length = 0, n, i
+    cdef const char *source
+    cdef char *out
+    cdef bytes string, result
+    for string in strings:
+        length = max(length, <size_t>PyBytes_GET_SIZE(string))
+    result = PyBytes_FromStringAndSize(NULL, length)
+    out = PyBytes_AS_STRING(result)
+    string = strings[0]
+    n = PyBytes_GET_SIZE(string)
+    memcpy(out, PyBytes_AS_STRING(string), n)
+    memset(out + n, 0, length - n)
+    if operation == OPERATION_NOT:
+        for i in range(length):
+            out[i] = ~out[i]
+        return result
+    for string in strings[1:]:
+        source = PyBytes_AS_STRING(string)
+        n = PyBytes_GET_SIZE(string)
+        if operation == OPERATION_AND:
+            for i in range(n):
+                out[i] &= source[i]
+            memset(out + n, 0, length - n)
+        elif operation == OPERATION_OR:
+            for i in range(n):
+                out[i] |= source[i]
+        else:
+            for i in range(n):
+                out[i] ^= source[i]
+    return result

@@ -1,0 +1,111 @@
+"""DUMP and RESTORE: a key's value as bytes, in the format of RDB files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from persistence.dump import dump, is_intact, restore
+from protocol.commands import F, Keys, command
+from protocol.errors import CommandError
+from shards.options import Option, Options, int64
+
+if TYPE_CHECKING:
+    from protocol.reply import Reply
+    from shards.context import Context
+
+BUSY_KEY = b"BUSYKEY Target key name already exists."
+
+
+@command(
+    "DUMP",
+    arity=2,
+    flags=F.READONLY,
+    keys=Keys(1, flags="RO access"),
+    since="2.6.0",
+    tips=("nondeterministic_output",),
+    acl=("keyspace",),
+    complexity="O(1) to find the key and O(N) for N bytes",
+    group="generic",
+)
+def dump_(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """Return a key's value in serialized form, null for a missing key. O(N) for N bytes."""
+    reply.bulk_or_null(dump(ctx, args[1]))
+
+
+def idle_time(argument: bytes) -> int:
+    """The value of IDLETIME."""
+    seconds = int64(argument)
+    if seconds < 0:
+        raise CommandError(b"ERR Invalid IDLETIME value, must be >= 0")
+    return seconds
+
+
+def frequency(argument: bytes) -> int:
+    """The value of FREQ."""
+    counter = int64(argument)
+    if not 0 <= counter <= 255:
+        raise CommandError(b"ERR Invalid FREQ value, must be >= 0 and <= 255")
+    return counter
+
+
+RESTORE_OPTIONS = Options(
+    Option(b"REPLACE"),
+    Option(b"ABSTTL"),
+    Option(b"IDLETIME", idle_time, (b"FREQ",)),
+    Option(b"FREQ", frequency, (b"IDLETIME",)),
+)
+
+
+@command(
+    "RESTORE",
+    arity=-4,
+    flags=F.WRITE | F.DENYOOM,
+    keys=Keys(1, flags="OW update"),
+    since="2.6.0",
+    acl=("keyspace", "dangerous"),
+    complexity="O(N) for N bytes, O(N*log(N)) for a sorted set of N members",
+    group="generic",
+)
+@command(
+    "RESTORE-ASKING",
+    arity=-4,
+    flags=F.WRITE | F.DENYOOM | F.ASKING,
+    keys=Keys(1, flags="OW update"),
+    since="3.0.0",
+    acl=("keyspace", "dangerous"),
+    complexity="O(N) for N bytes, O(N*log(N)) for a sorted set of N members",
+    group="server",
+)
+def restore_(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """Create a key from what DUMP gave. O(N) for N bytes.
+
+    The payload is looked at in depth whoever it is from: nothing else would keep a crafted one from
+    the structures, which trust what they hold.
+    """
+    key, payload = args[1], args[3]
+    options = RESTORE_OPTIONS.parse(args, 4)
+    replace = b"REPLACE" in options
+    if not replace and ctx.exists(key):
+        raise CommandError(BUSY_KEY)
+    expire_ms = int64(args[2])
+    if expire_ms < 0:
+        raise CommandError(b"ERR Invalid TTL value, must be >= 0")
+    if not is_intact(payload):
+        raise CommandError(b"ERR DUMP payload version or checksum are wrong")
+    value = restore(ctx, key, payload)
+    if value is None:
+        raise CommandError(b"ERR Bad data format")
+
+    if expire_ms and b"ABSTTL" not in options:
+        expire_ms += ctx.now_ms
+    if expire_ms and expire_ms <= ctx.now_ms:
+        if replace and ctx.delete(key):
+            ctx.propagate([b"DEL", key])
+            ctx.changed(key, b"del")
+        reply.ok()
+        return
+    value.put(expire_ms or -1, options.get(b"IDLETIME", -1), options.get(b"FREQ", -1))
+    if expire_ms and b"ABSTTL" not in options:
+        ctx.propagate([args[0], key, b"%d" % expire_ms, *args[3:], b"ABSTTL"])
+    ctx.changed(key, b"restore")
+    reply.ok()

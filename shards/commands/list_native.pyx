@@ -1,0 +1,256 @@
+"""The list family's hot commands in the native lane; as string_native.pyx, errors are DECLINED."""
+
+from protocol.errors import WRONG_TYPE
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from protocol.buffer cimport Buffer, buffer_append
+from protocol.native cimport likely, unlikely
+from protocol.numbers cimport parse_int64
+from protocol.reply cimport (
+    reply_bulk, reply_bulk_integer, reply_error, reply_header, reply_integer, reply_null,
+)
+from shards.executor cimport (
+    NATIVE_DECLINED, NATIVE_DONE, Argv, NativeLane, Shard, shard_changed, shard_notify,
+)
+from shards.keyspace cimport (
+    TYPE_LIST, Entry, entry_encoding, entry_pointer, entry_type, store_read, store_value_length,
+    store_write,
+)
+from shards.types.kinds cimport ENCODING_LISTPACK
+from shards.types.list cimport (
+    List, ListWalk, list_count, list_delete_range, list_grow, list_peek, list_pop, list_push,
+    list_seek, walk_close, walk_get, walk_next, walk_previous,
+)
+from shards.types.listpack cimport Element, Listpack, listpack_get, listpack_seek, listpack_skip
+from shards.views.list cimport list_keep, list_keep_rest, list_of
+
+cdef bytes _wrong_type = WRONG_TYPE
+cdef const char *wrong_type = _wrong_type
+cdef size_t wrong_type_length = len(_wrong_type)
+
+
+cdef inline int reply_wrong_type(Buffer *out) noexcept nogil:
+    reply_error(out, wrong_type, wrong_type_length)
+    return NATIVE_DONE
+
+
+cdef inline void reply_element(Buffer *out, const Element *element) noexcept nogil:
+    if element.data != NULL:
+        reply_bulk(out, element.data, element.length)
+    else:
+        reply_bulk_integer(out, element.number)
+
+
+cdef inline bint is_list(const Entry *entry) noexcept nogil:
+    return likely(entry_type(entry) == TYPE_LIST)
+
+
+cdef void reply_elements(Buffer *out, List *list, int64_t first, int64_t count,
+                         bint backwards) noexcept nogil:
+    """An array of `count` elements from `first` on, which are there."""
+    cdef ListWalk walk
+    cdef Element element
+    cdef int64_t left = count
+    reply_header(out, c"*", count)
+    if count == 0:
+        return
+    list_seek(list, first, &walk)
+    while True:
+        walk_get(&walk, &element)
+        reply_element(out, &element)
+        left -= 1
+        if left == 0:
+            break
+        if backwards:
+            walk_previous(&walk)
+        else:
+            walk_next(&walk)
+    walk_close(&walk)
+
+
+cdef void reply_pack(Buffer *out, Listpack *pack, int64_t first, int64_t count) noexcept nogil:
+    """The same forwards in a listpack, which most lists are."""
+    cdef const uint8_t *p = listpack_seek(pack, first)
+    cdef Element element
+    cdef int64_t i
+    reply_header(out, c"*", count)
+    for i in range(count):
+        listpack_get(p, &element)
+        reply_element(out, &element)
+        p = listpack_skip(p)
+
+
+# Pushing
+
+cdef int push(Shard *shard, const Argv *argv, Buffer *out, bint at_tail,
+              bint only_existing) noexcept:
+    cdef Entry *entry = store_write(shard.store, &argv.key)
+    cdef List list
+    cdef uint64_t total = 0
+    cdef uint32_t i
+    if entry != NULL:
+        if unlikely(not is_list(entry)):
+            return reply_wrong_type(out)
+    elif only_existing:
+        reply_integer(out, 0)
+        return NATIVE_DONE
+    for i in range(2, argv.argc):
+        total += argv.args[i].length
+    list_of(shard.store, argv.key.database, entry, &list)
+    list_grow(&list, total, argv.argc - 2)
+    for i in range(2, argv.argc):
+        list_push(&list, argv.args[i].data, argv.args[i].length, at_tail)
+    list_keep(shard.store, &argv.key, entry, &list)
+    shard_changed(shard, &argv.key, b"rpush" if at_tail else b"lpush", argv.argc - 2)
+    reply_integer(out, <int64_t>list_count(&list))
+    return NATIVE_DONE
+
+
+cdef int lpush(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return push(shard, argv, out, False, False)
+
+
+cdef int rpush(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return push(shard, argv, out, True, False)
+
+
+cdef int lpushx(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return push(shard, argv, out, False, True)
+
+
+cdef int rpushx(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return push(shard, argv, out, True, True)
+
+
+# Popping
+
+cdef int pop(Shard *shard, const Argv *argv, Buffer *out, bint at_tail) noexcept:
+    cdef Entry *entry
+    cdef List list
+    cdef Element element
+    cdef int64_t length
+    cdef int64_t count = 1
+    cdef bint gone
+    if unlikely(argv.argc > 2):
+        # Errors, and a count of 0, are Python's.
+        if argv.argc > 3 or not parse_int64(argv.args[2].data, argv.args[2].length, &count):
+            return NATIVE_DECLINED
+        if count <= 0:
+            return NATIVE_DECLINED
+    entry = store_write(shard.store, &argv.key)
+    if entry == NULL:
+        if argv.argc == 2:
+            reply_null(out, shard.resp)
+        elif shard.resp == 2:
+            buffer_append(out, b"*-1\r\n", 5)
+        else:
+            reply_null(out, shard.resp)
+        return NATIVE_DONE
+    if unlikely(not is_list(entry)):
+        return reply_wrong_type(out)
+    list_of(shard.store, argv.key.database, entry, &list)
+    if likely(argv.argc == 2):
+        list_peek(&list, at_tail, &element)
+        reply_element(out, &element)
+        list_pop(&list, at_tail)
+    else:
+        length = <int64_t>list_count(&list)
+        if count > length:
+            count = length
+        reply_elements(out, &list, length - 1 if at_tail else 0, count, at_tail)
+        list_delete_range(&list, length - count if at_tail else 0, count)
+    gone = list_keep_rest(shard.store, &argv.key, entry, &list)
+    shard_changed(shard, &argv.key, b"rpop" if at_tail else b"lpop", count)
+    if unlikely(gone):
+        shard_notify(shard, &argv.key, b"del")
+    return NATIVE_DONE
+
+
+cdef int lpop(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return pop(shard, argv, out, False)
+
+
+cdef int rpop(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return pop(shard, argv, out, True)
+
+
+# Reading
+
+cdef int llen(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef Entry *entry = store_read(shard.store, &argv.key, True)
+    if entry == NULL:
+        reply_integer(out, 0)
+    elif unlikely(not is_list(entry)):
+        return reply_wrong_type(out)
+    else:
+        reply_integer(out, <int64_t>store_value_length(shard.store, entry))
+    return NATIVE_DONE
+
+
+cdef int lindex(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef Entry *entry
+    cdef List list
+    cdef ListWalk walk
+    cdef Element element
+    cdef int64_t index
+    if not parse_int64(argv.args[2].data, argv.args[2].length, &index):
+        return NATIVE_DECLINED
+    entry = store_read(shard.store, &argv.key, True)
+    if entry == NULL:
+        reply_null(out, shard.resp)
+        return NATIVE_DONE
+    if unlikely(not is_list(entry)):
+        return reply_wrong_type(out)
+    list_of(shard.store, argv.key.database, entry, &list)
+    if list_seek(&list, index, &walk):
+        walk_get(&walk, &element)
+        reply_element(out, &element)
+        walk_close(&walk)
+    else:
+        reply_null(out, shard.resp)
+    return NATIVE_DONE
+
+
+cdef int lrange(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef Entry *entry
+    cdef List list
+    cdef int64_t start, stop, length
+    if not parse_int64(argv.args[2].data, argv.args[2].length, &start):
+        return NATIVE_DECLINED
+    if not parse_int64(argv.args[3].data, argv.args[3].length, &stop):
+        return NATIVE_DECLINED
+    entry = store_read(shard.store, &argv.key, True)
+    if entry == NULL:
+        reply_header(out, c"*", 0)
+        return NATIVE_DONE
+    if unlikely(not is_list(entry)):
+        return reply_wrong_type(out)
+    length = <int64_t>store_value_length(shard.store, entry)
+    if start < 0:
+        start = start + length if start >= -length else 0
+    if stop < 0:
+        stop += length
+    if stop >= length:
+        stop = length - 1
+    if start > stop:
+        reply_header(out, c"*", 0)
+    elif entry_encoding(entry) == ENCODING_LISTPACK:
+        reply_pack(out, <Listpack *>entry_pointer(entry), start, stop - start + 1)
+    else:
+        list_of(shard.store, argv.key.database, entry, &list)
+        reply_elements(out, &list, start, stop - start + 1, False)
+    return NATIVE_DONE
+
+
+def register(NativeLane lane):
+    """Add this family's native handlers to a shard's lane."""
+    lane.add("LPUSH", lpush)
+    lane.add("RPUSH", rpush)
+    lane.add("LPUSHX", lpushx)
+    lane.add("RPUSHX", rpushx)
+    lane.add("LPOP", lpop)
+    lane.add("RPOP", rpop)
+    lane.add("LLEN", llen)
+    lane.add("LINDEX", lindex)
+    lane.add("LRANGE", lrange)

@@ -1,0 +1,523 @@
+"""The sorted set family's hot commands in the native lane; as string_native.pyx, errors are DECLINED.
+
+They do what their Python handlers in zset.py do.
+"""
+
+from protocol.errors import WRONG_TYPE
+
+from libc.stdint cimport int8_t, int64_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from protocol.buffer cimport Buffer, buffer_append, buffer_reserve
+from protocol.native cimport likely, unlikely
+from protocol.numbers cimport format_double, format_int64, parse_double, parse_int64
+from protocol.reply cimport (
+    reply_bulk, reply_error, reply_header, reply_integer, reply_null,
+)
+from shards.executor cimport (
+    NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, shard_changed, shard_notify,
+)
+from shards.keyspace cimport TYPE_ZSET, Entry, entry_type, store_random, store_read, store_write
+from shards.ranges cimport score_end
+from shards.types.skiplist cimport BY_SCORE, ZsetRange
+from shards.types.zset cimport (
+    ADD_GT, ADD_INCREMENT, ADD_INSERTED, ADD_LT, ADD_NAN, ADD_NX, ADD_REFUSED, ADD_UPDATED, ADD_XX,
+    Added, SortedCursor, SortedItem, SortedSet, sorted_add, sorted_expect, sorted_find,
+    sorted_goes_on, sorted_item, sorted_length, sorted_remove, sorted_remove_at,
+    sorted_seek_range, sorted_seek_rank, sorted_step,
+)
+from shards.views.zset cimport sorted_fresh, sorted_keep, sorted_keep_rest, sorted_of
+
+cdef enum:
+    SHORT_DIGITS = 15               # so many make an integer that a double holds exactly
+    DOUBLE_BYTES_MAX = 128
+    SCORES_KEPT = 32                # of a ZADD, read once; more are read twice
+
+cdef bytes _wrong_type = WRONG_TYPE
+cdef const char *wrong_type = _wrong_type
+cdef size_t wrong_type_length = len(_wrong_type)
+
+cdef enum RangeBy:
+    RANGE_ANY = 0                   # as the options say
+    RANGE_RANK = 1
+    RANGE_SCORE = 2
+
+
+cdef inline int reply_wrong_type(Buffer *out) noexcept nogil:
+    reply_error(out, wrong_type, wrong_type_length)
+    return NATIVE_DONE
+
+
+cdef void reply_double(Buffer *out, int resp, double value) noexcept nogil:
+    """A score: a bulk string in RESP2, a double in RESP3."""
+    cdef char *start = buffer_reserve(out, DOUBLE_BYTES_MAX + 16)
+    cdef char text[DOUBLE_BYTES_MAX]
+    cdef char *at
+    cdef size_t n
+    if resp == 2:
+        n = <size_t>format_double(text, value)
+        reply_bulk(out, text, n)
+        return
+    start[0] = c","
+    at = start + 1
+    at += format_double(at, value)
+    at[0] = c"\r"
+    at[1] = c"\n"
+    out.used += <size_t>(at + 2 - start)
+
+
+cdef inline void reply_empty(Buffer *out) noexcept nogil:
+    buffer_append(out, b"*0\r\n", 4)
+
+
+cdef inline char folded(char c) noexcept nogil:
+    return c | 0x20 if c"A" <= c <= c"Z" else c
+
+
+cdef bint is_word(const Arg *arg, const char *word, size_t n) noexcept nogil:
+    """Whether an argument is this lower-case word, in any case."""
+    cdef size_t i
+    if arg.length != n:
+        return False
+    for i in range(n):
+        if folded(arg.data[i]) != word[i]:
+            return False
+    return True
+
+
+cdef bint score_of(const Arg *arg, double *score) noexcept nogil:
+    """A score; short integers, which most are, without strtod."""
+    cdef const char *data = arg.data
+    cdef size_t n = arg.length
+    cdef size_t i
+    cdef int64_t value = 0
+    if likely(0 < n <= SHORT_DIGITS):
+        for i in range(n):
+            if not c"0" <= data[i] <= c"9":
+                break
+            value = value * 10 + (data[i] - c"0")
+        else:
+            score[0] = <double>value
+            return True
+    return parse_double(data, n, score)
+
+
+cdef inline Entry *opened(Shard *shard, const Argv *argv, bint write, SortedSet *set,
+                          bint *right) noexcept:
+    """The key's entry and its sorted set; `right` is False if it is of another type."""
+    cdef Entry *entry
+    right[0] = True
+    if write:
+        entry = store_write(shard.store, &argv.key)
+    else:
+        entry = store_read(shard.store, &argv.key, True)
+    if entry == NULL:
+        return NULL
+    if unlikely(entry_type(entry) != TYPE_ZSET):
+        right[0] = False
+        return NULL
+    sorted_of(shard.store, argv.key.database, entry, set)
+    return entry
+
+
+cdef int add_members(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, int flags,
+                     bint show_changed) noexcept:
+    """ZADD without INCR, its options read."""
+    cdef double scores[SCORES_KEPT]
+    cdef double score = 0, result
+    cdef uint32_t count = (argv.argc - at) // 2
+    cdef uint32_t i
+    cdef uint64_t random, inserted = 0, updated = 0
+    cdef const Arg *member
+    cdef SortedSet set
+    cdef Entry *entry
+    cdef Added outcome
+    cdef bint right
+    for i in range(count):
+        if not score_of(&argv.args[at + 2 * i], &score):
+            return NATIVE_DECLINED
+        if i < SCORES_KEPT:
+            scores[i] = score
+    entry = opened(shard, argv, True, &set, &right)
+    if unlikely(not right):
+        return reply_wrong_type(out)
+    random = store_random(shard.store)
+    if entry == NULL:
+        if flags & ADD_XX:
+            reply_integer(out, 0)
+            return NATIVE_DONE
+        sorted_fresh(shard.store, argv.key.database, &set, count, argv.args[at + 1].length)
+    else:
+        sorted_expect(&set, random, count)
+    for i in range(count):
+        if i < SCORES_KEPT:
+            score = scores[i]
+        else:
+            score_of(&argv.args[at + 2 * i], &score)
+        member = &argv.args[at + 2 * i + 1]
+        outcome = sorted_add(&set, random, flags, score, member.data, member.length, &result)
+        inserted += outcome == ADD_INSERTED
+        updated += outcome == ADD_UPDATED
+    sorted_keep(shard.store, &argv.key, entry, &set)
+    if inserted + updated:
+        shard_changed(shard, &argv.key, b"zadd", inserted + updated)
+    reply_integer(out, <int64_t>(inserted + updated if show_changed else inserted))
+    return NATIVE_DONE
+
+
+cdef int increment(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, int flags) noexcept:
+    """ZINCRBY, and ZADD with INCR."""
+    cdef double score = 0, result = 0, current
+    cdef const Arg *member = &argv.args[at + 1]
+    cdef SortedSet set
+    cdef Entry *entry
+    cdef Added outcome
+    cdef bint right
+    cdef uint64_t random
+    if not score_of(&argv.args[at], &score):
+        return NATIVE_DECLINED
+    entry = opened(shard, argv, True, &set, &right)
+    if unlikely(not right):
+        return reply_wrong_type(out)
+    random = store_random(shard.store)
+    if entry == NULL:
+        if flags & ADD_XX:
+            reply_null(out, shard.resp)
+            return NATIVE_DONE
+        sorted_fresh(shard.store, argv.key.database, &set, 1, member.length)
+    else:
+        # Only infinities can make a sum that is no number, which is an error.
+        if unlikely(score - score != 0) and sorted_find(
+                &set, member.data, member.length, &current, NULL) and current - current != 0:
+            return NATIVE_DECLINED
+        sorted_expect(&set, random, 1)
+    outcome = sorted_add(&set, random, flags | ADD_INCREMENT, score, member.data, member.length,
+                         &result)
+    sorted_keep(shard.store, &argv.key, entry, &set)
+    if outcome == ADD_INSERTED or outcome == ADD_UPDATED:
+        shard_changed(shard, &argv.key, b"zincr", 1)
+    if outcome == ADD_REFUSED or outcome == ADD_NAN:
+        reply_null(out, shard.resp)
+    else:
+        reply_double(out, shard.resp, result)
+    return NATIVE_DONE
+
+
+cdef int add(Shard *shard, const Argv *argv, Buffer *out, bint increments) noexcept:
+    cdef int flags = 0
+    cdef bint show_changed = False
+    cdef uint32_t at = 2
+    cdef const Arg *option
+    while at < argv.argc:
+        option = &argv.args[at]
+        # An option begins with a letter, and scores hardly ever do.
+        if likely(option.length == 0 or option.data[0] <= c"9"):
+            break
+        if is_word(option, b"nx", 2):
+            flags |= ADD_NX
+        elif is_word(option, b"xx", 2):
+            flags |= ADD_XX
+        elif is_word(option, b"gt", 2):
+            flags |= ADD_GT
+        elif is_word(option, b"lt", 2):
+            flags |= ADD_LT
+        elif is_word(option, b"ch", 2):
+            show_changed = True
+        elif is_word(option, b"incr", 4):
+            increments = True
+        else:
+            # Infinity, or what C takes for an option: a word with a NUL behind it.
+            if option.data[0] != c"i" and option.data[0] != c"I":
+                return NATIVE_DECLINED
+            if option.length > 5 and option.data[4] == 0:
+                return NATIVE_DECLINED
+            break
+        at += 1
+    if at == argv.argc or (argv.argc - at) % 2:
+        return NATIVE_DECLINED
+    if flags & ADD_NX and flags & (ADD_XX | ADD_GT | ADD_LT) or (flags & ADD_GT and flags & ADD_LT):
+        return NATIVE_DECLINED
+    if increments:
+        if argv.argc - at > 2:
+            return NATIVE_DECLINED
+        return increment(shard, argv, out, at, flags)
+    return add_members(shard, argv, out, at, flags, show_changed)
+
+
+cdef int zadd(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return add(shard, argv, out, False)
+
+
+cdef int zincrby(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return add(shard, argv, out, True)
+
+
+cdef int zcard(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef SortedSet set
+    cdef bint right
+    cdef Entry *entry = opened(shard, argv, False, &set, &right)
+    if unlikely(not right):
+        return reply_wrong_type(out)
+    reply_integer(out, <int64_t>sorted_length(&set) if entry != NULL else 0)
+    return NATIVE_DONE
+
+
+cdef int zscore(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef SortedSet set
+    cdef bint right
+    cdef double score
+    cdef const Arg *member = &argv.args[2]
+    cdef Entry *entry = opened(shard, argv, False, &set, &right)
+    if unlikely(not right):
+        return reply_wrong_type(out)
+    if entry != NULL and sorted_find(&set, member.data, member.length, &score, NULL):
+        reply_double(out, shard.resp, score)
+    else:
+        reply_null(out, shard.resp)
+    return NATIVE_DONE
+
+
+cdef int rank_of(Shard *shard, const Argv *argv, Buffer *out, bint backwards) noexcept:
+    cdef SortedSet set
+    cdef bint right
+    cdef double score
+    cdef uint64_t rank
+    cdef const Arg *member = &argv.args[2]
+    cdef Entry *entry
+    if argv.argc != 3:
+        return NATIVE_DECLINED
+    entry = opened(shard, argv, False, &set, &right)
+    if unlikely(not right):
+        return reply_wrong_type(out)
+    if entry == NULL or not sorted_find(&set, member.data, member.length, &score, &rank):
+        reply_null(out, shard.resp)
+        return NATIVE_DONE
+    if backwards:
+        rank = sorted_length(&set) - 1 - rank
+    reply_integer(out, <int64_t>rank)
+    return NATIVE_DONE
+
+
+cdef int zrank(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return rank_of(shard, argv, out, False)
+
+
+cdef int zrevrank(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return rank_of(shard, argv, out, True)
+
+
+cdef int zrem(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef SortedSet set
+    cdef bint right
+    cdef uint32_t i
+    cdef uint64_t removed = 0
+    cdef Entry *entry = opened(shard, argv, True, &set, &right)
+    if unlikely(not right):
+        return reply_wrong_type(out)
+    if entry != NULL:
+        for i in range(2, argv.argc):
+            removed += sorted_remove(&set, argv.args[i].data, argv.args[i].length)
+            if sorted_length(&set) == 0:
+                break
+        right = sorted_keep_rest(shard.store, &argv.key, entry, &set)
+        if removed:
+            shard_changed(shard, &argv.key, b"zrem", removed)
+            if right:
+                shard_notify(shard, &argv.key, b"del")
+    reply_integer(out, <int64_t>removed)
+    return NATIVE_DONE
+
+
+cdef void reply_members(Buffer *out, int resp, SortedCursor *cursor, uint64_t count,
+                        bint backwards, bint with_scores) noexcept nogil:
+    """So many members from a cursor on, which there are, with the array around them."""
+    cdef SortedItem item
+    reply_header(out, c"*",
+                 <int64_t>(count * 2 if with_scores and resp == 2 else count))
+    while count:
+        sorted_item(cursor, &item)
+        if with_scores and resp > 2:
+            buffer_append(out, b"*2\r\n", 4)
+        reply_bulk(out, item.member, item.length)
+        if with_scores:
+            reply_double(out, resp, item.score)
+        count -= 1
+        if count:
+            sorted_step(cursor, backwards)
+
+
+cdef int pop(Shard *shard, const Argv *argv, Buffer *out, bint last) noexcept:
+    cdef SortedSet set
+    cdef SortedCursor cursor
+    cdef SortedItem item
+    cdef bint right, gone
+    cdef int64_t count = 1
+    cdef uint64_t left
+    cdef bint nested = argv.argc == 3 and shard.resp > 2
+    cdef Entry *entry
+    if argv.argc > 3:
+        return NATIVE_DECLINED
+    if argv.argc == 3 and (not parse_int64(argv.args[2].data, argv.args[2].length, &count)
+                           or count < 0):
+        return NATIVE_DECLINED
+    entry = opened(shard, argv, True, &set, &right)
+    if unlikely(not right):
+        return reply_wrong_type(out)
+    if entry == NULL or count == 0:
+        reply_empty(out)
+        return NATIVE_DONE
+    left = min(<uint64_t>count, sorted_length(&set))
+    count = <int64_t>left
+    reply_header(out, c"*", count if nested else count * 2)
+    while left:
+        sorted_seek_rank(&set, sorted_length(&set) - 1 if last else 0, &cursor)
+        sorted_item(&cursor, &item)
+        if nested:
+            buffer_append(out, b"*2\r\n", 4)
+        reply_bulk(out, item.member, item.length)
+        reply_double(out, shard.resp, item.score)
+        sorted_remove_at(&set, &cursor)
+        left -= 1
+    gone = sorted_keep_rest(shard.store, &argv.key, entry, &set)
+    shard_changed(shard, &argv.key, b"zpopmax" if last else b"zpopmin", <uint64_t>count)
+    if gone:
+        shard_notify(shard, &argv.key, b"del")
+    return NATIVE_DONE
+
+
+cdef int zpopmin(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return pop(shard, argv, out, False)
+
+
+cdef int zpopmax(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return pop(shard, argv, out, True)
+
+
+cdef int range_by_rank(Shard *shard, const Argv *argv, Buffer *out, bint backwards,
+                       bint with_scores) noexcept:
+    cdef SortedSet set
+    cdef SortedCursor cursor
+    cdef bint right
+    cdef int64_t first, last, length
+    cdef Entry *entry
+    if not parse_int64(argv.args[2].data, argv.args[2].length, &first):
+        return NATIVE_DECLINED
+    if not parse_int64(argv.args[3].data, argv.args[3].length, &last):
+        return NATIVE_DECLINED
+    entry = opened(shard, argv, False, &set, &right)
+    if unlikely(not right):
+        return reply_wrong_type(out)
+    if entry == NULL:
+        reply_empty(out)
+        return NATIVE_DONE
+    length = <int64_t>sorted_length(&set)
+    if first < 0:
+        first = max(first + length, <int64_t>0)
+    if last < 0:
+        last += length
+    if last >= length:
+        last = length - 1
+    if first > last:
+        reply_empty(out)
+        return NATIVE_DONE
+    sorted_seek_rank(&set, <uint64_t>(length - 1 - first if backwards else first), &cursor)
+    reply_members(out, shard.resp, &cursor, <uint64_t>(last - first + 1), backwards, with_scores)
+    return NATIVE_DONE
+
+
+cdef int range_by_score(Shard *shard, const Argv *argv, Buffer *out, bint backwards,
+                        bint with_scores, int64_t offset, int64_t limit) noexcept:
+    cdef SortedSet set
+    cdef SortedCursor cursor, ahead
+    cdef ZsetRange range
+    cdef bint right, more
+    cdef uint64_t count = 0
+    cdef const Arg *minimum = &argv.args[3 if backwards else 2]
+    cdef const Arg *maximum = &argv.args[2 if backwards else 3]
+    cdef Entry *entry
+    memset(&range, 0, sizeof(range))
+    range.by = BY_SCORE
+    if not score_end(minimum.data, minimum.length, &range.min_score, &range.min_exclusive):
+        return NATIVE_DECLINED
+    if not score_end(maximum.data, maximum.length, &range.max_score, &range.max_exclusive):
+        return NATIVE_DECLINED
+    entry = opened(shard, argv, False, &set, &right)
+    if unlikely(not right):
+        return reply_wrong_type(out)
+    if entry == NULL or offset < 0 or limit == 0 or not sorted_seek_range(
+            &set, &range, backwards, <uint64_t>offset, &cursor):
+        reply_empty(out)
+        return NATIVE_DONE
+    # The array's length comes first, so that the range is walked twice.
+    ahead = cursor
+    more = True
+    while more and limit != 0 and sorted_goes_on(&range, &ahead, backwards):
+        count += 1
+        limit -= 1
+        more = sorted_step(&ahead, backwards)
+    reply_members(out, shard.resp, &cursor, count, backwards, with_scores)
+    return NATIVE_DONE
+
+
+cdef int show_range(Shard *shard, const Argv *argv, Buffer *out, RangeBy by, bint may_reverse,
+                    bint backwards) noexcept:
+    cdef bint with_scores = False
+    cdef int64_t offset = 0, limit = -1
+    cdef uint32_t i = 4
+    cdef bint any_kind = by == RANGE_ANY
+    cdef const Arg *option
+    while unlikely(i < argv.argc):
+        option = &argv.args[i]
+        if is_word(option, b"withscores", 10):
+            with_scores = True
+        elif is_word(option, b"limit", 5) and i + 2 < argv.argc:
+            if not parse_int64(argv.args[i + 1].data, argv.args[i + 1].length, &offset):
+                return NATIVE_DECLINED
+            if not parse_int64(argv.args[i + 2].data, argv.args[i + 2].length, &limit):
+                return NATIVE_DECLINED
+            i += 2
+        elif may_reverse and is_word(option, b"rev", 3) and not backwards:
+            backwards = True
+        elif any_kind and by == RANGE_ANY and is_word(option, b"byscore", 7):
+            by = RANGE_SCORE
+        else:
+            return NATIVE_DECLINED
+        i += 1
+    if by == RANGE_SCORE:
+        return range_by_score(shard, argv, out, backwards, with_scores, offset, limit)
+    if limit != -1:
+        return NATIVE_DECLINED
+    return range_by_rank(shard, argv, out, backwards, with_scores)
+
+
+cdef int zrange(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return show_range(shard, argv, out, RANGE_ANY, True, False)
+
+
+cdef int zrevrange(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return show_range(shard, argv, out, RANGE_RANK, False, True)
+
+
+cdef int zrangebyscore(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return show_range(shard, argv, out, RANGE_SCORE, False, False)
+
+
+cdef int zrevrangebyscore(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return show_range(shard, argv, out, RANGE_SCORE, False, True)
+
+
+def register(NativeLane lane):
+    """Add this family's native handlers to a shard's lane."""
+    lane.add("ZADD", zadd)
+    lane.add("ZINCRBY", zincrby)
+    lane.add("ZCARD", zcard)
+    lane.add("ZSCORE", zscore)
+    lane.add("ZRANK", zrank)
+    lane.add("ZREVRANK", zrevrank)
+    lane.add("ZREM", zrem)
+    lane.add("ZPOPMIN", zpopmin)
+    lane.add("ZPOPMAX", zpopmax)
+    lane.add("ZRANGE", zrange)
+    lane.add("ZREVRANGE", zrevrange)
+    lane.add("ZRANGEBYSCORE", zrangebyscore)
+    lane.add("ZREVRANGEBYSCORE", zrevrangebyscore)

@@ -1,0 +1,1 @@
+"""Native only: the hash as the keyspace knows it (hash.pxd)."""

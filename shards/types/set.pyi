@@ -1,0 +1,1 @@
+"""Native only: sets as the keyspace and the set commands know them (set.pxd)."""

@@ -1,0 +1,1 @@
+"""Native only: unions, differences and intersections (set_algebra.pxd)."""

@@ -1,0 +1,1 @@
+"""Native only: streams (stream.pxd)."""

@@ -1,0 +1,1 @@
+"""Native only: the sorted set as the keyspace knows it (zset.pxd)."""
