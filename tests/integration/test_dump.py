@@ -1,7 +1,7 @@
 """Dumps of ours and of redis-server's are the same, or stand for the same.
 
-Both servers get the same data, in all types and encodings. What has a defined order is compared byte
-for byte; the rest is restored by the other server, and the digests of the values are compared.
+Both servers get the same data, in all types and encodings. What has a defined order is compared
+byte for byte; the rest is restored by the other server, and the digests of the values are compared.
 """
 
 from __future__ import annotations

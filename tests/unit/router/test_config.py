@@ -212,8 +212,6 @@ def test_ways_to_end_that_do_not_ask_for_a_save_are_accepted(words: str) -> None
     config.load(f"shutdown-on-sigint {words}\nshutdown-on-sigterm {words}")
     change(config, "shutdown-on-sigint", "default", "shutdown-on-sigterm", words)
     assert set(config.show("shutdown-on-sigterm").split()) == set(words.split())
-    with pytest.raises(ConfigError, match="memory only"):
-        config.load(f"shutdown-on-sigint save {words}".replace(" nosave", ""))
 
 
 def test_set_changes_several_values() -> None:

@@ -104,28 +104,18 @@ def test_a_lost_read_of_a_split_command_is_loading(host: PlayedHost) -> None:
     assert not host.tasks
 
 
-def test_renamenx_between_shards_says_that_the_target_exists(host: PlayedHost) -> None:
-    """It answered 1 and renamed nothing (simulation, calm, seed 12)."""
-    client = client_of(host, ["RENAMENX", host.key(0), host.key(1)])
-    host.answer(0, b"*4\r\n$6\r\nstring\r\n$6\r\nembstr\r\n:-1\r\n$1\r\nv\r\n")
-    assert host.answer(1, b":1\r\n").startswith(b"*2\r\n$6\r\nEXISTS")
-    assert client.take() == b":0\r\n"
-
-
-@pytest.mark.parametrize("options", [[], ["REPLACE"], ["DB", "3"]])
-def test_copy_between_shards(host: PlayedHost, options: list[bytes | str | int]) -> None:
-    """The options could not be read at all, and the client waited for ever."""
-    client = client_of(host, ["COPY", host.key(0), host.key(1), *options])
-    host.answer(0, b"*4\r\n$6\r\nstring\r\n$6\r\nembstr\r\n:-1\r\n$1\r\nv\r\n")
-    if options != ["REPLACE"]:
-        host.answer(1, b":0\r\n")
+def test_a_command_runs_where_it_writes_and_is_lent_the_keys_of_other_shards(
+    host: PlayedHost,
+) -> None:
+    client = client_of(host, ["COPY", host.key(0), host.key(1), "REPLACE"])
+    asked = host.answer(0, b"*1\r\n*2\r\n$2\r\n-1\r\n$4\r\ndump\r\n")
+    assert asked.startswith(b"*2\r\n$14\r\nSHARDIS.EXPORT")
     (run,) = host.runs(1)
-    args = parse(run.raw).value
-    assert [arg.value for arg in args] == [
-        b"SHARDIS.IMPORT", host.key(1), b"copy_to", b"embstr", b"-1", b"v",
-    ]  # fmt: skip
-    assert run.database == (3 if "DB" in options else 0)
-    host.played[1].answer(reply_to(run, b"+OK\r\n"))
+    words = [arg.value for arg in parse(run.raw).value]
+    assert words[:2] == [b"SHARDIS.WITH", b"1"]
+    assert words[2:5] == [host.key(0), b"-1", b"dump"]
+    assert words[5:] == [b"COPY", host.key(0), host.key(1), b"REPLACE"]
+    host.played[1].answer(reply_to(run, b"*2\r\n$4\r\n:1\r\n\r\n*0\r\n"))
     host.tick()
     assert client.take() == b":1\r\n"
 
