@@ -826,7 +826,9 @@ cdef bint node_is_sound(Listpack *pack, Id base, Id *last, uint64_t *live_total)
         # Differences to the base wrap round in 64 bits, as they were computed.
         id.ms = base.ms + <uint64_t>ms
         id.sequence = base.sequence + <uint64_t>sequence
-        if id_compare(id, last[0]) <= 0 or id_compare(id, base) < 0:
+        # The first one, deleted or not, is that which the node has its id from.
+        if id_compare(id, last[0]) <= 0 or (
+                seen_live + seen_deleted == 0 and id_compare(id, base) != 0):
             return False
         last[0] = id
         if flags & ENTRY_DELETED:

@@ -104,20 +104,44 @@ def test_a_lost_read_of_a_split_command_is_loading(host: PlayedHost) -> None:
     assert not host.tasks
 
 
-def test_a_command_runs_where_it_writes_and_is_lent_the_keys_of_other_shards(
-    host: PlayedHost,
-) -> None:
-    client = client_of(host, ["COPY", host.key(0), host.key(1), "REPLACE"])
-    asked = host.answer(0, b"*1\r\n*2\r\n$2\r\n-1\r\n$4\r\ndump\r\n")
-    assert asked.startswith(b"*2\r\n$14\r\nSHARDIS.EXPORT")
-    (run,) = host.runs(1)
-    words = [arg.value for arg in parse(run.raw).value]
-    assert words[:2] == [b"SHARDIS.WITH", b"1"]
-    assert words[2:5] == [host.key(0), b"-1", b"dump"]
-    assert words[5:] == [b"COPY", host.key(0), host.key(1), b"REPLACE"]
-    host.played[1].answer(reply_to(run, b"*2\r\n$4\r\n:1\r\n\r\n*0\r\n"))
-    host.tick()
-    assert client.take() == b":1\r\n"
+LENT = b"*1\r\n*3\r\n$5\r\nvalue\r\n$2\r\n-1\r\n$6\r\nembstr\r\n"
+
+
+def answered(host: PlayedHost, shard: int, reply: bytes) -> list[bytes]:
+    """Answer the one command that waits at a shard; its arguments."""
+    return [arg.value for arg in parse(host.answer(shard, reply)).value]
+
+
+def test_a_command_runs_where_it_writes_and_is_lent_the_rest(host: PlayedHost) -> None:
+    client = client_of(host, ["RENAMENX", host.key(0), host.key(1)])
+    host.answer(0, LENT)
+    assert answered(host, 1, b"*2\r\n$4\r\n:0\r\n\r\n*0\r\n") == [
+        *(b"SHARDIS.WITH", b"1", host.key(0), b"value", b"-1", b"embstr"),
+        *(b"RENAMENX", host.key(0), host.key(1)),
+    ]
+    assert client.take() == b":0\r\n"
+
+
+def test_what_was_changed_of_what_was_lent_goes_back(host: PlayedHost) -> None:
+    client = client_of(host, ["RENAME", host.key(0), host.key(1)])
+    host.answer(0, LENT)
+    change = [host.key(0), b"", b"-1", b"", b"rename_from"]
+    encoded = b"*5\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in change)
+    host.answer(1, b"*2\r\n$5\r\n+OK\r\n\r\n*1\r\n" + encoded)
+    assert client.take() == b""
+    assert answered(host, 0, b"+OK\r\n") == [b"SHARDIS.IMPORT", *change]
+    assert client.take() == b"+OK\r\n"
+
+
+def test_a_command_that_asks_for_more_keys_is_run_again(host: PlayedHost) -> None:
+    client = client_of(host, ["SORT", host.key(0), "BY", "w_*"])
+    wanted = host.key(1)
+    asked = answered(host, 0, b"*1\r\n*1\r\n$%d\r\n%b\r\n" % (len(wanted), wanted))
+    assert asked[:2] == [b"SHARDIS.WITH", b"0"]
+    host.answer(1, LENT)
+    again = answered(host, 0, b"*2\r\n$4\r\n*0\r\n\r\n*0\r\n")
+    assert again[:3] == [b"SHARDIS.WITH", b"1", wanted]
+    assert client.take() == b"*0\r\n"
 
 
 def test_a_client_that_leaves_is_forgotten_when_its_command_ends(host: PlayedHost) -> None:
