@@ -34,7 +34,9 @@ cdef enum ProcessField:
     PROCESS_CONNECTIONS = 2     # clients connected now
     PROCESS_INPUT_BYTES = 3     # read from clients
     PROCESS_OUTPUT_BYTES = 4    # written to clients
-    PROCESS_FIELDS = 5
+    PROCESS_CYCLES = 5          # turns of a worker's loop
+    PROCESS_CYCLE_US = 6        # how long all of them took, microseconds
+    PROCESS_FIELDS = 7
 
 cdef class SharedPage:
     cdef char *base                 # owned mapping, shared with every process forked later

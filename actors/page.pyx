@@ -33,6 +33,8 @@ FIELDS = {
     "connections": <int>PROCESS_CONNECTIONS,
     "input_bytes": <int>PROCESS_INPUT_BYTES,
     "output_bytes": <int>PROCESS_OUTPUT_BYTES,
+    "cycles": <int>PROCESS_CYCLES,
+    "cycle_us": <int>PROCESS_CYCLE_US,
 }
 
 

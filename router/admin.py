@@ -38,9 +38,9 @@ _log = logging.getLogger("shardis")
 
 
 class Rates:
-    """Operations and bytes per second, averaged over the last 1.6 seconds as Redis does."""
+    """What happens per second, averaged over the last 1.6 seconds as Redis does."""
 
-    FIGURES: Final = ("commands", "input_bytes", "output_bytes")
+    FIGURES: Final = ("commands", "input_bytes", "output_bytes", "cycles", "cycle_us")
 
     def __init__(self, read: Callable[[str], int]) -> None:
         self._read = read

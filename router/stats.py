@@ -46,6 +46,9 @@ class ClientStats(TypedDict, total=False):
     output_bytes: int
     reads: int  # system calls that brought bytes
     writes: int
+    cycles: int  # turns of the loop
+    cycle_us: int  # how long they took, all and the longest
+    cycle_us_max: int
     client_bytes: int  # buffers of clients
     denied_auth: int  # failed attempts to authenticate
     query_buffer_bytes_max: int  # the largest of a client's buffers in the last seconds
@@ -66,6 +69,8 @@ class ShardStats(ProcessStats, total=False):
     expired: int
     expired_time_cap_reached: int
     expire_cycle_us: int
+    cron_us: int  # periodic work
+    commands_at_once: int  # the most that were executed between two looks at the links
     changes: int  # writes since the start: nothing is saved yet
     blocked_clients: int
     startup_memory: int  # used_memory before the first key
@@ -78,6 +83,8 @@ class ShardStats(ProcessStats, total=False):
 
 class WorkerStats(ProcessStats, ClientStats, total=False):
     """The figures of one worker."""
+
+    cron_us: int  # periodic work
 
 
 Histogram = dict[int, int]

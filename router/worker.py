@@ -64,6 +64,7 @@ class Worker(Host):
         self.connections.tls.context = boot.tls
         self.collected_at = time.monotonic()
         self.published_input_bytes = 0
+        self.cron_us = 0
         self.monitor = Monitor(boot.page.next_slow_id)
         self.cron_paused = False  # DEBUG PAUSE-CRON
 
@@ -145,6 +146,7 @@ class Worker(Host):
                 return self.statistics()
             case "resetstat":
                 self.connections.reset_statistics()
+                self.cron_us = 0
             case "histograms":
                 return self.histograms()
             case "slowlog":
@@ -197,6 +199,7 @@ class Worker(Host):
         return {
             **process_figures(),
             **self.connections.statistics(),
+            "cron_us": self.cron_us,
             "links": self.dispatcher.statistics(),
         }
 
@@ -210,11 +213,17 @@ class Worker(Host):
         page.set_worker(index, "commands", self.dispatcher.commands_processed)
         page.set_worker(index, "input_bytes", self.reactor.input_bytes)
         page.set_worker(index, "output_bytes", self.reactor.output_bytes)
-        self.connections.sweep()
+        page.set_worker(index, "cycles", self.reactor.cycles)
+        page.set_worker(index, "cycle_us", self.reactor.cycle_ns // 1000)
         now = time.monotonic()
+        self.connections.sweep()
         if now - self.collected_at > GARBAGE_INTERVAL_SECONDS:
             self.collected_at = now
             gc.collect()
+        elapsed_ns = int((time.monotonic() - now) * 1e9)
+        self.cron_us += elapsed_ns // 1000
+        self.reactor.cycles += 1  # the loop has turned for this alone
+        self.reactor.cycle_ns += elapsed_ns
         self.loop.call_later(CRON_SECONDS if busy else IDLE_CRON_SECONDS, self._cron)
 
 

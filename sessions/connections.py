@@ -122,6 +122,9 @@ class Connections:
             "output_bytes": reactor.output_bytes,
             "reads": reactor.reads,
             "writes": reactor.writes,
+            "cycles": reactor.cycles,
+            "cycle_us": reactor.cycle_ns // 1000,
+            "cycle_us_max": reactor.cycle_ns_max // 1000,
             # Nothing but a failed authentication has this code.
             "denied_auth": dispatcher.errors.get(b"WRONGPASS", 0),
             **dispatcher.client_figures(),
@@ -134,6 +137,9 @@ class Connections:
         self.reactor.output_bytes = 0
         self.reactor.reads = 0
         self.reactor.writes = 0
+        self.reactor.cycles = 0
+        self.reactor.cycle_ns = 0
+        self.reactor.cycle_ns_max = 0
 
 
 async def ask_router(

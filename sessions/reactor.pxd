@@ -18,8 +18,12 @@ cdef class Reactor:
     cdef public uint64_t output_bytes
     cdef public uint64_t reads
     cdef public uint64_t writes
+    cdef public uint64_t cycles         # turns of `tick` and `collect`
+    cdef public uint64_t cycle_ns       # how long all of them took
+    cdef public uint64_t cycle_ns_max   # the longest
     cdef public int rounds_max  # of a tick, as long as each has found many clients ready
     cdef public int64_t spin_ns # keep polling so long after the last event (opt-in)
+    cdef void _end_cycle(self, int64_t started) noexcept
     cdef int _pump(self) except -1
     cdef int _accept(self, int fd) except -1
     cdef int _readable(self, Session session) except -1

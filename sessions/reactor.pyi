@@ -9,6 +9,9 @@ class Reactor:
     input_bytes: int
     output_bytes: int
     reads: int
+    cycles: int
+    cycle_ns: int
+    cycle_ns_max: int
     writes: int
     rounds_max: int  # of a tick, while clients are busy
     spin_ns: int

@@ -103,6 +103,7 @@ cdef class Reactor:
 
     def tick(self):
         """Do all that can be done now, without waiting."""
+        cdef int64_t started = clock_ns(CLOCK_MONOTONIC)
         cdef int64_t last
         cdef int events, round = 0
         while True:
@@ -122,11 +123,21 @@ cdef class Reactor:
                 if events or self.dispatcher.dirty:
                     last = clock_ns(CLOCK_MONOTONIC)
                 self._flush_dirty()
+        self._end_cycle(started)
 
     def collect(self):
         """Answers may have come: the tick without reading from clients."""
+        cdef int64_t started = clock_ns(CLOCK_MONOTONIC)
         self.dispatcher.receive()
         self._flush_dirty()
+        self._end_cycle(started)
+
+    cdef void _end_cycle(self, int64_t started) noexcept:
+        cdef uint64_t elapsed = <uint64_t>(clock_ns(CLOCK_MONOTONIC) - started)
+        self.cycles += 1
+        self.cycle_ns += elapsed
+        if unlikely(elapsed > self.cycle_ns_max):
+            self.cycle_ns_max = elapsed
 
     cdef int _pump(self) except -1:
         cdef epoll_event events[EVENTS_MAX]

@@ -792,7 +792,10 @@ cdef class Session:
                     break
                 elif unlikely(dispatcher.scan.is_inline):
                     dispatcher.finish(self)
-            elif id == dispatcher.ping_id and dispatcher.scan.argc == 1:
+            elif (
+                id == dispatcher.ping_id and dispatcher.scan.argc == 1 and dispatcher.slow_us > 0
+            ):
+                # Too fast to be timed, unless the slow log wants every command.
                 dispatcher.finish(self)
                 dispatcher.calls[id] += 1
                 dispatcher.commands_processed += 1

@@ -38,6 +38,8 @@ WRONG_TYPE_NAME: Final = (
 HELP: Final = (
     b"CHANGE-REPL-ID",
     b"    Give the server another replication id.",
+    b"CONFIG-REWRITE-FORCE-ALL",
+    b"    Write all directives to the configuration file, those with default values too.",
     b"LOG <message>",
     b"    Write a message to the log.",
     b"PAUSE-CRON <0|1>",
@@ -55,7 +57,12 @@ REFUSED: Final = dict.fromkeys(
     b"this server does not harm itself on request",
 ) | dict.fromkeys((b"AOF-FLUSH-SLEEP", b"LOADAOF", b"RELOAD"), b"nothing is saved in this version")
 IN_SHARD_OF_KEY: Final = {b"OBJECT", b"LISTPACK", b"QUICKLIST", b"SDSLEN", b"HTSTATS-KEY"}
-IN_ROUTER: Final = {b"CHANGE-REPL-ID": 2, b"LOG": 3, b"PAUSE-CRON": 3}  # with their arity
+IN_ROUTER: Final = {
+    b"CHANGE-REPL-ID": 2,
+    b"CONFIG-REWRITE-FORCE-ALL": 2,
+    b"LOG": 3,
+    b"PAUSE-CRON": 3,
+}  # with their arity
 """The other subcommands that a shard knows concern all shards; one OK answers for all."""
 
 

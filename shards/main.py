@@ -55,6 +55,8 @@ class ShardProcess:
         self.zmq = zmq.Context(1)
         self.links: dict[int, tuple[int, int]] = {}  # worker -> (its epoch, link number)
         self.expire_cycle_us = 0
+        self.cron_us = 0
+        self.commands_at_once = 0  # the most that one wake-up has brought
         self.collected_at = time.monotonic()
         self.expire_from = 0.0  # CLIENT PAUSE: keys do not expire before
         self.cron_paused = False  # DEBUG PAUSE-CRON
@@ -125,7 +127,11 @@ class ShardProcess:
         self.loop.add_reader(bulk.fileno(), self._serve, self.executor.serve_bulk, number)
 
     def _serve(self, serve: Callable[[int], object], link: int) -> None:
+        before = self.executor.commands_processed
         serve(link)
+        self.commands_at_once = max(
+            self.commands_at_once, self.executor.commands_processed - before
+        )
         if self.executor.has_more and not self.serve_due:
             self.serve_due = True
             self.loop.call_soon(self._serve_rest)
@@ -177,6 +183,8 @@ class ShardProcess:
                 self.executor.reset_statistics()
                 self.keyspace.reset_statistics()
                 self.expire_cycle_us = 0
+                self.cron_us = 0
+                self.commands_at_once = 0
                 if self.port is not None:
                     self.port.connections.reset_statistics()
             case "pause":
@@ -265,6 +273,8 @@ class ShardProcess:
             "expired": keyspace.expired,
             "expired_time_cap_reached": keyspace.expired_time_cap_reached,
             "expire_cycle_us": self.expire_cycle_us,
+            "cron_us": self.cron_us,
+            "commands_at_once": self.commands_at_once,
             "changes": keyspace.changes,
             **({"clients": self.port.connections.statistics()} if self.port is not None else {}),
         }
@@ -288,6 +298,8 @@ class ShardProcess:
         if self.port is not None:
             self.port.cron()
             processed += self.port.dispatcher.commands_processed
+            page.set_shard(index, "cycles", self.port.reactor.cycles)
+            page.set_shard(index, "cycle_us", self.port.reactor.cycle_ns // 1000)
         page.set_shard(index, "commands", processed)
         ended = time.monotonic()
         self.expire_cycle_us += int((ended - started) * 1e6)
@@ -297,6 +309,7 @@ class ShardProcess:
         if ended - self.collected_at > GARBAGE_INTERVAL_SECONDS:
             self.collected_at = ended
             gc.collect()
+        self.cron_us += int((time.monotonic() - started) * 1e6)
         self.loop.call_later(period, self._cron)
 
 

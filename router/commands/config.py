@@ -106,16 +106,21 @@ async def config_resetstat(admin: Admin, caller: Caller, args: list[bytes], repl
 )
 async def config_rewrite(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """Write the values in force to the configuration file."""
+    rewrite_config(admin)
+    reply.ok()
+
+
+def rewrite_config(admin: Admin, all_values: bool = False) -> None:
+    """Write the values to the file, if there is one. Raises CommandError."""
     if not admin.config.file:
         raise CommandError(NO_FILE)
     try:
-        admin.config.rewrite()
+        admin.config.rewrite(all_values)
     except OSError as error:
         _log.warning("CONFIG REWRITE failed: %s", error.strerror)
         reason = (error.strerror or str(error)).encode("utf-8", "surrogateescape")
         raise CommandError(b"ERR Rewriting config file: %s" % reason) from None
     _log.info("CONFIG REWRITE executed with success.")
-    reply.ok()
 
 
 @command(

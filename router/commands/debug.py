@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from protocol.commands import F, Place, command
+from router.commands.config import rewrite_config
 from router.log import logger
 from shards.options import quoted, word
 
@@ -26,10 +27,12 @@ LEADING_INTEGER = re.compile(rb"\s*([+-]?[0-9]+)")
     complexity="O(1)",
 )
 async def debug(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
-    """Log a line, change the replication id, or let the cron rest; the worker counted arguments."""
+    """Log a line, rewrite the file, let the cron rest, ...; the worker counted arguments."""
     subcommand = word(args[1])
     if subcommand == b"LOG":
         logger.warning("DEBUG LOG: %s", quoted(args[2]).decode("utf-8", "backslashreplace"))
+    elif subcommand == b"CONFIG-REWRITE-FORCE-ALL":
+        rewrite_config(admin, all_values=True)
     elif subcommand == b"CHANGE-REPL-ID":
         logger.info("Changing replication IDs after receiving DEBUG change-repl-id")
         admin.replication_id = os.urandom(20).hex()

@@ -278,6 +278,7 @@ def stats(figures: Figures) -> Fields:
     own = 0
     if figures.node is None:
         own = sum(calls for calls, *_ in figures.admin.commands.values())
+    command_us = sum(us for _, us, *_ in merged_commands(figures.processes).values())
     return [
         ("total_connections_received", total(figures.clients, "total_connections")),
         ("total_commands_processed", total([*figures.clients, *shards], "processed") + own),
@@ -331,6 +332,15 @@ def stats(figures: Figures) -> Fields:
         ("acl_access_denied_cmd", 0),
         ("acl_access_denied_key", 0),
         ("acl_access_denied_channel", 0),
+        # The event loops that clients are served by: those of workers and of shards with a port.
+        ("eventloop_cycles", total(figures.clients, "cycles")),
+        ("eventloop_duration_sum", total(figures.clients, "cycle_us")),
+        ("eventloop_duration_cmd_sum", command_us),
+        ("instantaneous_eventloop_cycles_per_sec", round(rates["cycles"])),
+        (
+            "instantaneous_eventloop_duration_usec",
+            round(rates["cycle_us"] / rates["cycles"]) if rates["cycles"] else 0,
+        ),
     ]
 
 
@@ -415,6 +425,18 @@ def keyspace(figures: Figures) -> Fields:
         (f"db{database}", f"keys={keys},expires={expires},avg_ttl={average_ms}")
         for database, (keys, expires, average_ms) in merged_databases(figures.shards).items()
         if figures.node is None or database == 0  # a node has no other
+    ]
+
+
+def debug(figures: Figures) -> Fields:
+    """Figures for who works on the server itself."""
+    # The router runs its commands one by one.
+    own = int(figures.node is None and bool(figures.admin.commands))
+    return [
+        ("eventloop_duration_aof_sum", 0),  # nothing is appended yet
+        ("eventloop_duration_cron_sum", total([*figures.workers, *figures.shards], "cron_us")),
+        ("eventloop_duration_max", largest(figures.clients, "cycle_us_max")),
+        ("eventloop_cmd_per_cycle_max", max(own, largest(figures.shards, "commands_at_once"))),
     ]
 
 
@@ -503,9 +525,12 @@ SECTIONS: Final[dict[str, Section]] = {
     "workers": workers,
     "router": router,
     "slots": slots,
+    "debug": debug,
 }
-NOT_DEFAULT: Final = frozenset(
-    {"commandstats", "latencystats", "shards", "workers", "router", "slots"}
+HIDDEN: Final = frozenset({"debug"})
+"""Shown only by name, as in redis-server."""
+NOT_DEFAULT: Final = (
+    frozenset({"commandstats", "latencystats", "shards", "workers", "router", "slots"}) | HIDDEN
 )
 TITLES: Final = {"cpu": "CPU"}
 ALIASES: Final = {"module_list": "modules"}
@@ -519,7 +544,7 @@ def chosen_sections(words: list[bytes]) -> set[str]:
     for word in words:
         name = word.decode("latin-1").lower()
         if name in ("all", "everything"):
-            chosen.update(SECTIONS)
+            chosen.update(SECTIONS.keys() - HIDDEN)
         elif name == "default":
             chosen.update(SECTIONS.keys() - NOT_DEFAULT)
         else:

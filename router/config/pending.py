@@ -69,8 +69,6 @@ NOT_ACTED_ON: Final[dict[str, Pending]] = {
     "replicaof": refuses(REPLICATION),
     "save": refuses(DURABILITY),
     "sentinel": refuses("the sentinel mode is not supported yet"),
-    "shutdown-on-sigint": refuses(DURABILITY, "nosave", "now", "force", "nosave now"),
-    "shutdown-on-sigterm": refuses(DURABILITY, "nosave", "now", "force", "nosave now"),
     "tls-cluster": refuses(TLS),
     "tls-replication": refuses(TLS),
     "user": refuses(USERS),

@@ -13,10 +13,11 @@ from router.config.directives import (
     DIRECTIVES,
     FORGOTTEN,
     LINES_ONLY,
+    OWN,
     Directive,
     Mark,
 )
-from router.config.kinds import Directory, ValueRefused
+from router.config.kinds import Directory, Rewritten, ValueRefused
 from router.config.pending import NOT_ACTED_ON
 from router.config.reader import read_lines
 from router.config.rewriter import rewrite_file
@@ -189,6 +190,10 @@ class Config:
                     f"ERR Unknown option or number of arguments for CONFIG SET - '{shown}'"
                 )
             if Mark.IMMUTABLE in directive.marks:
+                if directive in OWN and text_of(raw_value) == self.show(name):
+                    # Who sets all that CONFIG GET shows, skipping what he knows to be immutable
+                    # in Redis, does not know ours.
+                    continue
                 raise set_failed(shown, "can't set immutable config")
             if directive.marks & protected:
                 raise set_failed(shown, "can't set protected config")
@@ -225,8 +230,11 @@ class Config:
 
     # CONFIG REWRITE
 
-    def rewrite(self) -> None:
-        """Write the values into the file that was loaded. Raises OSError."""
+    def rewrite(self, all_values: bool = False) -> None:
+        """Write the values into the file that was loaded. Raises OSError.
+
+        With `all_values`, those that are the default and not in the file, too.
+        """
         new = [
             (
                 directive.name,
@@ -238,6 +246,8 @@ class Config:
             )
             for directive in DIRECTIVES
         ]
+        if all_values:
+            new = [(name, Rewritten(one.lines, (True,) * len(one.lines))) for name, one in new]
         rewrite_file(self.file, new)
 
 

@@ -182,3 +182,10 @@ def test_debug_is_for_whom_the_configuration_allows_it(own_server: OwnServer) ->
                 for words in (("SLEEP", 0), ("HELP",), ("NOSUCH",), ("OBJECT", "k")):
                     reply = client.call("DEBUG", *words)
                     assert reply.startswith(refused) is not allowed
+
+
+def test_writing_all_directives_needs_a_file(own_server: OwnServer) -> None:
+    with own_server(shards=1).client() as client:
+        reply = client.call("DEBUG", "CONFIG-REWRITE-FORCE-ALL")
+        assert reply == b"-ERR The server is running without a config file\r\n"
+        assert client.call("DEBUG", "CONFIG-REWRITE-FORCE-ALL", "x").startswith(b"-ERR")

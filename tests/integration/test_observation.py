@@ -116,6 +116,16 @@ def test_the_log_is_as_long_as_it_may_be(client: Values) -> None:
     assert len(client.call("SLOWLOG", "GET", "2")) == 2
 
 
+def test_a_threshold_of_zero_logs_the_fastest_command_too(client: Values) -> None:
+    # Redis's suite counts 10 entries after 100 PINGs; ours were answered without being timed.
+    client.call("CONFIG", "SET", "slowlog-log-slower-than", "0")
+    client.call("SLOWLOG", "RESET")
+    for _ in range(3):
+        client.call("PING")
+    names = [entry[3][0] for entry in client.call("SLOWLOG", "GET", "-1")]
+    assert names == [b"PING", b"PING", b"PING", b"SLOWLOG"]
+
+
 @pytest.mark.parametrize("count", ["-2", "x"])
 def test_a_bad_count_is_refused(client: Values, count: str) -> None:
     answer = client.call("SLOWLOG", "GET", count)
@@ -188,3 +198,25 @@ def test_info_has_the_fields_of_redis_server(client: Values, oracle: Oracle) -> 
         missing = expected - fields(client.call("INFO", section)).keys()
         assert missing == MEANINGLESS
     theirs.close()
+
+
+def test_event_loops_are_counted(client: Values) -> None:
+    before = fields(client.call("INFO", "stats"))
+    for number in range(20):
+        client.call("SET", f"key{number}", "1")
+    after = fields(client.call("INFO", "stats"))
+    for name in ("eventloop_cycles", "eventloop_duration_sum", "eventloop_duration_cmd_sum"):
+        assert int(after[name]) > int(before[name]), name
+    assert "instantaneous_eventloop_cycles_per_sec" in after
+    assert "instantaneous_eventloop_duration_usec" in after
+
+
+def test_figures_for_developers_are_shown_by_name_only(client: Values) -> None:
+    client.call("SET", "key", "1")
+    for words in ((), ("all",), ("everything",), ("default",)):
+        assert "eventloop_duration_max" not in fields(client.call("INFO", *words))
+    figures = fields(client.call("INFO", "debug"))
+    assert figures["eventloop_duration_aof_sum"] == "0"
+    assert int(figures["eventloop_duration_max"]) > 0
+    assert int(figures["eventloop_cmd_per_cycle_max"]) > 0
+    assert "eventloop_duration_cron_sum" in figures

@@ -194,6 +194,26 @@ def test_set_is_all_or_nothing_with_redis_texts(words: list[str], text: str) -> 
     assert config.snapshot() == before
 
 
+def test_our_own_immutable_directives_may_be_set_to_what_they_are() -> None:
+    # Redis's suite sets all that CONFIG GET shows, but what it knows to be immutable.
+    config = Config()
+    before = config.snapshot()
+    for directive in OWN:
+        change(config, directive.name, config.show(directive.name), "hz", "10")
+    assert config.snapshot() == before
+    for name, value in (("io-workers", "3"), ("databases", "16")):
+        with pytest.raises(SetError, match="can't set immutable config"):
+            change(config, name, value)
+
+
+@pytest.mark.parametrize("words", ["force", "now force", "force nosave", "now nosave force"])
+def test_ways_to_end_that_do_not_ask_for_a_save_are_accepted(words: str) -> None:
+    config = Config()
+    config.load(f"shutdown-on-sigint {words}\nshutdown-on-sigterm {words}")
+    change(config, "shutdown-on-sigint", "default", "shutdown-on-sigterm", words)
+    assert set(config.show("shutdown-on-sigterm").split()) == set(words.split())
+
+
 def test_set_changes_several_values() -> None:
     config = Config()
     change(config, "hz", "900", "save", "", "timeout", "7", "maxmemory-clients", "0%")
@@ -318,6 +338,20 @@ def test_processes_chosen_by_the_machine_are_not_written_down(tmp_path: Path) ->
     assert config["shards"] == len(os.sched_getaffinity(0))
     config.rewrite()
     assert "io-workers 3\nshards 0\n" in (tmp_path / "a.conf").read_text()
+
+
+def test_all_values_can_be_written_and_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "a.conf"
+    path.write_text("hz 20\n")
+    config = read_command_line(["a.conf", "--timeout", "7"])
+    config.rewrite(all_values=True)
+    text = path.read_text()
+    assert text.startswith(f"hz 20\n\n{MARK}\n")
+    assert "\ntcp-keepalive 300\n" in text  # a default
+    again = read_command_line(["a.conf"])
+    assert {name: again.show(name) for name in again.values} == {
+        name: config.show(name) for name in config.values
+    }
 
 
 def test_a_file_that_cannot_be_written_stays_as_it_is(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from router.commands.info import SECTIONS, chosen_sections, human, safe
+from router.commands.info import HIDDEN, SECTIONS, chosen_sections, human, safe
 from router.stats import merged_commands, merged_databases, merged_errors, total
 
 
@@ -41,7 +41,8 @@ def test_sizes_are_shortened_as_redis_does(size: int, text: str) -> None:
 
 def test_sections_are_chosen_by_name_and_by_group() -> None:
     assert chosen_sections([b"SERVER", b"nosuch"]) == {"server", "nosuch"}
-    assert chosen_sections([b"all"]) == chosen_sections([b"everything"]) == set(SECTIONS)
+    assert chosen_sections([b"all"]) == chosen_sections([b"everything"]) == SECTIONS.keys() - HIDDEN
+    assert chosen_sections([b"debug"]) == HIDDEN
     assert "commandstats" not in chosen_sections([])
     assert chosen_sections([b"default", b"commandstats"]) == {*chosen_sections([]), "commandstats"}
     assert safe("a:b#c") == "a_b_c"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
+
 import pytest
 
+from sessions.slowlog import Monitor
 from tests.support.resp_client import encode
 from tests.support.rig import Rig, reply_to
 
@@ -264,3 +268,17 @@ def test_an_idle_session_gives_its_buffers_back_and_works_on(rig: Rig) -> None:
     rig.shards[0].answer(reply_to(run, b"$-1\r\n"))
     rig.tick()
     assert client.take() == b"$-1\r\n+PONG\r\n"
+
+
+def test_the_time_of_a_command_is_counted_once(rig: Rig) -> None:
+    # It was added twice: usec of commandstats was about twice the time in the slow log.
+    monitor = Monitor(itertools.count().__next__)
+    monitor.slower_than_us = 0
+    monitor.entries = deque()
+    rig.dispatcher.set_monitor(monitor, True)
+    client = rig.client()
+    for _ in range(50):
+        rig.send(client, ["CLIENT", "INFO"])
+    calls, microseconds, *_ = rig.dispatcher.command_statistics()["client|info"]
+    assert calls == 50
+    assert microseconds == sum(entry[2] for entry in monitor.entries) > 0
