@@ -28,13 +28,12 @@ NO_EVENT = b""  # a change that clients who watch the key are told of, and nobod
 def pfadd(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Add elements to a HyperLogLog; return whether its estimate may have changed. O(1) each."""
     hll = Hll.open(ctx, args[1], write=True)
+    hll.unshare()
     changed = hll.add(args[2:]) + (0 if hll.found else 1)
     if changed:
         hll.cache(None)
         hll.store()
         ctx.changed(args[1], b"pfadd", changed)
-    else:
-        hll.unshare()
     reply.integer(1 if changed else 0)
 
 
@@ -70,14 +69,13 @@ def pfcount(ctx: Context, args: list[bytes], reply: Reply) -> None:
     if not hll.found:
         reply.integer(0)
         return
+    hll.unshare()
     counted = hll.cached
     if counted is None:
         counted = hll.estimate()
         hll.cache(counted)
         hll.store()
         ctx.changed(args[1], NO_EVENT)
-    else:
-        hll.unshare()
     reply.integer(counted)
 
 

@@ -81,7 +81,8 @@ def elements_of(ctx: Context, key: bytes) -> tuple[bytes | None, list[bytes]]:
             return b"set", SetView.open(ctx, key).members()
         case b"zset":
             view = ZsetView.open(ctx, key)
-            view.unpack()
+            if view.unpack():
+                ctx.notify(key, b"")  # if it is lent, its own shard gets it so
             return b"zset", [member for member, _ in view.items()]
     raise CommandError(WRONG_TYPE)
 

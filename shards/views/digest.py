@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from math import isinf
 from typing import TYPE_CHECKING
 
-from protocol.numbers import format_double
 from protocol.reply import Reply
 from shards.digest import EMPTY, add, mix
 from shards.views.hash import HashView
@@ -50,6 +51,25 @@ def stream_parts(ctx: Context, key: bytes) -> list[bytes]:
         low = (ms, sequence + 1) if sequence < HIGHEST[1] else (ms + 1, 0)
 
 
+def score_text(score: float) -> bytes:
+    """A score as redis-server's digest has it: its shortest digits, whole numbers too."""
+    if isinf(score) or score == 0:
+        return (b"%r" % score).removesuffix(b".0")
+    sign, parts, exponent = Decimal(repr(score)).normalize().as_tuple()
+    assert isinstance(exponent, int)
+    digits = "".join(map(str, parts))
+    scientific = abs(exponent + len(digits) - 1)
+    if exponent >= 0 and scientific < len(digits) + 7:
+        text = digits + "0" * exponent
+    elif exponent < 0 and (exponent > -7 or scientific < 4):
+        padded = digits.rjust(1 - exponent, "0")
+        text = f"{padded[:exponent]}.{padded[exponent:]}"
+    else:
+        mantissa = f"{digits[0]}.{digits[1:]}" if len(digits) > 1 else digits
+        text = f"{mantissa}e{'-' if exponent + len(digits) < 1 else '+'}{scientific}"
+    return ("-" * sign + text).encode()
+
+
 def of_value(ctx: Context, key: bytes, digest: bytes = EMPTY) -> bytes:
     """A digest with the value of a key of the running command's database. O(n)"""
     kind = ctx.type(key)
@@ -67,7 +87,7 @@ def of_value(ctx: Context, key: bytes, digest: bytes = EMPTY) -> bytes:
                 digest = add(digest, member)
         case b"zset":
             for member, score in ZsetView.open(ctx, key).items():
-                digest = add(digest, mix(mix(EMPTY, member), format_double(score)))
+                digest = add(digest, mix(mix(EMPTY, member), score_text(score)))
         case b"hash":
             for field, value in HashView.open(ctx, key).items():
                 digest = add(digest, mix(mix(EMPTY, field), value))

@@ -47,8 +47,8 @@ class ZsetView:
     def pop(self, count: int, last: bool) -> list[tuple[bytes, float]]:
         """Take the first or last members off. O(log n) for each"""
 
-    def unpack(self) -> None:
-        """Make it a skip list, which SORT does in Redis. O(n log n)"""
+    def unpack(self) -> bool:
+        """Make it a skip list, which SORT does in Redis; True: it was none. O(n log n)"""
 
     def items(self) -> list[tuple[bytes, float]]:
         """All of them. O(n)"""

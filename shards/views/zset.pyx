@@ -239,13 +239,17 @@ cdef class ZsetView:
         return found
 
     def unpack(self):
-        """Make it a skip list, which SORT does in Redis. O(n log n)"""
+        """Make it a skip list, which SORT does in Redis; True: it was none. O(n log n)"""
         cdef SortedSet set
         cdef Store *store = self.keyspace.store
         cdef Entry *entry = self.entry(&set)
-        if entry != NULL:
-            sorted_expect(&set, store_random(store), UINT64_MAX >> 1)
-            sorted_keep(store, &self.key, entry, &set)
+        cdef void *before
+        if entry == NULL:
+            return False
+        before = set.value
+        sorted_expect(&set, store_random(store), UINT64_MAX >> 1)
+        sorted_keep(store, &self.key, entry, &set)
+        return set.value != before
 
     def items(self):
         return self.slice(0, -1)

@@ -71,10 +71,12 @@ def ziplist(*elements: bytes | int) -> bytes:
 NUMBERS = (0, 12, 13, -1, -128, 300, -300, 70000, -70000, 1 << 30, 1 << 40, -(1 << 40))
 OLD: dict[str, tuple[bytes, Any]] = {
     "list": (b"\x01\x02" + short(b"a") + b"\xc0\x05", [b"a", b"5"]),
-    "list ziplist": (b"\x0a" + short(ziplist(b"a", *NUMBERS)),
-                     [b"a", *(b"%d" % n for n in NUMBERS)]),
-    "list quicklist": (b"\x0e\x02" + short(ziplist(b"a", 1)) + short(ziplist(b"b")),
-                       [b"a", b"1", b"b"]),
+    "list ziplist": (
+        b"\x0a" + short(ziplist(b"a", *NUMBERS)), [b"a", *(b"%d" % n for n in NUMBERS)]
+    ),
+    "list quicklist": (
+        b"\x0e\x02" + short(ziplist(b"a", 1)) + short(ziplist(b"b")), [b"a", b"1", b"b"]
+    ),
     "set": (b"\x02\x02" + short(b"a") + b"\xc0\x05", {b"a", b"5"}),
     "zset": (b"\x03\x02" + short(b"a") + b"\x032.5" + short(b"b") + b"\xfe",
              [(b"a", 2.5), (b"b", float("inf"))]),
@@ -103,7 +105,9 @@ def content(ctx: Any, key: bytes) -> Any:
         case b"hash":
             return HashView.open(ctx, key).items()
         case b"stream":
-            return StreamView.open(ctx, key).check()
+            view = StreamView.open(ctx, key)
+            assert view is not None
+            return view.check()
     return ctx.keyspace.read_string(0, key)
 
 
