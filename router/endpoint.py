@@ -85,11 +85,9 @@ class Endpoint:
         elif not self._config["tls-port"]:
             plan.tls = None  # made anew from the files when TLS is switched on again
         if change.sockets is not None:
-            settings, backlog = self._config.values, self._listeners.backlog
+            settings = self._config.values
             change.given_up = self._listeners.commit(change.sockets, settings)
             change.given_up += self._members.commit(change.members, settings)
-            if settings["tcp-backlog"] != backlog:
-                listeners.check_backlog(settings["tcp-backlog"])
 
     async def hand_over(self, change: Change) -> None:
         """Return when every process accepts from its new listeners, and from no others.

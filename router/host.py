@@ -17,7 +17,7 @@ from protocol.commands import Command, Place
 from protocol.errors import INTERNAL_ERROR, CommandError
 from protocol.table import NativeTable
 from router.dispatch import WorkerDispatcher
-from router.multi_shard import run_multi_shard
+from router.multi_shard import ShardLost, run_multi_shard
 from sessions.clients import ClientControl
 from sessions.reactor import Reactor
 from sessions.session import Session
@@ -26,10 +26,6 @@ SLOW_CLIENTS_MAX = 1024
 """Clients remembered for the shards' slow logs, which outlive them."""
 
 logger = logging.getLogger("shardis")
-
-
-class ShardLost(Exception):
-    """A shard died with a call unanswered; whether it was executed is unknown."""
 
 
 class _Call:

@@ -36,7 +36,7 @@ SO_MARK: Final = 36
 SOMAXCONN_PATH: Final = "/proc/sys/net/core/somaxconn"
 PORTS: Final = {"tcp": "port", "tls": "tls-port"}
 """The directive that holds the port of each kind."""
-DIRECTIVES: Final = frozenset({"bind", "port", "tls-port", "tcp-backlog"})
+DIRECTIVES: Final = frozenset({"bind", "port", "tls-port"})
 """What changes the listening sockets at run time."""
 
 logger = logging.getLogger("shardis")
@@ -85,7 +85,6 @@ class Listeners:
 
     def open(self, settings: Settings) -> None:
         """Bind everything that is configured. Raises ListenError."""
-        self.backlog = settings["tcp-backlog"]
         staged = Staged([])
         try:
             for kind in PORTS:
@@ -129,10 +128,6 @@ class Listeners:
 
     def commit(self, staged: Staged, settings: Settings) -> list[Listener]:
         """Put it in force here; the sockets to close once no process accepts from them."""
-        if settings["tcp-backlog"] != self.backlog:
-            self.backlog = settings["tcp-backlog"]
-            for listener in staged.listeners:
-                listener.listen(self.backlog)
         kept = {listener.fileno() for listener in staged.listeners}
         given_up = [listener for listener in self.sockets if listener.fileno() not in kept]
         self.sockets[:] = staged.listeners  # in place: the supervisor hands this list to processes

@@ -189,10 +189,15 @@ async def borrow(shards: Shards, home: int, keys: Sequence[bytes]) -> dict[bytes
     }
 
 
+class ShardLost(Exception):
+    """A shard died with a call unanswered; whether it was executed is unknown."""
+
+
 async def give_back(shards: Shards, changes: list[list[bytes]]) -> None:
     """Store lent keys that were changed where they belong: new ones first, then what is gone.
 
-    In this order a failure between never loses data.
+    In this order a failure between never loses data. Raises ShardLost when a shard cannot be
+    reached: the command has been executed, so an error reply would be a lie.
     """
     for gone in (False, True):
         replies = await asyncio.gather(
@@ -202,9 +207,8 @@ async def give_back(shards: Shards, changes: list[list[bytes]]) -> None:
                 if (not change[1]) is gone
             )
         )
-        error = first_error(replies)
-        if error is not None:
-            raise CommandError(error[1:-2])
+        if first_error(replies) is not None:
+            raise ShardLost
 
 
 def payload(reply: bytes) -> bytes:

@@ -94,7 +94,7 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
     Directive("bind-source-addr", Text(unset=True), ""),
     Directive("protected-mode", Bool(), "yes"),
     Directive("port", PORT, "6379"),
-    Directive("tcp-backlog", Integer(), "511"),
+    Directive("tcp-backlog", Integer(), "511", IMMUTABLE),
     Directive("unixsocket", Text(unset=True), "", IMMUTABLE),
     Directive("unixsocketperm", Integer(0, 0o777, octal=True, unsigned=True), "0", IMMUTABLE),
     Directive("timeout", Integer(), "0"),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from protocol.reply import Reply
     from shards.context import Context
 
+DENIED = b"ERR %b option of SORT denied in Cluster mode."
 NOT_A_NUMBER = b"ERR One or more scores can't be converted into double"
 # What C's strtod takes a whole text for, but for nan.
 NUMBER = re.compile(
@@ -33,8 +34,11 @@ class Sorting:
 
     __slots__ = ("alpha", "by", "descending", "gets", "limit", "start", "store")
 
-    def __init__(self, args: list[bytes], may_store: bool) -> None:
-        """Read the options. Raises CommandError for the first mistake."""
+    def __init__(self, args: list[bytes], may_store: bool, cluster: bool) -> None:
+        """Read the options; at a shard's own port none may name further keys.
+
+        Raises CommandError for the first mistake.
+        """
         self.descending = self.alpha = False
         self.start, self.limit = 0, -1
         self.by: bytes | None = None
@@ -54,7 +58,11 @@ class Sorting:
             elif left >= 1 and (name in (b"BY", b"GET") or (name == b"STORE" and may_store)):
                 if name == b"BY":
                     self.by = args[at]
+                    if cluster and b"*" in self.by:
+                        raise CommandError(DENIED % name)
                 elif name == b"GET":
+                    if cluster:
+                        raise CommandError(DENIED % name)
                     self.gets.append(args[at])
                 else:
                     self.store = args[at]
@@ -223,7 +231,7 @@ def sort_key(ctx: Context, wanted: Sorting, key: bytes, reply: Reply) -> None:
 )
 def sort(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Sort a list, set or sorted set, and optionally store the result. O(N*log(N))."""
-    sort_key(ctx, Sorting(args, may_store=True), args[1], reply)
+    sort_key(ctx, Sorting(args, may_store=True, cluster=ctx.cluster), args[1], reply)
 
 
 @command(
@@ -246,4 +254,4 @@ def sort(ctx: Context, args: list[bytes], reply: Reply) -> None:
 )
 def sort_ro(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Sort a list, set or sorted set. O(N*log(N))."""
-    sort_key(ctx, Sorting(args, may_store=False), args[1], reply)
+    sort_key(ctx, Sorting(args, may_store=False, cluster=ctx.cluster), args[1], reply)

@@ -223,7 +223,6 @@ def test_nothing_is_left_open_by_changes(own_server: Callable[..., Shardis]) -> 
         for _ in range(20):
             assert client.call("CONFIG", "SET", "bind", "*") == OK
             assert client.call("CONFIG", "SET", "bind", "127.0.0.1") == OK
-            assert client.call("CONFIG", "SET", "tcp-backlog", 100) == OK
         assert descriptors() == before
 
 

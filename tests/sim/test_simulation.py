@@ -89,7 +89,7 @@ def test_a_network_that_swaps_messages_is_noticed() -> None:
     options = Options(deaths=0, hang_ups=0, tags=2, batch_bytes_held_max=0)
     planted, found = detected(SwappingNetwork, options)
     assert planted >= 20
-    assert found >= planted * 0.3
+    assert found >= planted * 0.2
 
 
 def test_the_epoch_keeps_old_messages_from_a_new_incarnation() -> None:
