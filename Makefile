@@ -67,7 +67,7 @@ asan: $(BUILT) .stamps/test
 	LD_PRELOAD=$$(cc -print-file-name=libasan.so):$$(cc -print-file-name=libubsan.so) \
 	PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
 	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	$$python -m pytest -p no:cacheprovider -p no:faulthandler --capture=sys $(wildcard tests/unit tests/property) $(ARGS) && \
+	$$python -m pytest -p no:cacheprovider -p no:faulthandler --capture=sys $(wildcard tests/unit/protocol tests/unit/sessions tests/unit/shards tests/property) $(ARGS) && \
 	SHARDIS_TEST_COMMAND="env LD_PRELOAD=$$(cc -print-file-name=libasan.so):$$(cc -print-file-name=libubsan.so) \
 	PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	$$python -m router.main --bind 127.0.0.1 --shards 2 --port {port}" \
