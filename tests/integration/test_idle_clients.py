@@ -62,6 +62,7 @@ def test_an_idle_client_is_cheap(own_server: Callable[..., Shardis], used: bool)
     assert bytes_each(server, 800, used=used) < BYTES_EACH_MAX
 
 
+@pytest.mark.slow
 def test_an_idle_tls_client_is_affordable(own_server: Callable[..., Shardis]) -> None:
     server = own_server(shards=1, workers=2, transport="tls")
     assert bytes_each(server, 300, used=False) < TLS_BYTES_EACH_MAX
