@@ -55,6 +55,7 @@ check-tree: $(BUILT) .stamps/test
 bench: $(BUILT)
 	@$(PY) -m bench.macro $(ARGS)
 
+# Left out are the tests of commands, whose native handlers the server below runs as well.
 # The sanitizers need their own objects, so they get their own copy of the tree. First the kernels'
 # tests run under them, then a whole server does, of which any report is a failed test.
 asan: $(BUILT) .stamps/test
@@ -67,7 +68,7 @@ asan: $(BUILT) .stamps/test
 	LD_PRELOAD=$$(cc -print-file-name=libasan.so):$$(cc -print-file-name=libubsan.so) \
 	PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
 	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	$$python -m pytest -p no:cacheprovider -p no:faulthandler --capture=sys $(wildcard tests/unit/protocol tests/unit/sessions tests/unit/shards tests/property) $(ARGS) && \
+	$$python -m pytest -p no:cacheprovider -p no:faulthandler --capture=sys $(wildcard tests/unit/protocol tests/unit/sessions tests/unit/shards/types tests/unit/shards/test_*.py tests/property) $(ARGS) && \
 	SHARDIS_TEST_COMMAND="env LD_PRELOAD=$$(cc -print-file-name=libasan.so):$$(cc -print-file-name=libubsan.so) \
 	PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	$$python -m router.main --bind 127.0.0.1 --shards 2 --port {port}" \

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from shards.keyspace import live_blocks
 from tests.support.certificates import HAS_OPENSSL
 from tests.support.resp_client import RespClient
 from tests.support.servers import (
@@ -18,6 +18,19 @@ from tests.support.servers import (
     Shardis,
     uses_stand_in,
 )
+
+
+def live_blocks() -> int:
+    """Native blocks of this process that are alive; 0 in release builds.
+
+    When the servers are started by a command of their own (`make asan`), this process may lack what
+    their kernels need to be loaded, and tests nothing native itself.
+    """
+    if "SHARDIS_TEST_COMMAND" in os.environ:
+        return 0
+    from shards.keyspace import live_blocks as counted
+
+    return counted()
 
 
 class NativeBlocks:
