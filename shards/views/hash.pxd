@@ -4,6 +4,7 @@ from shards.entry cimport Entry, entry_encoding, entry_pointer, entry_set_pointe
 from shards.keyspace cimport Keyspace
 from shards.store cimport Key, Store, store_pool
 from shards.types.hash cimport Hash
+from shards.views.view cimport View
 
 
 cdef inline void hash_load(Store *store, const Key *key, const Entry *entry,
@@ -22,10 +23,7 @@ cdef inline void hash_store(Entry *entry, const Hash *hash) noexcept nogil:
     entry_set_pointer(entry, hash.encoding, hash.value)
 
 
-cdef class HashView:
-    cdef Keyspace keyspace
-    cdef readonly bytes name
-    cdef Key key                # its data is `name`
+cdef class HashView(View):
 
     cdef bint load(self, Hash *hash) noexcept
     cdef int save(self, const Hash *hash) except -1

@@ -1,9 +1,10 @@
 from typing import final
 
 from shards.context import Context
+from shards.views.view import View
 
 @final
-class HashView:
+class HashView(View):
     """A hash by its key; a missing key is an empty hash. It survives all changes of the key."""
 
     name: bytes  # the key

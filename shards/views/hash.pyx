@@ -5,15 +5,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
-from shards.entry cimport EXPIRE_NONE, TYPE_HASH, Entry, entry_type
-from shards.keyspace cimport Keyspace
-from shards.store cimport (
-    store_drop_if_empty,
-    store_find,
-    store_read,
-    store_set_value,
-    store_write,
-)
+from shards.entry cimport EXPIRE_NONE, TYPE_HASH, Entry
+from shards.store cimport store_drop_if_empty, store_find, store_set_value
 from shards.types.hash cimport (
     Hash,
     HashItem,
@@ -32,7 +25,6 @@ from shards.types.hash cimport (
 )
 from shards.types.kinds cimport ENCODING_LISTPACK
 
-from protocol.errors import WRONG_TYPE, CommandError
 
 cdef enum:
     BUCKETS_A_FIELD = 10        # a scan step looks at so many times COUNT buckets at most
@@ -61,16 +53,7 @@ cdef class HashView:
         The one way by which handlers come to a hash. The access is counted as a read's or a write's.
         """
         cdef HashView view = HashView.__new__(HashView)
-        cdef Entry *entry
-        view.keyspace = ctx.keyspace
-        view.name = key
-        view.key = view.keyspace.key(key, ctx.database)
-        if write:
-            entry = store_write(view.keyspace.store, &view.key)
-        else:
-            entry = store_read(view.keyspace.store, &view.key, True)
-        if entry != NULL and entry_type(entry) != TYPE_HASH:
-            raise CommandError(WRONG_TYPE)
+        view.access(ctx, key, write, TYPE_HASH)
         return view
 
     cdef bint load(self, Hash *hash) noexcept:

@@ -26,6 +26,7 @@ from shards.keyspace cimport (
 from shards.types.limits cimport EncodingLimits
 from shards.types.list cimport List, list_count, list_new, list_shrink
 from shards.types.quicklist cimport PLAIN_BYTES_MIN, ListRules
+from shards.views.view cimport View
 
 cdef enum:                      # what a quicklist can remember of the two directives
     FILL_MIN = -5
@@ -76,9 +77,6 @@ cdef inline bint list_keep_rest(Store *store, const Key *key, Entry *entry, List
     return store_drop_if_empty(store, key, entry)
 
 
-cdef class ListView:
-    cdef Keyspace keyspace
-    cdef bytes name             # what key.data points to
-    cdef Key key
+cdef class ListView(View):
 
     cdef Entry *entry(self, List *list) noexcept

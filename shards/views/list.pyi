@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from shards.context import Context
+from shards.views.view import View
 
-class ListView:
+class ListView(View):
     """The list of a key; a missing key is an empty one, and false as such."""
 
     @staticmethod

@@ -4,12 +4,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
-from shards.keyspace cimport (
-    entry_type,
-    store_find,
-    store_read,
-    store_write,
-)
+from shards.keyspace cimport store_find
 from shards.types.list cimport (
     ListWalk,
     list_delete_range,
@@ -29,7 +24,6 @@ from shards.types.list cimport (
 )
 from shards.types.listpack cimport Element, element_text
 
-from protocol.errors import WRONG_TYPE, CommandError
 
 
 cdef bytes text_of(const Element *element):
@@ -52,24 +46,11 @@ cdef bint bounds(int64_t length, int64_t *start, int64_t *stop) noexcept nogil:
 
 
 cdef class ListView:
-    def __init__(self):
-        raise TypeError("a list is opened by ListView.open")
-
     @staticmethod
     def open(ctx, bytes key not None, bint write=False):
         # The one way to a list of the running command.
-        cdef Keyspace keyspace = ctx.keyspace
         cdef ListView view = ListView.__new__(ListView)
-        cdef Entry *entry
-        view.keyspace = keyspace
-        view.name = key
-        view.key = keyspace.key(key, ctx.database)
-        if write:
-            entry = store_write(keyspace.store, &view.key)
-        else:
-            entry = store_read(keyspace.store, &view.key, True)
-        if entry != NULL and entry_type(entry) != TYPE_LIST:
-            raise CommandError(WRONG_TYPE)
+        view.access(ctx, key, write, TYPE_LIST)
         return view
 
     cdef Entry *entry(self, List *list) noexcept:

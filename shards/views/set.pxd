@@ -4,6 +4,7 @@ from shards.entry cimport Entry, entry_encoding, entry_pointer, entry_set_pointe
 from shards.keyspace cimport Keyspace
 from shards.store cimport Key, Store, store_pool
 from shards.types.set cimport Set
+from shards.views.view cimport View
 
 
 cdef inline void set_load(Store *store, const Key *key, const Entry *entry,
@@ -23,10 +24,7 @@ cdef inline void set_save(Entry *entry, const Set *set) noexcept nogil:
     entry_set_pointer(entry, set.encoding, set.value)
 
 
-cdef class SetView:
-    cdef Keyspace keyspace
-    cdef readonly bytes name
-    cdef Key key                # its data is `name`
+cdef class SetView(View):
 
     cdef bint load(self, Set *set) noexcept
     cdef int save(self, const Set *set) except -1

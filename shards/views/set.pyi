@@ -1,9 +1,10 @@
 from typing import final
 
 from shards.context import Context
+from shards.views.view import View
 
 @final
-class SetView:
+class SetView(View):
     """A set by its key; a missing key is an empty set. It survives all changes of the key."""
 
     name: bytes  # the key

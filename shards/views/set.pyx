@@ -6,22 +6,18 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from protocol.native cimport out_of_memory
-from shards.entry cimport EXPIRE_NONE, TYPE_SET, Entry, entry_type
-from shards.keyspace cimport Keyspace
+from shards.entry cimport EXPIRE_NONE, TYPE_SET, Entry
 from shards.store cimport (
     Key,
     store_delete,
     store_drop_if_empty,
     store_find,
     store_random,
-    store_read,
     store_set_value,
-    store_write,
 )
 from shards.types.listpack cimport Element, element_text
 from shards.types.set cimport (
     Set,
-    SetVisit,
     set_add,
     set_check,
     set_draw,
@@ -44,7 +40,6 @@ from shards.types.set_algebra cimport (
     set_visit_common,
 )
 
-from protocol.errors import WRONG_TYPE, CommandError
 
 cdef enum:
     BUCKETS_A_MEMBER = 10       # a scan step looks at so many times COUNT buckets at most
@@ -72,16 +67,7 @@ cdef class SetView:
         The one way by which handlers come to a set. The access is counted as a read's or a write's.
         """
         cdef SetView view = SetView.__new__(SetView)
-        cdef Entry *entry
-        view.keyspace = ctx.keyspace
-        view.name = key
-        view.key = view.keyspace.key(key, ctx.database)
-        if write:
-            entry = store_write(view.keyspace.store, &view.key)
-        else:
-            entry = store_read(view.keyspace.store, &view.key, True)
-        if entry != NULL and entry_type(entry) != TYPE_SET:
-            raise CommandError(WRONG_TYPE)
+        view.access(ctx, key, write, TYPE_SET)
         return view
 
     cdef bint load(self, Set *set) noexcept:

@@ -8,6 +8,7 @@ from shards.keyspace cimport Keyspace
 from shards.memory cimport Pool
 from shards.types.idtree cimport Id
 from shards.types.stream cimport Consumer, Group, Stream, StreamCursor
+from shards.views.view cimport View
 
 
 cdef enum:
@@ -18,10 +19,7 @@ cdef void reply_id(Buffer *out, Id id) noexcept nogil
 cdef void reply_entry(Buffer *out, const StreamCursor *cursor) noexcept nogil   # its id and fields
 
 
-cdef class StreamView:
-    cdef Keyspace keyspace
-    cdef bytes name                 # what key.data points into
-    cdef Key key
+cdef class StreamView(View):
 
     cdef Stream *stream(self) except NULL
     cdef Pool *pool(self) noexcept

@@ -4,6 +4,7 @@ from typing import TypeAlias, final
 
 from protocol.reply import Reply
 from shards.context import Context
+from shards.views.view import View
 
 StreamId: TypeAlias = tuple[int, int]  # both of 64 bits
 
@@ -17,7 +18,7 @@ def node_entries_max(ctx: Context) -> int:
     """stream-node-max-entries as it is now; 0: no limit."""
 
 @final
-class StreamView:
+class StreamView(View):
     """The stream at a key, found again by each method. KeyError: no such group or consumer."""
 
     @staticmethod

@@ -19,15 +19,12 @@ from shards.keyspace cimport (
     EXPIRE_NONE,
     TYPE_STREAM,
     Entry,
-    Key,
     Keyspace,
     entry_pointer,
     entry_type,
     store_find,
     store_pool,
-    store_read,
     store_set_value,
-    store_write,
 )
 from shards.memory cimport Pool
 from shards.types.idtree cimport (
@@ -81,7 +78,6 @@ from shards.types.stream cimport (
     stream_trim,
 )
 
-from protocol.errors import WRONG_TYPE, CommandError
 
 StreamId = tuple[int, int]
 LOWEST = (0, 0)
@@ -211,20 +207,11 @@ cdef class StreamView:
     @staticmethod
     def open(ctx, bytes key not None, *, bint write=False, bint create=False):
         cdef StreamView view = StreamView.__new__(StreamView)
-        cdef Keyspace keyspace = ctx.keyspace
-        cdef Entry *entry
-        view.keyspace = keyspace
-        view.name = key
-        view.key = keyspace.key(key, ctx.database)
-        entry = (store_write(keyspace.store, &view.key) if write or create
-                 else store_read(keyspace.store, &view.key, True))
-        if entry != NULL:
-            if entry_type(entry) != TYPE_STREAM:
-                raise CommandError(WRONG_TYPE)
+        if view.access(ctx, key, write or create, TYPE_STREAM) != NULL:
             return view
         if not create:
             return None
-        store_set_value(keyspace.store, &view.key, TYPE_STREAM, ENCODING_STREAM,
+        store_set_value(view.keyspace.store, &view.key, TYPE_STREAM, ENCODING_STREAM,
                         stream_new(view.pool()), EXPIRE_NONE)
         return view
 

@@ -25,6 +25,7 @@ from shards.keyspace cimport (
     store_set_value,
 )
 from shards.types.zset cimport SortedSet, sorted_new
+from shards.views.view cimport View
 
 
 cdef inline void sorted_limits(Store *store, uint32_t database, SortedSet *set) noexcept nogil:
@@ -67,9 +68,6 @@ cdef inline bint sorted_keep_rest(Store *store, const Key *key, Entry *entry,
     return store_drop_if_empty(store, key, entry)
 
 
-cdef class ZsetView:
-    cdef Keyspace keyspace
-    cdef bytes name             # what key.data points to
-    cdef Key key
+cdef class ZsetView(View):
 
     cdef Entry *entry(self, SortedSet *set) noexcept

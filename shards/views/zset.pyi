@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from shards.context import Context
 from shards.ranges import Range
+from shards.views.view import View
 
-class ZsetView:
+class ZsetView(View):
     """The sorted set of a key; a missing key is an empty one, and false as such.
 
     Lists of members are in their order, or backwards: by score, then by the member's bytes.

@@ -6,13 +6,7 @@ from libc.stdio cimport snprintf
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 from protocol.numbers cimport format_double
-from shards.keyspace cimport (
-    ENCODING_LISTPACK,
-    entry_type,
-    store_find,
-    store_read,
-    store_write,
-)
+from shards.keyspace cimport ENCODING_LISTPACK, store_find
 from shards.ranges cimport Range
 from shards.types.dict cimport DictItem, dict_scan
 from shards.types.skiplist cimport Node, Zset, node_member
@@ -40,7 +34,6 @@ from shards.types.zset cimport (
     sorted_length,
     sorted_random,
     sorted_remove,
-    sorted_remove_at,
     sorted_remove_range,
     sorted_remove_ranks,
     sorted_seek_range,
@@ -48,7 +41,7 @@ from shards.types.zset cimport (
     sorted_step,
 )
 
-from protocol.errors import WRONG_TYPE, CommandError
+from protocol.errors import CommandError
 
 NOT_A_NUMBER = b"ERR resulting score is not a number (NaN)"
 ADD_NX, ADD_XX, ADD_GT, ADD_LT = NATIVE_NX, NATIVE_XX, NATIVE_GT, NATIVE_LT
@@ -82,24 +75,11 @@ cdef void collect(void *context, const DictItem *item) noexcept with gil:
 
 
 cdef class ZsetView:
-    def __init__(self):
-        raise TypeError("a sorted set is opened by ZsetView.open")
-
     @staticmethod
     def open(ctx, bytes key not None, bint write=False):
         # The one way to a sorted set of the running command.
-        cdef Keyspace keyspace = ctx.keyspace
         cdef ZsetView view = ZsetView.__new__(ZsetView)
-        cdef Entry *entry
-        view.keyspace = keyspace
-        view.name = key
-        view.key = keyspace.key(key, ctx.database)
-        if write:
-            entry = store_write(keyspace.store, &view.key)
-        else:
-            entry = store_read(keyspace.store, &view.key, True)
-        if entry != NULL and entry_type(entry) != TYPE_ZSET:
-            raise CommandError(WRONG_TYPE)
+        view.access(ctx, key, write, TYPE_ZSET)
         return view
 
     cdef Entry *entry(self, SortedSet *set) noexcept:
