@@ -1,23 +1,18 @@
 """SETBIT and GETBIT in the native lane; see string_native.pyx for what a native handler may do."""
 
-from protocol.errors import WRONG_TYPE
-
 from libc.stdint cimport int64_t, uint8_t
 
 from protocol.buffer cimport Buffer
 from protocol.native cimport unlikely
 from protocol.numbers cimport parse_int64
-from protocol.reply cimport reply_error, reply_integer
+from protocol.reply cimport reply_integer
+from shards.commands.common_native cimport reply_wrong_type
 from shards.executor cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, shard_changed,
 )
 from shards.keyspace cimport (
     TYPE_STRING, Entry, entry_string, entry_type, store_open_string, store_read, store_write,
 )
-
-cdef bytes _wrong_type = WRONG_TYPE
-cdef const char *wrong_type = _wrong_type
-cdef size_t wrong_type_length = len(_wrong_type)
 
 
 cdef inline bint offset_from(const Shard *shard, const Arg *arg, int64_t *offset) noexcept nogil:
@@ -38,8 +33,7 @@ cdef int getbit(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         reply_integer(out, 0)
         return NATIVE_DONE
     if unlikely(entry_type(entry) != TYPE_STRING):
-        reply_error(out, wrong_type, wrong_type_length)
-        return NATIVE_DONE
+        return reply_wrong_type(out)
     data = entry_string(entry, scratch, &n)
     if <size_t>(offset >> 3) >= n:
         reply_integer(out, 0)
@@ -62,8 +56,7 @@ cdef int setbit(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     entry = store_write(shard.store, &argv.key)
     if entry != NULL:
         if unlikely(entry_type(entry) != TYPE_STRING):
-            reply_error(out, wrong_type, wrong_type_length)
-            return NATIVE_DONE
+            return reply_wrong_type(out)
         entry_string(entry, scratch, &n)
     data = store_open_string(shard.store, &argv.key, <size_t>(offset >> 3) + 1, entry != NULL)
     data += offset >> 3

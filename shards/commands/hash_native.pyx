@@ -1,7 +1,5 @@
 """The hash family's hot commands in the native lane; as string_native.pyx, errors are DECLINED."""
 
-from protocol.errors import WRONG_TYPE
-
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 from posix.strings cimport strncasecmp
@@ -9,7 +7,8 @@ from posix.strings cimport strncasecmp
 from protocol.buffer cimport Buffer, buffer_append
 from protocol.native cimport likely, unlikely
 from protocol.numbers cimport parse_int64
-from protocol.reply cimport reply_bulk, reply_error, reply_header, reply_integer, reply_null
+from protocol.reply cimport reply_bulk, reply_header, reply_integer, reply_null
+from shards.commands.common_native cimport reply_wrong_type
 from shards.executor cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, shard_changed, shard_notify,
 )
@@ -23,9 +22,6 @@ from shards.types.hash cimport (
 )
 from shards.views.hash cimport hash_load, hash_store
 
-cdef bytes _wrong_type = WRONG_TYPE
-cdef const char *wrong_type = _wrong_type
-cdef size_t wrong_type_length = len(_wrong_type)
 
 cdef enum:
     DRAWN_MAX = 128         # HRANDFIELD of more fields is Python's
@@ -42,7 +38,7 @@ cdef enum Part:             # of a pair
 
 
 cdef inline Opened refuse(Buffer *out) noexcept nogil:
-    reply_error(out, wrong_type, wrong_type_length)
+    reply_wrong_type(out)
     return WRONG
 
 

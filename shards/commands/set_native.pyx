@@ -1,15 +1,14 @@
 """The set family's hot commands in the native lane; as string_native.pyx, errors are DECLINED."""
 
-from protocol.errors import WRONG_TYPE
-
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from protocol.buffer cimport Buffer
 from protocol.native cimport likely, unlikely
 from protocol.numbers cimport parse_int64
 from protocol.reply cimport (
-    reply_bulk, reply_bulk_integer, reply_error, reply_header, reply_integer, reply_null,
+    reply_bulk, reply_bulk_integer, reply_header, reply_integer, reply_null,
 )
+from shards.commands.common_native cimport reply_wrong_type
 from shards.executor cimport (
     NATIVE_DECLINED, NATIVE_DONE, Argv, NativeLane, Shard, shard_changed, shard_notify,
 )
@@ -26,15 +25,6 @@ from shards.views.set cimport set_load, set_save
 
 cdef enum:
     DRAWN_MEMBERS_MAX = 1 << 26     # as in set.py, which refuses more
-
-cdef bytes _wrong_type = WRONG_TYPE
-cdef const char *wrong_type = _wrong_type
-cdef size_t wrong_type_length = len(_wrong_type)
-
-
-cdef inline int reply_wrong_type(Buffer *out) noexcept nogil:
-    reply_error(out, wrong_type, wrong_type_length)
-    return NATIVE_DONE
 
 
 cdef inline int reply_count(Buffer *out, int64_t count) noexcept nogil:

@@ -4,15 +4,14 @@ XADD does here what it does in stream.py for the calls that succeed: with the id
 written out plainly, and MAXLEN or none. All else is DECLINED before anything is touched.
 """
 
-from protocol.errors import WRONG_TYPE
-
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from protocol.buffer cimport Buffer
 from protocol.native cimport likely, out_of_memory, unlikely
 from protocol.numbers cimport parse_int64
-from protocol.reply cimport reply_bulk, reply_error, reply_integer
+from protocol.reply cimport reply_bulk, reply_integer
+from shards.commands.common_native cimport reply_wrong_type
 from shards.executor cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, shard_changed, shard_notify,
 )
@@ -41,10 +40,6 @@ cdef enum IdKind:
     ID_NEXT = 0                     # *
     ID_NEXT_SEQUENCE = 1            # ms-*
     ID_GIVEN = 2
-
-cdef bytes _wrong_type = WRONG_TYPE
-cdef const char *wrong_type = _wrong_type
-cdef size_t wrong_type_length = len(_wrong_type)
 
 
 cdef bint read_digits(const char *data, size_t n, uint64_t *value) noexcept nogil:
@@ -169,8 +164,7 @@ cdef int xadd(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     entry = store_write(store, &argv.key)
     if entry != NULL:
         if unlikely(entry_type(entry) != TYPE_STREAM):
-            reply_error(out, wrong_type, wrong_type_length)
-            return NATIVE_DONE
+            return reply_wrong_type(out)
         stream = <Stream *>entry_pointer(entry)
     if not choose_id(stream, store.now_ms, kind, &id):
         return NATIVE_DECLINED
@@ -206,7 +200,7 @@ cdef int xlen(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     if entry == NULL:
         reply_integer(out, 0)
     elif unlikely(entry_type(entry) != TYPE_STREAM):
-        reply_error(out, wrong_type, wrong_type_length)
+        reply_wrong_type(out)
     else:
         reply_integer(out, <int64_t>(<Stream *>entry_pointer(entry)).length)
     return NATIVE_DONE

@@ -5,8 +5,6 @@ of the client's making is DECLINED before anything is touched, so that every err
 place. The only exception is WRONGTYPE, which needs the key opened.
 """
 
-from protocol.errors import WRONG_TYPE
-
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
@@ -15,7 +13,8 @@ from actors.mailbox cimport message_move_zmq, zmq_message_close
 from protocol.buffer cimport Buffer, buffer_append
 from protocol.native cimport likely, out_of_memory, unlikely
 from protocol.numbers cimport parse_int64
-from protocol.reply cimport reply_bulk, reply_error, reply_header, reply_integer, reply_null
+from protocol.reply cimport reply_bulk, reply_header, reply_integer, reply_null
+from shards.commands.common_native cimport is_word, reply_wrong_type
 from shards.executor cimport (
     NATIVE_BLOB, NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed,
     shard_notify,
@@ -33,9 +32,6 @@ cdef extern from *:
 cdef enum:
     BLOB_REPLY_BYTES_MIN = 65536    # a stored value from here on is sent without a copy
 
-cdef bytes _wrong_type = WRONG_TYPE
-cdef const char *wrong_type = _wrong_type
-cdef size_t wrong_type_length = len(_wrong_type)
 
 cdef enum SetFlag:
     SET_NX = 1
@@ -44,11 +40,6 @@ cdef enum SetFlag:
 
 cdef inline int reply_ok(Buffer *out) noexcept nogil:
     buffer_append(out, b"+OK\r\n", 5)
-    return NATIVE_DONE
-
-
-cdef inline int reply_wrong_type(Buffer *out) noexcept nogil:
-    reply_error(out, wrong_type, wrong_type_length)
     return NATIVE_DONE
 
 
@@ -66,21 +57,6 @@ cdef int reply_string(Shard *shard, const Entry *entry, Buffer *out) noexcept no
     data = entry_string(entry, scratch, &n)
     reply_bulk(out, data, n)
     return NATIVE_DONE
-
-
-cdef inline char folded(char c) noexcept nogil:
-    return c | 0x20 if c"A" <= c <= c"Z" else c
-
-
-cdef bint is_word(const Arg *arg, const char *word, size_t n) noexcept nogil:
-    """Whether an argument is this lower-case word, in any case."""
-    cdef size_t i
-    if arg.length != n:
-        return False
-    for i in range(n):
-        if folded(arg.data[i]) != word[i]:
-            return False
-    return True
 
 
 cdef bint expiry_from(const Shard *shard, const Arg *arg, int64_t unit, bint absolute, int64_t *when) noexcept nogil:

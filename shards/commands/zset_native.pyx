@@ -3,8 +3,6 @@
 They do what their Python handlers in zset.py do.
 """
 
-from protocol.errors import WRONG_TYPE
-
 from libc.stdint cimport int8_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
@@ -12,8 +10,9 @@ from protocol.buffer cimport Buffer, buffer_append, buffer_reserve
 from protocol.native cimport likely, unlikely
 from protocol.numbers cimport format_double, format_int64, parse_double, parse_int64
 from protocol.reply cimport (
-    reply_bulk, reply_error, reply_header, reply_integer, reply_null,
+    reply_bulk, reply_header, reply_integer, reply_null,
 )
+from shards.commands.common_native cimport is_word, reply_wrong_type
 from shards.executor cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, shard_changed, shard_notify,
 )
@@ -33,19 +32,11 @@ cdef enum:
     DOUBLE_BYTES_MAX = 128
     SCORES_KEPT = 32                # of a ZADD, read once; more are read twice
 
-cdef bytes _wrong_type = WRONG_TYPE
-cdef const char *wrong_type = _wrong_type
-cdef size_t wrong_type_length = len(_wrong_type)
 
 cdef enum RangeBy:
     RANGE_ANY = 0                   # as the options say
     RANGE_RANK = 1
     RANGE_SCORE = 2
-
-
-cdef inline int reply_wrong_type(Buffer *out) noexcept nogil:
-    reply_error(out, wrong_type, wrong_type_length)
-    return NATIVE_DONE
 
 
 cdef void reply_double(Buffer *out, int resp, double value) noexcept nogil:
@@ -68,21 +59,6 @@ cdef void reply_double(Buffer *out, int resp, double value) noexcept nogil:
 
 cdef inline void reply_empty(Buffer *out) noexcept nogil:
     buffer_append(out, b"*0\r\n", 4)
-
-
-cdef inline char folded(char c) noexcept nogil:
-    return c | 0x20 if c"A" <= c <= c"Z" else c
-
-
-cdef bint is_word(const Arg *arg, const char *word, size_t n) noexcept nogil:
-    """Whether an argument is this lower-case word, in any case."""
-    cdef size_t i
-    if arg.length != n:
-        return False
-    for i in range(n):
-        if folded(arg.data[i]) != word[i]:
-            return False
-    return True
 
 
 cdef bint score_of(const Arg *arg, double *score) noexcept nogil:
