@@ -21,8 +21,8 @@ from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
 from actors.scheduling import apply_scheduling
 from protocol.table import NativeTable
 from router.host import Host
+from sessions import clients, slowlog
 from sessions.admission import Admission
-from sessions.clients import OPERATIONS
 from sessions.cluster import Cluster
 from sessions.connections import Connections, ask_router
 from sessions.session import Session
@@ -150,18 +150,14 @@ class Worker(Host):
             case "histograms":
                 return self.histograms()
             case "slowlog":
-                return {"entries": list(self.monitor.entries), "clients": self.slow_clients}
-            case "slowlog-reset":
-                self.monitor.entries.clear()
-            case "latency":
-                return self.monitor.latency.figures()
-            case "latency-reset":
-                self.monitor.latency.reset(message["events"])
+                return {**self.monitor.answer(message), "clients": self.slow_clients}
+            case operation if operation in slowlog.OPERATIONS:
+                return self.monitor.answer(message)
             case "pause-cron":
                 self.cron_paused = bool(message["paused"])
             case "shutdown":
                 return self._shut_down()
-            case operation if operation in OPERATIONS:
+            case operation if operation in clients.OPERATIONS:
                 return self.clients.answer(message)
             case operation:
                 raise ValueError(f"unknown control operation {operation!r}")

@@ -33,6 +33,8 @@ DIRECTIVES = (
     "slowlog-max-len",
     "latency-monitor-threshold",
 )
+OPERATIONS = frozenset({"slowlog", "slowlog-reset", "latency", "latency-reset"})
+"""The control messages that a process's monitor answers."""
 Entry = list[Any]
 """[id, time (s), microseconds, arguments, client id, address, name]"""
 
@@ -133,6 +135,19 @@ class Monitor:
         length = int(settings["slowlog-max-len"])
         if length != self.entries.maxlen:
             self.entries = deque(self.entries, maxlen=length)
+
+    def answer(self, message: dict[str, Any]) -> Any:
+        """The answer to a control message whose "op" is one of OPERATIONS."""
+        match message["op"]:
+            case "slowlog":
+                return {"entries": list(self.entries)}
+            case "slowlog-reset":
+                self.entries.clear()
+            case "latency":
+                return self.latency.figures()
+            case "latency-reset":
+                self.latency.reset(message["events"])
+        return None
 
     def note(
         self,

@@ -20,7 +20,7 @@ from actors.figures import process_figures
 from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
 from actors.scheduling import apply_scheduling
 from protocol.table import NativeTable
-from sessions.clients import OPERATIONS
+from sessions import clients, slowlog
 from sessions.slowlog import Monitor
 from shards.commands import native
 from shards.context import Context, Settings
@@ -63,10 +63,9 @@ class ShardProcess:
         self.serve_due = False  # a call of _serve is scheduled
         self.startup_memory = self.keyspace.used_memory
         self.monitor = Monitor(boot.page.next_slow_id)
-        self.observed: dict[str, Any] = {}  # directives that the monitor acts on, among others
         self.loop = uvloop.new_event_loop()
         self.control: ControlLink | None = None
-        self.values = dict(config)  # of all directives, for the sessions at the shard's own port
+        self.values = dict(config)  # of all directives
         self.paused = self.values.pop("client-pause", ("", 0.0))  # mode and end when it started
         self.port: ShardPort | None = None
         if boot.nodes:
@@ -171,14 +170,8 @@ class ShardProcess:
                 trim_memory()
             case "malloc":
                 return allocator_figures()
-            case "slowlog":
-                return {"entries": list(self.monitor.entries)}
-            case "slowlog-reset":
-                self.monitor.entries.clear()
-            case "latency":
-                return self.monitor.latency.figures()
-            case "latency-reset":
-                self.monitor.latency.reset(message["events"])
+            case operation if operation in slowlog.OPERATIONS:
+                return self.monitor.answer(message)
             case "resetstat":
                 self.executor.reset_statistics()
                 self.keyspace.reset_statistics()
@@ -191,7 +184,7 @@ class ShardProcess:
                 self.expire_from = message["until"] if message["mode"] else 0.0
                 if self.port is not None:
                     return self.port.clients.answer(message)
-            case operation if self.port is not None and operation in OPERATIONS:
+            case operation if self.port is not None and operation in clients.OPERATIONS:
                 return self.port.clients.answer(message)
             case "listeners" if self.port is not None:
                 self.port.connections.take_over(self.boot.descriptors, message["kinds"])
@@ -220,9 +213,8 @@ class ShardProcess:
         if "native-lane" in changes:
             self.executor.native_lane = bool(changes["native-lane"])
         self.executor.set_limits(self.settings.proto_max_bulk_len)
-        self.observed.update(changes)
-        self.monitor.apply(self.observed)
-        tracking = bool(self.observed["latency-tracking"])
+        self.monitor.apply(self.values)
+        tracking = bool(self.values["latency-tracking"])
         self.executor.set_monitor(self.monitor, tracking)
         if self.port is not None:
             self.port.dispatcher.set_monitor(self.monitor, tracking)
