@@ -111,7 +111,8 @@ cdef class Executor:
     cdef int _execute_runs(self, uint32_t link, const char *data, const char *end) except -1
     cdef int _special_run(self, uint32_t link, const char *data, size_t n) except -1
     cdef int _execute(self, const CommandHeader *header, const Key *key, const char *raw) except -1
-    cdef int _note_slow(self, uint16_t id, const Argv *argv, uint64_t elapsed) except -1
+    cdef bint note_slow(self, uint16_t id, const Argv *argv, uint64_t elapsed, uint64_t client_id,
+                        str address, bytes name) except -1
     cdef int _execute_python(self, const CommandHeader *header, const Argv *argv) except -1
     cdef void _resize_args(self, uint32_t size) noexcept
     cdef void _parse(self, const char *raw, const CommandHeader *header, Argv *argv) noexcept

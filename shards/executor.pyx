@@ -623,11 +623,13 @@ cdef class Executor:
             if likely(self.latency_tracking):
                 histogram_record(self.histograms, header.id, <uint64_t>(elapsed * self.ns_per_tick))
             if unlikely(elapsed >= self.slow_ticks):
-                self._note_slow(header.id, &argv, elapsed)
+                # Whose it was, the worker knows.
+                self.part_slow |= self.note_slow(header.id, &argv, elapsed, self.run.client_id, "", b"")
         return 0
 
-    cdef int _note_slow(self, uint16_t id, const Argv *argv, uint64_t elapsed) except -1:
-        """Tell the monitor of a slow command; who sent it, the worker knows."""
+    cdef bint note_slow(self, uint16_t id, const Argv *argv, uint64_t elapsed, uint64_t client_id,
+                        str address, bytes name) except -1:
+        """Tell the monitor of a slow command; whether it is in the slow log now."""
         cdef uint32_t i
         cdef list arguments = [
             PyBytes_FromStringAndSize(
@@ -636,11 +638,10 @@ cdef class Executor:
             for i in range(min(argv.argc, <uint32_t>SLOW_ARGUMENTS_MAX))
         ]
         cdef list lengths = [argv.args[i].length for i in range(argv.argc)]
-        self.part_slow |= self.monitor.note(
-            arguments, int(elapsed * self.ns_per_tick / 1000), self.run.client_id,
+        return self.monitor.note(
+            arguments, int(elapsed * self.ns_per_tick / 1000), client_id, address, name,
             fast=F.FAST in self.table.table.by_id[id].flags, lengths=lengths,
         )
-        return 0
 
     cdef int _execute_python(self, const CommandHeader *header, const Argv *argv) except -1:
         cdef uint32_t i

@@ -54,6 +54,5 @@ cdef class LocalDispatcher(Dispatcher):
     cdef int _refuse(self, Session session, const CommandSpec *spec, Verdict verdict, uint32_t slot) except -1
     cdef void _grow_args(self, uint32_t more) noexcept
     cdef int _run(self, Session session) except -1
-    cdef int _note_slow(self, Session session, const Gathered *command, uint64_t elapsed) except -1
     cdef int _run_python(self, Session session, Gathered *command, Buffer *out) except -1
     cdef void _append_blob(self, Output *output) noexcept

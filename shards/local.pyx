@@ -7,7 +7,6 @@ serves, keys of different slots, a cluster that is down, and a slot of another n
 from protocol.commands import F
 from protocol.errors import CLUSTER_DOWN, CLUSTER_DOWN_READS, CROSS_SLOT, SLOT_UNSERVED
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int32_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
@@ -33,8 +32,6 @@ cdef enum:
     ARGS_FIRST = 256
     ARGS_KEEP = 8192            # a larger pool is given back
     INDEXES_FIRST = 64
-    SLOW_ARGUMENTS_MAX = 32     # of a slow command that are handed to the monitor,
-    SLOW_ARGUMENT_BYTES_MAX = 256   # and of each so much
 
 cdef uint32_t FLAG_WRITE = F.WRITE
 
@@ -277,7 +274,9 @@ cdef class LocalDispatcher(Dispatcher):
                     executor.histograms, command.id, <uint64_t>((now - begun) * executor.ns_per_tick)
                 )
             if unlikely(now - begun >= executor.slow_ticks):
-                self._note_slow(session, command, now - begun)
+                executor.note_slow(
+                    command.id, &command.argv, now - begun, session.id, session.address, session.name
+                )
             begun = now
         executor.commands_processed += count
         if unlikely(self.args_size > ARGS_KEEP):
@@ -288,25 +287,6 @@ cdef class LocalDispatcher(Dispatcher):
                 out_of_memory(ARGS_FIRST * sizeof(Arg))
         if not session.is_dirty:
             session.mark_dirty()
-        return 0
-
-    cdef int _note_slow(self, Session session, const Gathered *command, uint64_t elapsed) except -1:
-        cdef const Argv *argv = &command.argv
-        cdef uint32_t i
-        self.executor.monitor.note(
-            [
-                PyBytes_FromStringAndSize(
-                    argv.args[i].data, min(argv.args[i].length, <size_t>SLOW_ARGUMENT_BYTES_MAX)
-                )
-                for i in range(min(argv.argc, <uint32_t>SLOW_ARGUMENTS_MAX))
-            ],
-            int(elapsed * self.executor.ns_per_tick / 1000),
-            session.id,
-            session.address,
-            session.name,
-            fast=F.FAST in self.table.table.by_id[command.id].flags,
-            lengths=[argv.args[i].length for i in range(argv.argc)],
-        )
         return 0
 
     cdef int _run_python(self, Session session, Gathered *command, Buffer *out) except -1:
