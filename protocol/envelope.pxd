@@ -13,6 +13,9 @@ parts, in order: PARKED parts say that more will follow, DONE ends the run, BOUN
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+cdef enum:
+    BULK_BYTES_MIN = 65536      # a larger command or reply travels on the bulk link
+
 cdef enum MessageKind:
     MESSAGE_RUNS = 1
     MESSAGE_REPLIES = 2
