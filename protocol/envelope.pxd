@@ -2,7 +2,7 @@
 
 Request message:  RequestHeader, then for each run: RunHeader, CommandHeader x commands, raw bytes.
 Reply message:    ReplyHeader, then for each part: PartHeader, raw bytes.
-Control messages: ControlHeader, then msgpack.
+On the bulk link: the raw bytes of one command or reply as they are, without a header.
 
 All fields are in the byte order of the machine: both ends are processes of one server. Headers
 are not aligned inside a message; read and write them through memcpy (`load`/`store` below).
@@ -19,8 +19,6 @@ cdef enum:
 cdef enum MessageKind:
     MESSAGE_RUNS = 1
     MESSAGE_REPLIES = 2
-    MESSAGE_CONTROL = 3
-    MESSAGE_BULK = 4            # on the bulk link: BulkHeader, then the raw bytes of one command or reply
 
 cdef enum PartStatus:
     PART_DONE = 0               # the run is complete
