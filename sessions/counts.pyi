@@ -1,9 +1,6 @@
-from typing import final
-
 from protocol.histogram import Histograms
 from protocol.table import NativeTable
 
-@final
 class CommandCounts:
     latency_tracking: bool
     def __init__(self, table: NativeTable) -> None: ...
