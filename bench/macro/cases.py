@@ -41,7 +41,6 @@ class Case:
     fills: tuple[Fill, ...] = ()
     span: int = 10_000  # random numbers are below this
     drain: int = 0
-    stdin: bytes = b""  # one more, last argument, which may hold any byte
 
     def needed(self, requests: int, in_flight: int) -> int:
         """How many items a run can take: redis-benchmark ends by replies, so it sends a few more

@@ -40,10 +40,9 @@ def run(server: Server, test: str, depth: int, requests: int, keys: int) -> Samp
 def run_case(server: Server, case: Case, depth: int, requests: int) -> Sample:
     """One run of a case, whose data is in place. Raises ServerFailed as `benchmark` does."""
     span = max(1, case.needed(requests, CLIENTS * depth) or case.span)
-    options = ["-x"] if case.stdin else []
     words = case.command.split()
     name = f"{case.name} at P={depth}"
-    return benchmark(server, name, words, options, depth, requests, span, case.stdin)
+    return benchmark(server, name, words, [], depth, requests, span)
 
 
 def benchmark(
@@ -54,7 +53,6 @@ def benchmark(
     depth: int,
     requests: int,
     span: int,
-    stdin: bytes = b"",
 ) -> Sample:
     """One redis-benchmark run. Raises ServerFailed on error replies, a timeout or a dead server.
 
@@ -67,9 +65,7 @@ def benchmark(
     ]
     before = process.cpu_seconds(server.roots)
     try:
-        done = subprocess.run(
-            command, input=stdin, capture_output=True, timeout=RUN_SECONDS_MAX, check=False
-        )
+        done = subprocess.run(command, capture_output=True, timeout=RUN_SECONDS_MAX, check=False)
     except subprocess.TimeoutExpired:
         raise ServerFailed(f"{name} took over {RUN_SECONDS_MAX:.0f} s") from None
     after = process.cpu_seconds(server.roots)

@@ -135,7 +135,11 @@ def commands(result: dict[str, Any]) -> str:
             known = {case: cases.ratio(row, depth, case) for case in cases.commands}
             slowest = sorted(known, key=lambda case, known=known: known[case] or 0.0)  # type: ignore[misc]
             lines = [
-                [case, f"`{cases.commands[case][:60]}`", *cases.cell(row, depth, case)]
+                [
+                    case.replace("|", " "),
+                    f"`{cases.commands[case][:60]}`",
+                    *cases.cell(row, depth, case),
+                ]
                 for case in slowest
             ]
             header = [f"{row}, P={depth}", "command", "redis-server k/s", "own k/s", "ratio"]

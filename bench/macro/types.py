@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.macro import load, process
 from bench.macro.cases import Case, Fill, wire
+from bench.macro.load import Sample
 from bench.macro.scenarios import Options, Session, say, session
 from bench.macro.servers import Server, ServerFailed, Variant
 from bench.macro.targets import BASELINE
@@ -113,7 +114,7 @@ class Comparison:
                 key = {"row": name, "round": number, "depth": depth, "test": case.name}
                 self.samples.append({**key, **sample.as_dict()})
 
-    def _run(self, name: str, case: Case, depth: int, count: int) -> load.Sample | None:
+    def _run(self, name: str, case: Case, depth: int, count: int) -> Sample | None:
         server = self.opened.servers.get(name)
         if server is None or case.name in self.broken.get(name, {}):
             return None
