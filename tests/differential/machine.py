@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,7 +23,7 @@ from tests.differential.families.hyperloglogs import HLL_DIRECTIVES, HYPERLOGLOG
 from tests.differential.families.lists import LIST_DIRECTIVES, LISTS
 from tests.differential.families.server import DIRECTIVES, SERVER
 from tests.differential.families.sets import LIMITS_SINCE_72, SET_LIMITS, SETS
-from tests.differential.families.spread import SPREAD
+from tests.differential.families.sorting import SORTING
 from tests.differential.families.streams import STREAMS
 from tests.differential.families.strings import STRINGS
 from tests.differential.families.zsets import ZSET_DIRECTIVES, ZSETS
@@ -43,10 +44,11 @@ FAMILIES = [
     HYPERLOGLOGS,
     LISTS,
     SETS,
-    SPREAD,
+    SORTING,
     STREAMS,
     ZSETS,
 ]
+WEIGHTS = [family.weight for family in FAMILIES]
 # The directives that families change, each with its default.
 DEFAULTS = {
     name: values[0]
@@ -61,6 +63,7 @@ DEFAULTS = {
     for name, values in directives.items()
 }
 CONNECTIONS = 2
+OWN_SHARE = 0.8  # of a case that is about one family; the rest is of all
 CASE_COMMANDS = 250  # commands of one case: enough to meet each other, few enough to shrink
 REPLY_SECONDS = 8.0
 # Replies awaited while a case is shrunk: what hangs would make each trial that slow.
@@ -117,19 +120,24 @@ def shown_args(command: Command) -> str:
 # --- Generating ---------------------------------------------------------------------------------
 
 
-def steps(seed: str, commands: int = CASE_COMMANDS) -> list[Step]:
-    """The case of a seed."""
+def steps(seed: str, commands: int = CASE_COMMANDS, *, mostly: Family | None = None) -> list[Step]:
+    """The case of a seed: of all families by their weights, or mostly of one."""
     draw = Draw(seed)
     case: list[Step] = []
     made = 0
     while made < commands:
-        for step in _draw_steps(draw):
+        for step in _draw_steps(draw, mostly):
             case.append(step)
             made += len(step.commands)
     return case
 
 
-def _draw_steps(draw: Draw) -> Iterator[Step]:
+def count_of_families(case: Sequence[Step]) -> Counter[str]:
+    """How many commands of a case are of each family."""
+    return Counter(command.family for step in case for command in step.commands)
+
+
+def _draw_steps(draw: Draw, mostly: Family | None) -> Iterator[Step]:
     connection = int(draw.chance(0.2))
     kind = draw.random()
     if kind < 0.01:
@@ -142,7 +150,7 @@ def _draw_steps(draw: Draw) -> Iterator[Step]:
     length = draw.choice([1, 1, 1, draw.randint(2, 8), draw.randint(5, 60)])
     commands: list[Command] = []
     while len(commands) < length:
-        commands += _draw_idea(draw)
+        commands += _draw_idea(draw, mostly)
     ends = any(_may_end(command) for command in commands)
     if ends and sum(len(command.encoded()) for command in commands) > ONE_READ:
         commands = [command for command in commands if not _may_end(command)]
@@ -157,11 +165,13 @@ def _draw_steps(draw: Draw) -> Iterator[Step]:
         yield Step(connection, tuple(together), cuts)
 
 
-def _draw_idea(draw: Draw) -> list[Command]:
-    family: Family = draw.choices(FAMILIES, [one.weight for one in FAMILIES])[0]
+def _draw_idea(draw: Draw, mostly: Family | None) -> list[Command]:
+    family: Family = draw.choices(FAMILIES, WEIGHTS)[0]
+    if mostly is not None and draw.chance(OWN_SHARE):
+        family = mostly
     commands: list[Command] = []
     for args in family.draw(draw):
-        command = finish(draw, args)
+        command = finish(draw, args, family.name)
         commands.append(command)
         if command.name == b"HELLO" and b"SETNAME" in (arg.upper() for arg in command.args):
             # Redis 7.0 may set the name and then refuse the rest, 7.2 doesn't; the name that

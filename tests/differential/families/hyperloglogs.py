@@ -9,7 +9,7 @@ from __future__ import annotations
 from tests.differential.grammar import Args, Draw, Family
 
 HYPERLOGLOGS = Family("hyperloglogs", weight=3.0)
-KEYS = [b"{p}1", b"{p}2", b"p", b"p2", b"p3"]
+KEYS = [b"{p}1", b"p", b"p1", b"p2", b"p3"]
 # The first value is the default, which the machine restores before each case.
 HLL_DIRECTIVES: dict[bytes, list[bytes]] = {
     b"hll-sparse-max-bytes": [b"3000", b"0", b"18", b"30", b"100", b"1000", b"20000"],
