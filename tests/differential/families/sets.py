@@ -13,7 +13,7 @@ from tests.differential.grammar import INTEGERS, MIXED_KEYS, Args, Draw, Family
 
 SETS = Family("sets", weight=2.1)
 KEYS = [b"s", b"s1", b"s2", b"s3", b"{x}s", b"{x}s2"]
-STORED_SETS = [b"d", b"d2", b"d4"]
+STORED_SETS = [b"d", b"d1", b"d2"]
 POPPED_KEYS = [b"pop:i", b"pop:l", b"pop:h"]
 ALL = b"100000"  # more members than any set here has; as grammar.is_unfit knows
 MEMBERS = [
