@@ -94,14 +94,6 @@ def random_key(exchange: Exchange) -> Pair | None:
     return both(exchange, lambda raw: b"key" if raw[:1] == b"$" and raw[:3] != b"$-1" else raw)
 
 
-@normaliser("redis-server's SORT takes an ERANGE that an earlier command met for its own")
-def stale_error_of_sort(exchange: Exchange) -> Pair | None:
-    if exchange.name not in (b"SORT", b"SORT_RO") or exchange.ours[:1] == b"-":
-        return None
-    stale = exchange.oracle == b"-ERR One or more scores can't be converted into double\r\n"
-    return (b"sorted", b"sorted") if stale else None
-
-
 @normaliser("the order of keys is that of the hash tables")
 def keys_order(exchange: Exchange) -> Pair | None:
     if exchange.name != b"KEYS":

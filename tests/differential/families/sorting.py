@@ -6,7 +6,7 @@ Elements are numbers, so that SORT works on them and finds the keys that its pat
 from __future__ import annotations
 
 from tests.differential.families.strings import optional
-from tests.differential.grammar import MIXED_KEYS, Args, Draw, Family
+from tests.differential.grammar import MIXED_KEYS, Args, Draw, Exact, Family
 
 SORTING = Family("sorting", weight=1.9)
 ELEMENTS = [b"1", b"2", b"3", b"4", b"10", b"-1", b"2.5", b"x"]
@@ -19,7 +19,7 @@ def elements(draw: Draw) -> Args:
 
 def shown(key: bytes) -> list[Args]:
     """What tells of a key of any type; SORT shows what has no order."""
-    return [[b"TYPE", key], [b"SORT", key, b"ALPHA"], [b"OBJECT", b"ENCODING", key]]
+    return [[b"TYPE", key], Exact([b"SORT", key, b"ALPHA"]), [b"OBJECT", b"ENCODING", key]]
 
 
 @SORTING.command(weight=4)
@@ -68,7 +68,9 @@ def sort(draw: Draw) -> list[Args]:
     upper = [option.upper() for option in options]
     if (b"BY" in upper and b"ALPHA" in upper) or b"w_" in options:
         return [[b"TYPE", key], [b"DEL", key], [b"RPUSH", key, *ELEMENTS[:5]]]
-    return [[name, key, *options], *shown(target)]
+    # redis-server's SORT takes an ERANGE that an earlier command met for its own. Reading a cursor
+    # clears it.
+    return [Exact([b"HSCAN", b"h_1", b"0"]), [name, key, *options], *shown(target)]
 
 
 @SORTING.command(weight=3)

@@ -8,7 +8,7 @@ for on sorted sets of one score only: on others the answer of a skip list is a m
 from __future__ import annotations
 
 from tests.differential.families.strings import optional
-from tests.differential.grammar import MIXED_KEYS, Args, Draw, Family
+from tests.differential.grammar import MIXED_KEYS, Args, Draw, Exact, Family
 
 ZSETS = Family("zset", weight=3.5)
 
@@ -113,7 +113,7 @@ def add_alike(draw: Draw) -> list[Args]:
     """Members of one score, for ranges by bytes."""
     name = draw.choice(LEX_KEYS)
     pairs = [word for _ in range(draw.randint(1, 8)) for word in (b"7", member(draw))]
-    return [[b"ZADD", name, *pairs], encoding(name)]
+    return [Exact([b"ZADD", name, *pairs]), encoding(name)]
 
 
 @ZSETS.command(weight=0.3)
