@@ -259,6 +259,8 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
         seconds = args[2].removesuffix(b"000") if name == b"PEXPIRE" else args[2]
         if args[2] in FAR_SECONDS or seconds in FAR_SECONDS:
             return True
+    if name in (b"SORT", b"SORT_RO") and _keeps_order(upper):
+        return True
     if name == b"HRANDFIELD" and len(args) > 2 and re.fullmatch(rb"-\d{4,}", args[2]):
         return True
     if name == b"COMMAND" and b"SYNC" in upper:
@@ -274,6 +276,12 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
         if at < len(args) and re.fullmatch(rb"\d{1,18}", args[at]) and 0 < int(args[at]) < near:
             return True
     return False
+
+
+def _keeps_order(words: list[bytes]) -> bool:
+    """Whether SORT has a pattern without `*`, and so shows the order of a hash table."""
+    patterns = [words[at + 1] for at, word in enumerate(words[:-1]) if word == b"BY"]
+    return any(b"*" not in pattern for pattern in patterns)
 
 
 def _is_unfit_chance(name: bytes, args: tuple[bytes, ...]) -> bool:

@@ -48,6 +48,7 @@ FAMILIES = [
     STREAMS,
     ZSETS,
 ]
+AFTER_HELLO = Command((b"CLIENT", b"SETNAME", b"after-hello"))
 WEIGHTS = [family.weight for family in FAMILIES]
 # The directives that families change, each with its default.
 DEFAULTS = {
@@ -176,7 +177,7 @@ def _draw_idea(draw: Draw, mostly: Family | None) -> list[Command]:
         if command.name == b"HELLO" and b"SETNAME" in (arg.upper() for arg in command.args):
             # Redis 7.0 may set the name and then refuse the rest, 7.2 doesn't; the name that
             # CLIENT GETNAME shows later must not depend on it.
-            commands.append(Command((b"CLIENT", b"SETNAME", b"after-hello")))
+            commands.append(AFTER_HELLO)
     return commands
 
 
@@ -185,7 +186,7 @@ def _may_end(command: Command) -> bool:
 
 
 def _goes_alone(command: Command) -> bool:
-    return _authenticates(command) or _sets_limits(command)
+    return _authenticates(command) or command == AFTER_HELLO or _sets_limits(command)
 
 
 def _authenticates(command: Command) -> bool:
@@ -273,19 +274,27 @@ class Machine:
         return self._connections[connection]
 
     def _reset(self) -> None:
-        commands = [[b"FLUSHALL"], [b"DEBUG", b"SET-ACTIVE-EXPIRE", b"1"]]
-        commands += [[b"DEBUG", b"QUICKLIST-PACKED-THRESHOLD", b"0"]]
-        commands += [[b"CONFIG", b"SET", name, value] for name, value in DEFAULTS.items()]
         for server in (self.ours, self.oracle):
-            known = [command for command in commands if self._knows(server, command)]
+            defaults = [
+                word
+                for name, value in DEFAULTS.items()
+                if self._knows(server, name)
+                for word in (name, value)
+            ]
+            commands = [
+                [b"FLUSHALL"],
+                [b"DEBUG", b"SET-ACTIVE-EXPIRE", b"1"],
+                [b"DEBUG", b"QUICKLIST-PACKED-THRESHOLD", b"0"],
+                [b"CONFIG", b"SET", *defaults],
+            ]
             with server.client() as client:
-                client.send(b"".join(encode(*command) for command in known))
-                for command, reply in zip(known, client.read_replies(len(known)), strict=True):
+                client.send(b"".join(encode(*command) for command in commands))
+                for command, reply in zip(commands, client.read_replies(4), strict=True):
                     assert reply == b"+OK\r\n", f"{server.name}: {command}: {reply!r}"
 
-    def _knows(self, server: Server, command: list[bytes]) -> bool:
+    def _knows(self, server: Server, directive: bytes) -> bool:
         """Redis 7.0 lacks some directives, which don't matter to it then."""
-        return server is self.ours or self.oracle_is_72 or not {*command} & {*LIMITS_SINCE_72}
+        return server is self.ours or self.oracle_is_72 or directive not in LIMITS_SINCE_72
 
     def _run(self, index: int, step: Step) -> Difference | None:
         ours, oracle = self._pair(step.connection)
