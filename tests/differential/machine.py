@@ -186,11 +186,14 @@ def _may_end(command: Command) -> bool:
 
 
 def _goes_alone(command: Command) -> bool:
-    return _authenticates(command) or command == AFTER_HELLO or _sets_limits(command)
+    return _greets(command) or command == AFTER_HELLO or _sets_limits(command)
 
 
-def _authenticates(command: Command) -> bool:
-    return command.name == b"HELLO" and b"AUTH" in (arg.upper() for arg in command.args)
+def _greets(command: Command) -> bool:
+    """Whether a HELLO has options; behind one with a name comes AFTER_HELLO, at once."""
+    return command.name == b"HELLO" and bool(
+        {b"AUTH", b"SETNAME"} & {arg.upper() for arg in command.args}
+    )
 
 
 def _sets_limits(command: Command) -> bool:

@@ -527,6 +527,18 @@ def encoding_by_arguments(exchange: Exchange) -> Pair | None:
     return b"a sorted set", b"a sorted set"
 
 
+@normaliser("what OBJECT ENCODING may tell in other words, DEBUG OBJECT may", since_72=True)
+def debug_encoding(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"DEBUG" or exchange.subcommand != b"OBJECT":
+        return None
+    found = [re.search(rb" encoding:(\w+) ", raw) for raw in (exchange.ours, exchange.oracle)]
+    ours, oracle = (match[1] if match else b"" for match in found)
+    kinds = (SET_ENCODINGS, (b"skiplist", b"listpack"))
+    if not any(ours in kind and oracle in kind for kind in kinds):
+        return None
+    return both(exchange, lambda raw: re.sub(rb" encoding:\w+ ", b" encoding:E ", raw))
+
+
 TIPS_CHANGED_IN_72 = {b"msetnx", b"randomkey", b"scan"}
 
 
