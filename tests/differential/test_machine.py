@@ -83,11 +83,11 @@ def test_a_seed_always_makes_the_same_case() -> None:
 
 
 def test_every_family_about_a_type_has_its_share() -> None:
-    """5,000 of the commands that test_differential.py sends by default."""
+    """About 5,000 of the commands that test_differential.py sends by default."""
     counts: Counter[str] = Counter()
-    for number in range(40):
+    for number in range(100):
         counts += count_of_families(steps(f"share {number}"))
-    wanted = counts.total() * 5000 / (COMMANDS * len(CONFIGURATIONS) * 2)
+    wanted = 0.95 * counts.total() * 5000 / (COMMANDS * len(CONFIGURATIONS) * 2)
     for family in FAMILIES:
         assert family.name in ("connection", "server") or counts[family.name] >= wanted, counts
 

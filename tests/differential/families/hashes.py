@@ -6,7 +6,7 @@ from tests.differential.families.generic import PATTERNS
 from tests.differential.families.strings import optional
 from tests.differential.grammar import Args, Draw, Family
 
-HASHES = Family("hashes", weight=3.8)
+HASHES = Family("hashes", weight=4.0)
 KEYS = [b"h", b"h1", b"h2", b"{x}h", b"{x}h2"]
 FIELDS = [
     *(b"f1", b"f2", b"f3", b"f4", b"f5", b"f6", b"10", b"-1", b"007", b"9223372036854775807"),

@@ -11,7 +11,7 @@ from tests.differential.families.generic import PATTERNS
 from tests.differential.families.strings import optional
 from tests.differential.grammar import INTEGERS, MIXED_KEYS, Args, Draw, Family
 
-SETS = Family("sets", weight=2.1)
+SETS = Family("sets", weight=2.6)
 KEYS = [b"s", b"s1", b"s2", b"s3", b"{x}s", b"{x}s2"]
 STORED_SETS = [b"d", b"d1", b"d2"]
 POPPED_KEYS = [b"pop:i", b"pop:l", b"pop:h"]
