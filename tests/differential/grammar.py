@@ -237,8 +237,8 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
 
     An expiry so near, or a comparison of relative times so close, that the answer depends on the
     millisecond; a sleep, or a command that might wait; a NUL in a client name, which Redis 7.2 no
-    longer refuses; all that is known of a client; something else that chance takes away; more
-    elements than memory could hold.
+    longer refuses, or in a directive, which ends there; all that is known of a client; something
+    else that chance takes away; more elements than memory could hold.
     """
     name = args[0].upper()
     upper = [arg.upper() for arg in args]
@@ -250,7 +250,7 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
         return True  # Redis tries to allocate as much
     if name == b"DEBUG" and len(args) > 2 and upper[1] == b"SLEEP":
         return args[2] not in (b"0", b"0.0", b"0.001")
-    if name in (b"CLIENT", b"HELLO") and any(b"\0" in arg for arg in args):
+    if name in (b"CLIENT", b"CONFIG", b"HELLO") and any(b"\0" in arg for arg in args):
         return True
     if upper == [b"CLIENT", b"LIST"]:
         return True
