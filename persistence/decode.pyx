@@ -2,7 +2,8 @@
 
 from libc.math cimport INFINITY, NAN
 from libc.stdint cimport (
-    INT64_MAX, UINT32_MAX, UINT64_MAX, int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t,
+    INT32_MAX, INT64_MAX, UINT32_MAX, UINT64_MAX, int8_t, int16_t, int32_t, int64_t, uint8_t,
+    uint32_t, uint64_t,
 )
 from libc.stdlib cimport free, malloc, realloc, strtod
 from libc.string cimport memcpy, memset
@@ -732,8 +733,11 @@ cdef bint decode_list(Store *store, uint32_t database, uint8_t type, Reader *rea
             reader.failed = True
     if reader.failed or list.count == 0:
         return False
-    if not (reader.exact and reader.quicklist):
-        list_was_made(pool, &rules, &decoded.encoding, &decoded.value)
+    if reader.exact:
+        if reader.quicklist:
+            return True
+        rules.fill = INT32_MAX      # a listpack, however much it was allowed to hold
+    list_was_made(pool, &rules, &decoded.encoding, &decoded.value)
     return True
 
 

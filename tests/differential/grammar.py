@@ -18,9 +18,12 @@ from dataclasses import dataclass, field
 Args = list[bytes]
 Generator = Callable[["Draw"], list[Args]]
 
+# Keys lie over all slots, so that commands over several of them cross shards; those with a tag
+# share a slot.
 PLAIN_KEYS = [b"a", b"b", b"c", b"k1", b"k2", b"key:3"]
 TAGGED_KEYS = [b"{x}1", b"{x}2", b"{x}3", b"x", b"a{x}b{y}"]
 ODD_KEYS = [b"", b"{}", b"{}a", b"{", b"\x00\xff\r\n", b"with space", b"k" * 120, b"*", b"[a]"]
+MIXED_KEYS = [b"m1", b"m2", b"m3", b"m4", b"m5", b"m6"]  # of any type
 INTEGERS = [
     *(b"0", b"1", b"-1", b"2", b"5", b"10", b"-5", b"100", b"9999", b"10000", b"2147483647"),
     *(b"2147483648", b"4294967296", b"9223372036854775807", b"-9223372036854775808"),
@@ -72,6 +75,7 @@ class Command:
 
     args: tuple[bytes, ...]
     inline: bool = False
+    family: str = field(default="", compare=False)
 
     @property
     def name(self) -> bytes:
@@ -93,8 +97,10 @@ class Draw(random.Random):
 
     def key(self) -> bytes:
         kind = self.random()
-        if kind < 0.55:
+        if kind < 0.5:
             return self.choice(PLAIN_KEYS)
+        if kind < 0.55:
+            return self.choice(MIXED_KEYS)
         return self.choice(TAGGED_KEYS if kind < 0.85 else ODD_KEYS)
 
     def keys(self, most: int = 5) -> Args:
@@ -231,7 +237,8 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
 
     An expiry so near, or a comparison of relative times so close, that the answer depends on the
     millisecond; a sleep, or a command that might wait; a NUL in a client name, which Redis 7.2 no
-    longer refuses; something else that chance takes away; more elements than memory could hold.
+    longer refuses, or in a directive, which ends there; all that is known of a client; something
+    else that chance takes away; more elements than memory could hold.
     """
     name = args[0].upper()
     upper = [arg.upper() for arg in args]
@@ -243,18 +250,20 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
         return True  # Redis tries to allocate as much
     if name == b"DEBUG" and len(args) > 2 and upper[1] == b"SLEEP":
         return args[2] not in (b"0", b"0.0", b"0.001")
-    if name in (b"CLIENT", b"HELLO") and any(b"\0" in arg for arg in args):
+    if name in (b"CLIENT", b"CONFIG", b"HELLO") and any(b"\0" in arg for arg in args):
+        return True
+    if upper == [b"CLIENT", b"LIST"]:
         return True
     if name in TIMEOUT_AT and -len(args) <= TIMEOUT_AT[name] < len(args):
         return args[TIMEOUT_AT[name]] not in TIMEOUTS
     if name == b"LSET" and len(args) > 2 and is_beyond_int(args[2]):
         return True
-    if name in (b"XREAD", b"XREADGROUP") and not _of_one_slot(upper):
-        return True
     if name in (b"EXPIRE", b"PEXPIRE") and len(args) > 2 and {b"GT", b"LT"} & set(upper[3:]):
         seconds = args[2].removesuffix(b"000") if name == b"PEXPIRE" else args[2]
         if args[2] in FAR_SECONDS or seconds in FAR_SECONDS:
             return True
+    if name in (b"SORT", b"SORT_RO") and _keeps_order(upper):
+        return True
     if name == b"HRANDFIELD" and len(args) > 2 and re.fullmatch(rb"-\d{4,}", args[2]):
         return True
     if name == b"COMMAND" and b"SYNC" in upper:
@@ -272,22 +281,10 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
     return False
 
 
-# The arguments of these that are keys. So far, no command sees the sets of another shard.
-ZSET_STORES = {
-    **dict.fromkeys((b"ZUNIONSTORE", b"ZINTERSTORE", b"ZDIFFSTORE"), slice(1, 2)),
-    **dict.fromkeys((b"ZRANGESTORE", b"GEOSEARCHSTORE"), slice(1, 3)),
-}
-SET_COMBINERS = {
-    **dict.fromkeys((b"SINTER", b"SUNION", b"SDIFF"), slice(1, None)),
-    **dict.fromkeys((b"SINTERSTORE", b"SUNIONSTORE", b"SDIFFSTORE"), slice(1, None)),
-    **dict.fromkeys((b"SMOVE", b"COPY", b"RENAME", b"RENAMENX"), slice(1, 3)),
-    b"SINTERCARD": slice(2, None),
-}
-
-
-def _leaves_its_slot(keys: tuple[bytes, ...]) -> bool:
-    tagged = [key.startswith(b"{x}") for key in keys if key.upper() != b"LIMIT"]
-    return any(tagged) and not all(tagged)
+def _keeps_order(words: list[bytes]) -> bool:
+    """Whether SORT has a pattern without `*`, and so shows the order of a hash table."""
+    patterns = [words[at + 1] for at, word in enumerate(words[:-1]) if word == b"BY"]
+    return any(b"*" not in pattern for pattern in patterns)
 
 
 def _is_unfit_chance(name: bytes, args: tuple[bytes, ...]) -> bool:
@@ -299,14 +296,7 @@ def _is_unfit_chance(name: bytes, args: tuple[bytes, ...]) -> bool:
     return len(args) == 2 or (counted and 0 < int(args[2]) < 100_000)
 
 
-def _of_one_slot(words: list[bytes]) -> bool:
-    """Whether a call of XREAD has one key, or several with the tag that they share."""
-    names = words[words.index(b"STREAMS") + 1 :] if b"STREAMS" in words else []
-    keys = names[: len(names) // 2]
-    return len(keys) < 2 or all(key.startswith(b"{X}") for key in keys)
-
-
-def finish(draw: Draw, args: Args) -> Command:
+def finish(draw: Draw, args: Args, family: str = "") -> Command:
     """Turn generated arguments into a command: spelling, mistakes, inline form."""
     if draw.chance(MISTAKE_CHANCE) and not isinstance(args, Exact):
         spoilt = draw.spoil(args)
@@ -315,4 +305,4 @@ def finish(draw: Draw, args: Args) -> Command:
     args = [draw.cased(args[0]), *args[1:]]
     short = sum(map(len, args)) < 1000  # a long line is a protocol error, or not, by chance
     inline = short and draw.chance(0.03) and all(map(INLINE_SAFE.fullmatch, args))
-    return Command(tuple(args), inline)
+    return Command(tuple(args), inline, family)

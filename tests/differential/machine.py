@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,7 +23,7 @@ from tests.differential.families.hyperloglogs import HLL_DIRECTIVES, HYPERLOGLOG
 from tests.differential.families.lists import LIST_DIRECTIVES, LISTS
 from tests.differential.families.server import DIRECTIVES, SERVER
 from tests.differential.families.sets import LIMITS_SINCE_72, SET_LIMITS, SETS
-from tests.differential.families.spread import SPREAD
+from tests.differential.families.sorting import SORTING
 from tests.differential.families.streams import STREAMS
 from tests.differential.families.strings import STRINGS
 from tests.differential.families.zsets import ZSET_DIRECTIVES, ZSETS
@@ -43,10 +44,12 @@ FAMILIES = [
     HYPERLOGLOGS,
     LISTS,
     SETS,
-    SPREAD,
+    SORTING,
     STREAMS,
     ZSETS,
 ]
+AFTER_HELLO = Command((b"CLIENT", b"SETNAME", b"after-hello"))
+WEIGHTS = [family.weight for family in FAMILIES]
 # The directives that families change, each with its default.
 DEFAULTS = {
     name: values[0]
@@ -61,6 +64,7 @@ DEFAULTS = {
     for name, values in directives.items()
 }
 CONNECTIONS = 2
+OWN_SHARE = 0.8  # of a case that is about one family; the rest is of all
 CASE_COMMANDS = 250  # commands of one case: enough to meet each other, few enough to shrink
 REPLY_SECONDS = 8.0
 # Replies awaited while a case is shrunk: what hangs would make each trial that slow.
@@ -117,19 +121,24 @@ def shown_args(command: Command) -> str:
 # --- Generating ---------------------------------------------------------------------------------
 
 
-def steps(seed: str, commands: int = CASE_COMMANDS) -> list[Step]:
-    """The case of a seed."""
+def steps(seed: str, commands: int = CASE_COMMANDS, *, mostly: Family | None = None) -> list[Step]:
+    """The case of a seed: of all families by their weights, or mostly of one."""
     draw = Draw(seed)
     case: list[Step] = []
     made = 0
     while made < commands:
-        for step in _draw_steps(draw):
+        for step in _draw_steps(draw, mostly):
             case.append(step)
             made += len(step.commands)
     return case
 
 
-def _draw_steps(draw: Draw) -> Iterator[Step]:
+def count_of_families(case: Sequence[Step]) -> Counter[str]:
+    """How many commands of a case are of each family."""
+    return Counter(command.family for step in case for command in step.commands)
+
+
+def _draw_steps(draw: Draw, mostly: Family | None) -> Iterator[Step]:
     connection = int(draw.chance(0.2))
     kind = draw.random()
     if kind < 0.01:
@@ -142,7 +151,7 @@ def _draw_steps(draw: Draw) -> Iterator[Step]:
     length = draw.choice([1, 1, 1, draw.randint(2, 8), draw.randint(5, 60)])
     commands: list[Command] = []
     while len(commands) < length:
-        commands += _draw_idea(draw)
+        commands += _draw_idea(draw, mostly)
     ends = any(_may_end(command) for command in commands)
     if ends and sum(len(command.encoded()) for command in commands) > ONE_READ:
         commands = [command for command in commands if not _may_end(command)]
@@ -157,16 +166,18 @@ def _draw_steps(draw: Draw) -> Iterator[Step]:
         yield Step(connection, tuple(together), cuts)
 
 
-def _draw_idea(draw: Draw) -> list[Command]:
-    family: Family = draw.choices(FAMILIES, [one.weight for one in FAMILIES])[0]
+def _draw_idea(draw: Draw, mostly: Family | None) -> list[Command]:
+    family: Family = draw.choices(FAMILIES, WEIGHTS)[0]
+    if mostly is not None and draw.chance(OWN_SHARE):
+        family = mostly
     commands: list[Command] = []
     for args in family.draw(draw):
-        command = finish(draw, args)
+        command = finish(draw, args, family.name)
         commands.append(command)
         if command.name == b"HELLO" and b"SETNAME" in (arg.upper() for arg in command.args):
             # Redis 7.0 may set the name and then refuse the rest, 7.2 doesn't; the name that
             # CLIENT GETNAME shows later must not depend on it.
-            commands.append(Command((b"CLIENT", b"SETNAME", b"after-hello")))
+            commands.append(AFTER_HELLO)
     return commands
 
 
@@ -175,11 +186,14 @@ def _may_end(command: Command) -> bool:
 
 
 def _goes_alone(command: Command) -> bool:
-    return _authenticates(command) or _sets_limits(command)
+    return _greets(command) or command == AFTER_HELLO or _sets_limits(command)
 
 
-def _authenticates(command: Command) -> bool:
-    return command.name == b"HELLO" and b"AUTH" in (arg.upper() for arg in command.args)
+def _greets(command: Command) -> bool:
+    """Whether a HELLO has options; behind one with a name comes AFTER_HELLO, at once."""
+    return command.name == b"HELLO" and bool(
+        {b"AUTH", b"SETNAME"} & {arg.upper() for arg in command.args}
+    )
 
 
 def _sets_limits(command: Command) -> bool:
@@ -263,19 +277,27 @@ class Machine:
         return self._connections[connection]
 
     def _reset(self) -> None:
-        commands = [[b"FLUSHALL"], [b"DEBUG", b"SET-ACTIVE-EXPIRE", b"1"]]
-        commands += [[b"DEBUG", b"QUICKLIST-PACKED-THRESHOLD", b"0"]]
-        commands += [[b"CONFIG", b"SET", name, value] for name, value in DEFAULTS.items()]
         for server in (self.ours, self.oracle):
-            known = [command for command in commands if self._knows(server, command)]
+            defaults = [
+                word
+                for name, value in DEFAULTS.items()
+                if self._knows(server, name)
+                for word in (name, value)
+            ]
+            commands = [
+                [b"FLUSHALL"],
+                [b"DEBUG", b"SET-ACTIVE-EXPIRE", b"1"],
+                [b"DEBUG", b"QUICKLIST-PACKED-THRESHOLD", b"0"],
+                [b"CONFIG", b"SET", *defaults],
+            ]
             with server.client() as client:
-                client.send(b"".join(encode(*command) for command in known))
-                for command, reply in zip(known, client.read_replies(len(known)), strict=True):
+                client.send(b"".join(encode(*command) for command in commands))
+                for command, reply in zip(commands, client.read_replies(4), strict=True):
                     assert reply == b"+OK\r\n", f"{server.name}: {command}: {reply!r}"
 
-    def _knows(self, server: Server, command: list[bytes]) -> bool:
+    def _knows(self, server: Server, directive: bytes) -> bool:
         """Redis 7.0 lacks some directives, which don't matter to it then."""
-        return server is self.ours or self.oracle_is_72 or not {*command} & {*LIMITS_SINCE_72}
+        return server is self.ours or self.oracle_is_72 or directive not in LIMITS_SINCE_72
 
     def _run(self, index: int, step: Step) -> Difference | None:
         ours, oracle = self._pair(step.connection)

@@ -94,14 +94,6 @@ def random_key(exchange: Exchange) -> Pair | None:
     return both(exchange, lambda raw: b"key" if raw[:1] == b"$" and raw[:3] != b"$-1" else raw)
 
 
-@normaliser("redis-server's SORT takes an ERANGE that an earlier command met for its own")
-def stale_error_of_sort(exchange: Exchange) -> Pair | None:
-    if exchange.name not in (b"SORT", b"SORT_RO") or exchange.ours[:1] == b"-":
-        return None
-    stale = exchange.oracle == b"-ERR One or more scores can't be converted into double\r\n"
-    return (b"sorted", b"sorted") if stale else None
-
-
 @normaliser("the order of keys is that of the hash tables")
 def keys_order(exchange: Exchange) -> Pair | None:
     if exchange.name != b"KEYS":
@@ -533,6 +525,18 @@ def encoding_by_arguments(exchange: Exchange) -> Pair | None:
     if exchange.ours not in either or exchange.oracle not in either:
         return None
     return b"a sorted set", b"a sorted set"
+
+
+@normaliser("what OBJECT ENCODING may tell in other words, DEBUG OBJECT may", since_72=True)
+def debug_encoding(exchange: Exchange) -> Pair | None:
+    if exchange.name != b"DEBUG" or exchange.subcommand != b"OBJECT":
+        return None
+    found = [re.search(rb" encoding:(\w+) ", raw) for raw in (exchange.ours, exchange.oracle)]
+    ours, oracle = (match[1] if match else b"" for match in found)
+    kinds = (SET_ENCODINGS, (b"skiplist", b"listpack"))
+    if not any(ours in kind and oracle in kind for kind in kinds):
+        return None
+    return both(exchange, lambda raw: re.sub(rb" encoding:\w+ ", b" encoding:E ", raw))
 
 
 TIPS_CHANGED_IN_72 = {b"msetnx", b"randomkey", b"scan"}

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
-from tests.differential.grammar import Command
-from tests.differential.machine import Machine, Step, cut_points, minimise, reproduction, steps
+import pytest
+
+from protocol.slots import key_slot
+from router.multi_shard import SLOTS
+from tests.differential.families import geo, hashes, hyperloglogs, lists, sets, streams, zsets
+from tests.differential.grammar import MIXED_KEYS, PLAIN_KEYS, TAGGED_KEYS, Command
+from tests.differential.machine import (
+    FAMILIES,
+    Machine,
+    Step,
+    count_of_families,
+    cut_points,
+    minimise,
+    reproduction,
+    steps,
+)
 from tests.differential.normalise import NORMALISERS, Exchange, equal
 from tests.differential.shrink import shrink
+from tests.differential.test_differential import COMMANDS, CONFIGURATIONS
 from tests.support.resp_client import ReplySplitter, parse
 from tests.support.servers import Configuration
 
@@ -64,6 +80,34 @@ def test_a_seed_always_makes_the_same_case() -> None:
     assert steps("word") == steps("word")
     assert steps("word") != steps("other")
     assert cut_points(100, 5) == cut_points(100, 5)
+
+
+def test_every_family_about_a_type_has_its_share() -> None:
+    """About 5,000 of the commands that test_differential.py sends by default."""
+    counts: Counter[str] = Counter()
+    for number in range(100):
+        counts += count_of_families(steps(f"share {number}"))
+    wanted = 0.95 * counts.total() * 5000 / (COMMANDS * len(CONFIGURATIONS) * 2)
+    for family in FAMILIES:
+        assert family.name in ("connection", "server") or counts[family.name] >= wanted, counts
+
+
+def test_a_case_may_be_mostly_of_one_family() -> None:
+    for family in FAMILIES:
+        counts = count_of_families(steps("one", mostly=family))
+        assert counts[family.name] > counts.total() / 2
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        [*PLAIN_KEYS, *TAGGED_KEYS],
+        *(MIXED_KEYS, geo.KEYS, hashes.KEYS, hyperloglogs.KEYS, lists.KEYS, sets.KEYS),
+        *(sets.STORED_SETS, streams.KEYS, zsets.KEYS, zsets.LEX_KEYS),
+    ],
+)
+def test_the_keys_of_a_family_lie_over_three_shards(pool: list[bytes]) -> None:
+    assert {key_slot(key) * 3 // SLOTS for key in pool} == {0, 1, 2}
 
 
 def test_a_difference_is_found_and_shrunk_to_the_command_that_shows_it(

@@ -48,3 +48,21 @@ def test_a_swapped_database_shows_in_both_connections(replay: Replay) -> None:
         Step(0, (command(b"SWAPDB", b"0", b"1"), command(b"MGET", b"a", b"b"))),
         Step(1, (command(b"MGET", b"a", b"b"), command(b"DBSIZE"), command(b"INFO", b"keyspace"))),
     )
+
+
+def test_a_list_keeps_its_encoding_on_the_way_to_another_shard(replay: Replay) -> None:
+    """A lower limit holds for what is pushed, not for what is copied."""
+    replay(
+        2,
+        Step(0, (command(b"RPUSH", b"m5", b"1", b"2", b"3", b"4", b"10"),)),
+        Step(0, (command(b"CONFIG", b"SET", b"list-max-listpack-size", b"1"),)),
+        Step(
+            0,
+            (
+                command(b"COPY", b"m5", b"m6"),
+                command(b"RENAME", b"m5", b"m4"),
+                command(b"OBJECT", b"ENCODING", b"m6"),
+                command(b"OBJECT", b"ENCODING", b"m4"),
+            ),
+        ),
+    )

@@ -4,13 +4,19 @@ Dumps of all types and encodings, old ones included, are damaged by chance (bits
 cuts, parts of others), with a checksum that is right again. What is accepted all the same has to be
 sound: the whole keyspace is checked, and the value is dumped and restored once more.
 
-Environment: SHARDIS_DUMP_CORRUPTIONS, how many; SHARDIS_DUMP_SEED, the seed.
+`make soak` tries 400,000 of them so, and sends 200,000 to a server: two minutes.
+
+Environment:
+  SHARDIS_DUMP_CORRUPTIONS       how many with every test
+  SHARDIS_SOAK_DUMP_CORRUPTIONS  how many in the soak; half as many go to the server
+  SHARDIS_DUMP_SEED              the seed
 """
 
 from __future__ import annotations
 
 import os
 import random
+import time
 from struct import pack
 from types import SimpleNamespace
 from typing import Any
@@ -25,9 +31,18 @@ from shards.views.list import ListView
 from shards.views.set import SetView
 from shards.views.stream import StreamView
 from shards.views.zset import ZsetView
+from tests.support.resp_client import encode
+from tests.support.servers import Configuration, ServerPool
 
 CORRUPTIONS = int(os.environ.get("SHARDIS_DUMP_CORRUPTIONS", "5000"))
+SOAK_CORRUPTIONS = int(os.environ.get("SHARDIS_SOAK_DUMP_CORRUPTIONS", "400000"))
 SEED = os.environ.get("SHARDIS_DUMP_SEED", "1")
+SECONDS_MAX = 2.0  # for one payload, all that is done with it: more would be a hang
+GROWTH_MAX = 1 << 20  # bytes left behind by all of them
+BATCH = 500  # payloads in one pipeline
+# Numbers of elements and bytes that are not there, or that overflow when they are multiplied.
+LENGTHS = [1, 2, 63, 64, 255, 16383, 16384, 65535, 1 << 20, (1 << 31) - 1, 1 << 31, (1 << 32) - 1]
+LENGTHS += [1 << 32, (1 << 60) + 1, 1 << 61, (1 << 63) - 1, 1 << 63, (1 << 64) - 1]
 
 
 def sealed(body: bytes, version: int = 11) -> bytes:
@@ -160,13 +175,25 @@ def samples() -> list[bytes]:
     return [one[:-10] for one in found if one] + [body for body, _ in OLD.values()]
 
 
+def crafted_length(draw: random.Random) -> bytes:
+    """A length as RDB writes it, in one of the forms that it fits; it belongs to no data."""
+    length = draw.choice(LENGTHS)
+    if length < 1 << 6 and draw.random() < 0.5:
+        return bytes([length])
+    if length < 1 << 14 and draw.random() < 0.5:
+        return pack(">H", 0x4000 | length)
+    if length < 1 << 32 and draw.random() < 0.7:
+        return b"\x80" + pack(">I", length)
+    return b"\x81" + pack(">Q", length)
+
+
 def damaged(draw: random.Random, bodies: list[bytes]) -> bytes:
     body = bytearray(draw.choice(bodies))
     for _ in range(draw.choice([1, 1, 2, 5])):
         at = (
             draw.randrange(len(body)) if draw.random() < 0.5 else draw.randrange(min(40, len(body)))
         )
-        kind = draw.randrange(7)
+        kind = draw.randrange(9)
         if kind == 0:
             body[at] ^= 1 << draw.randrange(8)
         elif kind == 1:
@@ -180,6 +207,13 @@ def damaged(draw: random.Random, bodies: list[bytes]) -> bytes:
         elif kind == 5:
             other = draw.choice(bodies)
             body[at : at + 8] = other[at : at + 8]
+        elif kind == 6:
+            length = crafted_length(draw)
+            body[at : at + draw.choice([1, 2, len(length)])] = length
+        elif kind == 7:
+            size = draw.choice([2, 4, 8])
+            number = draw.choice(LENGTHS) & ((1 << 8 * size) - 1)
+            body[at : at + size] = number.to_bytes(size, "little")
         else:
             body[0] = draw.randrange(24)
         if not body:
@@ -187,28 +221,84 @@ def damaged(draw: random.Random, bodies: list[bytes]) -> bytes:
     return bytes(body)
 
 
-def test_damaged_dumps_are_refused_or_sound() -> None:
-    draw = random.Random(SEED)
+@pytest.mark.parametrize(
+    "corruptions",
+    [CORRUPTIONS, pytest.param(SOAK_CORRUPTIONS, marks=pytest.mark.slow, id="soak")],
+)
+def test_damaged_dumps_are_refused_or_sound(corruptions: int) -> None:
+    draw = random.Random(f"{SEED}:{corruptions}")
     bodies = samples()
     ctx = fresh()
     empty = ctx.keyspace.used_memory
     accepted = 0
-    for number in range(CORRUPTIONS):
+    slowest = 0.0
+    for number in range(corruptions):
         payload = sealed(damaged(draw, bodies))
         assert is_intact(payload)
+        started = time.thread_time()
         value = restore(ctx, b"k", payload)
-        if value is None:
-            continue
-        accepted += 1
-        value.put()
-        ctx.keyspace.check()
-        content(ctx, b"k")
-        again = dump(ctx, b"k")
-        assert again is not None, number
-        assert restore(ctx, b"other", again) is not None, number
-        ctx.keyspace.delete(0, b"k")
+        if value is not None:
+            accepted += 1
+            value.put()
+            ctx.keyspace.check()
+            content(ctx, b"k")
+            again = dump(ctx, b"k")
+            assert again is not None, number
+            assert restore(ctx, b"other", again) is not None, number
+            ctx.keyspace.delete(0, b"k")
+        slowest = max(slowest, time.thread_time() - started)
     assert accepted
     del value
     ctx.keyspace.check()
     assert ctx.keyspace.size(0) == 0
-    assert ctx.keyspace.used_memory - empty < 1 << 20
+    growth = ctx.keyspace.used_memory - empty
+    print(
+        f"{corruptions} damaged dumps, {accepted} of them accepted, the slowest took"
+        f" {slowest * 1000:.1f} ms, {growth} bytes left"
+    )
+    assert growth < GROWTH_MAX
+    assert slowest < SECONDS_MAX
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sanitize", ["no", "yes"])
+def test_a_server_survives_damaged_dumps(server_pool: ServerPool, sanitize: str) -> None:
+    draw = random.Random(f"{SEED}:{sanitize}")
+    bodies = samples()
+    server = server_pool.get(Configuration(shards=2))
+    pids = server.shard_pids()
+    refused = b"-ERR Bad data format\r\n"
+    accepted = sent = 0
+    slowest = 0.0
+    with server.client(timeout=30.0) as client:
+        assert client.call("CONFIG", "SET", "sanitize-dump-payload", sanitize) == b"+OK\r\n"
+        before = used_memory(server.info("memory"))
+        while sent < SOAK_CORRUPTIONS // 4:
+            calls = []
+            for number in range(BATCH):
+                key = b"k%d" % number
+                payload = sealed(damaged(draw, bodies))
+                calls += [[b"RESTORE", key, b"0", payload], [b"DEBUG", b"DIGEST-VALUE", key]]
+                calls += [[b"DUMP", key], [b"DEL", key]]
+            started = time.monotonic()
+            client.send(b"".join(encode(*call) for call in calls))
+            replies = client.read_replies(len(calls))
+            slowest = max(slowest, time.monotonic() - started)
+            for restored, dumped in zip(replies[::4], replies[2::4], strict=True):
+                assert restored in (b"+OK\r\n", refused)
+                assert (restored == refused) is (dumped == b"$-1\r\n")
+                accepted += restored != refused
+            sent += BATCH
+        growth = used_memory(server.info("memory")) - before
+        assert client.call("CONFIG", "SET", "sanitize-dump-payload", "no") == b"+OK\r\n"
+        assert client.call("DBSIZE") == b":0\r\n"
+    print(
+        f"{sent} damaged dumps sent, {accepted} of them accepted, the slowest batch of {BATCH} took"
+        f" {slowest * 1000:.0f} ms, {growth} bytes left"
+    )
+    assert server.shard_pids() == pids
+    assert growth < GROWTH_MAX
+
+
+def used_memory(info: str) -> int:
+    return next(int(line[12:]) for line in info.splitlines() if line.startswith("used_memory:"))

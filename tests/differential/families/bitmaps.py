@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.differential.grammar import Args, Draw, Family
 
-BITMAPS = Family("bitmaps", weight=4.0)
+BITMAPS = Family("bitmaps", weight=2.7)
 OFFSETS = [0, 1, 2, 6, 7, 8, 9, 15, 16, 63, 64, 65, 71, 100, 359, 360, 1000, 20000]
 BAD_OFFSETS = [b"-1", b"4294967296", b"#1", b"abc", b"", b"1.5", b"9223372036854775807", b"01"]
 BAD_TYPES = [b"u64", b"i65", b"u0", b"i0", b"u", b"8", b"", b"x8", b"I8", b"u-1", b"u08", b"i 8"]

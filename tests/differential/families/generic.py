@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.differential.families.strings import optional
 from tests.differential.grammar import Args, Draw, Family
 
-GENERIC = Family("generic", weight=3.5)
+GENERIC = Family("generic", weight=5.2)
 PATTERNS = [
     *(
         b"*",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from tests.differential.families.strings import optional
 from tests.differential.grammar import Args, Draw, Family
 
-GEO = Family("geo", weight=2.0)
+GEO = Family("geo", weight=4.4)
 
-KEYS = [b"{x}g1", b"{x}g2", b"g3"]
+KEYS = [b"g1", b"g2", b"g4", b"{x}g1"]
 MEMBERS = [b"Palermo", b"Catania", b"a", b"b", b"1", b"\xff", b"m" * 65]
 PLACES = [
     *((b"13.361389", b"38.115556"), (b"15.087269", b"37.502669"), (b"-122.27652", b"37.805186")),
@@ -107,10 +107,10 @@ def search(draw: Draw) -> list[Args]:
 
 @GEO.command(weight=1.5)
 def search_and_store(draw: Draw) -> list[Args]:
-    target = draw.choice([b"{x}g1", b"{x}g2"])
+    target = draw.choice(KEYS)
     options = optional(draw, [b"STOREDIST"], [b"WITHDIST"], chance=0.2)
     return [
-        [b"GEOSEARCHSTORE", target, b"{x}g1", *area(draw), *ordered(draw), *options],
+        [b"GEOSEARCHSTORE", target, key(draw), *area(draw), *ordered(draw), *options],
         [b"ZRANGE", target, b"0", b"-1", b"WITHSCORES"],
     ]
 
@@ -119,9 +119,9 @@ def search_and_store(draw: Draw) -> list[Args]:
 def radius(draw: Draw) -> list[Args]:
     suffix = draw.choice([b"", b"_RO"])
     options = [*ordered(draw), *shown(draw)]
-    name = draw.choice([b"{x}g1", b"{x}g2", b"{x}none"])
+    name = key(draw)
     if draw.chance(0.2):
-        options += [draw.choice([b"STORE", b"STOREDIST"]), b"{x}g2"]
+        options += [draw.choice([b"STORE", b"STOREDIST"]), draw.choice(KEYS)]
     if draw.chance(0.5):
         return [[b"GEORADIUS" + suffix, name, *place(draw), size(draw), unit(draw), *options]]
     centre = draw.choice(MEMBERS)

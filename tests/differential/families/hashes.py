@@ -7,8 +7,7 @@ from tests.differential.families.strings import optional
 from tests.differential.grammar import Args, Draw, Family
 
 HASHES = Family("hashes", weight=4.0)
-# Only these ever hold a hash: RENAME and COPY move nothing but strings from shard to shard so far.
-KEYS = [b"h", b"h2", b"{x}h", b"{x}h2"]
+KEYS = [b"h", b"h1", b"h2", b"{x}h", b"{x}h2"]
 FIELDS = [
     *(b"f1", b"f2", b"f3", b"f4", b"f5", b"f6", b"10", b"-1", b"007", b"9223372036854775807"),
     *(b"", b"\x00\xff\r\n", b"f" * 64, b"f" * 65, b"*", b"9223372036854775808"),
@@ -146,7 +145,7 @@ def limits(draw: Draw) -> list[Args]:
 def other_use(draw: Draw) -> list[Args]:
     """What makes a hash's key something else, or something else of it."""
     key = hash_key(draw)
-    same_slot = [b"{x}h", b"{x}h2"]
+    source, target = any_key(draw), any_key(draw)
     return draw.choice(
         [
             [[b"SET", key, draw.value()]],
@@ -156,8 +155,8 @@ def other_use(draw: Draw) -> list[Args]:
             [[b"TYPE", key]],
             [[b"PERSIST", key]],
             [[b"EXPIREAT", key, b"4102444800"], [b"EXPIRETIME", key]],
-            [[draw.choice([b"RENAME", b"RENAMENX", b"COPY"]), *draw.sample(same_slot, 2)]],
-            [[b"COPY", *draw.sample(same_slot, 2), b"REPLACE"]],
+            [[draw.choice([b"RENAME", b"RENAMENX", b"COPY"]), source, target]],
+            [[b"COPY", source, target, b"REPLACE"], [b"HGETALL", target]],
             [[b"MOVE", key, b"1"]],
         ]
     )

@@ -1,8 +1,7 @@
 """Grammar of the list commands.
 
-The lists have keys of their own, of one slot, so that they meet each other in every command. Limits
-are made tiny in places, so that listpacks become quicklists, and nodes split and merge, in small
-lists; OBJECT ENCODING and DEBUG OBJECT show whether both servers did so alike.
+Limits are made tiny in places, so that listpacks become quicklists, and nodes split and merge, in
+small lists; OBJECT ENCODING and DEBUG OBJECT show whether both servers did so alike.
 
 Whatever would wait in Redis is given a timeout of a millisecond, which ends it in the same reply.
 """
@@ -10,11 +9,19 @@ Whatever would wait in Redis is given a timeout of a millisecond, which ends it 
 from __future__ import annotations
 
 from tests.differential.families.strings import optional
-from tests.differential.grammar import TIMEOUTS, VALUES, Args, Draw, Family, is_beyond_int
+from tests.differential.grammar import (
+    MIXED_KEYS,
+    TIMEOUTS,
+    VALUES,
+    Args,
+    Draw,
+    Family,
+    is_beyond_int,
+)
 
-LISTS = Family("lists", weight=5.0)
-KEYS = [b"{l}1", b"{l}2", b"{l}3", b"{l}4"]
-BINARY_KEYS = [b"{l}", b"{l}\x00\xff\r\n", b"{l} "]
+LISTS = Family("lists", weight=4.7)
+KEYS = [b"l1", b"l3", b"{l}1", b"{l}2"]
+BINARY_KEYS = [b"{l}", b"l\x00\xff\r\n", b"{l} "]
 SHORT = [b"a", b"b", b"c", b"0", b"1", b"-1", b"127", b"128", b"4095", b"-4097", b"", b"aa", b"01"]
 # The first value is the default, which the machine restores behind each case.
 LIST_DIRECTIVES: dict[bytes, list[bytes]] = {
@@ -25,6 +32,8 @@ THRESHOLDS = [b"0", b"1b", b"12b", b"1kb", b"100", b"4gb", b"abc", b"-1", b"", b
 
 
 def list_key(draw: Draw) -> bytes:
+    if draw.chance(0.03):
+        return draw.choice(MIXED_KEYS)
     return draw.choice(KEYS if draw.chance(0.92) else BINARY_KEYS)
 
 

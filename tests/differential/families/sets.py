@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from tests.differential.families.generic import PATTERNS
 from tests.differential.families.strings import optional
-from tests.differential.grammar import INTEGERS, TAGGED_KEYS, Args, Draw, Family
+from tests.differential.grammar import INTEGERS, MIXED_KEYS, Args, Draw, Family
 
-SETS = Family("sets", weight=4.0)
-# RENAME and COPY move nothing but strings from shard to shard so far, and no command sees the sets
-# of another shard: several sets are asked for in one slot.
-TAGGED_SETS = [b"{x}s", b"{x}s2", b"{x}s3", b"{x}s4"]
-STORED_SETS = [b"{x}d", b"{x}d2"]
-SET_KEYS = [b"s", b"s2", *TAGGED_SETS]
+SETS = Family("sets", weight=2.6)
+KEYS = [b"s", b"s1", b"s2", b"s3", b"{x}s", b"{x}s2"]
+STORED_SETS = [b"d", b"d1", b"d2"]
 POPPED_KEYS = [b"pop:i", b"pop:l", b"pop:h"]
 ALL = b"100000"  # more members than any set here has; as grammar.is_unfit knows
 MEMBERS = [
@@ -36,14 +33,14 @@ LIMITS_SINCE_72 = [b"set-max-listpack-entries", b"set-max-listpack-value"]
 
 def any_key(draw: Draw) -> bytes:
     """A key that holds a set, nothing, or sometimes a string."""
-    return draw.choice(SET_KEYS) if draw.chance(0.9) else draw.key()
+    return draw.choice(KEYS) if draw.chance(0.9) else draw.key()
 
 
 def sources(draw: Draw) -> Args:
-    """Sets of one slot; the same ones again, missing ones and strings are wanted."""
-    kinds = [*TAGGED_SETS, *STORED_SETS]
+    """Sets; the same ones again, missing ones and strings are wanted."""
+    kinds = [*KEYS, *STORED_SETS]
     if draw.chance(0.1):
-        kinds += TAGGED_KEYS[:3]
+        kinds += [draw.key(), draw.choice(MIXED_KEYS)]
     return [draw.choice(kinds) for _ in range(draw.choice([1, 2, 2, 3, 4]))]
 
 
@@ -66,13 +63,13 @@ def members(draw: Draw, most: int) -> Args:
 
 @SETS.command(weight=5)
 def add(draw: Draw) -> list[Args]:
-    return [[b"SADD", draw.choice(SET_KEYS), *members(draw, draw.choice([1, 3, 9]))]]
+    return [[b"SADD", draw.choice(KEYS), *members(draw, draw.choice([1, 3, 9]))]]
 
 
 @SETS.command(weight=0.5)
 def add_many(draw: Draw) -> list[Args]:
     """About as many as a listpack or an intset may have, or more than one bucket of a table."""
-    key = draw.choice(SET_KEYS)
+    key = draw.choice(KEYS)
     count = draw.choice([7, 8, 9, 30, 127, 128, 129, 511, 512, 513, 700])
     start = draw.choice([0, 0, 500, 40_000])
     form = draw.choice([b"%d", b"%d", b"n%d"])
@@ -87,7 +84,7 @@ def add_many(draw: Draw) -> list[Args]:
 
 @SETS.command(weight=2.5)
 def remove(draw: Draw) -> list[Args]:
-    key = draw.choice(SET_KEYS)
+    key = draw.choice(KEYS)
     return [[b"SREM", key, *members(draw, draw.choice([2, 4, 30]))], [b"EXISTS", key]]
 
 
@@ -108,8 +105,8 @@ def whole(draw: Draw) -> list[Args]:
 
 @SETS.command(weight=1.5)
 def move(draw: Draw) -> list[Args]:
-    source, target = draw.choice(TAGGED_SETS), draw.choice(TAGGED_SETS)
-    return [[b"SMOVE", source, target, member(draw)], [b"EXISTS", source]]
+    source, target = any_key(draw), any_key(draw)
+    return [[b"SMOVE", source, target, member(draw)], [b"EXISTS", source], [b"SCARD", target]]
 
 
 @SETS.command(weight=4)
@@ -201,7 +198,7 @@ def scan(draw: Draw) -> list[Args]:
 
 @SETS.command(weight=1.5)
 def encoding(draw: Draw) -> list[Args]:
-    return [[b"OBJECT", b"ENCODING", draw.choice(SET_KEYS)]]
+    return [[b"OBJECT", b"ENCODING", draw.choice(KEYS)]]
 
 
 @SETS.command(weight=0.7)
@@ -213,8 +210,8 @@ def limits(draw: Draw) -> list[Args]:
 @SETS.command()
 def other_use(draw: Draw) -> list[Args]:
     """What makes a set's key something else, or something else of it."""
-    key = draw.choice(SET_KEYS)
-    pair = draw.sample(TAGGED_SETS, 2)
+    key = draw.choice(KEYS)
+    pair = [any_key(draw), any_key(draw)]
     return draw.choice(
         [
             [[b"SET", key, draw.value()]],

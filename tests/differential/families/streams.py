@@ -9,9 +9,9 @@ from __future__ import annotations
 from tests.differential.families.strings import optional
 from tests.differential.grammar import Args, Draw, Exact, Family
 
-STREAMS = Family("streams", weight=5.0)
+STREAMS = Family("streams", weight=3.1)
 
-KEYS = [b"s1", b"s2", b"{x}s1", b"{x}s2", b"{x}s3"]
+KEYS = [b"x1", b"x2", b"x3", b"{x}x1", b"{x}x2"]
 GROUPS = [b"g1", b"g2", b"g", b"", b"\x00g"]
 CONSUMERS = [b"alice", b"bob", b"al", b"", b"\xff"]
 FIELDS = [b"f", b"g", b"field", b"1", b"-5", b""]
@@ -196,12 +196,9 @@ def whole(draw: Draw) -> list[Args]:
 
 
 def sources(draw: Draw, *special: bytes) -> tuple[Args, Args]:
-    """Keys of one slot, and an id for each."""
-    count = draw.choice([1, 1, 1, 2, 3])
-    keys = [stream_key(draw)] if count == 1 else draw.choices(KEYS[2:], k=count)
-    return keys, [
-        draw.choice(special) if draw.chance(0.5) else entry_id(draw) for _ in range(count)
-    ]
+    """Keys, and an id for each."""
+    keys = [stream_key(draw) for _ in range(draw.choice([1, 1, 1, 2, 3]))]
+    return keys, [draw.choice(special) if draw.chance(0.5) else entry_id(draw) for _ in keys]
 
 
 def reading(draw: Draw) -> Args:
@@ -311,7 +308,7 @@ def info(draw: Draw) -> list[Args]:
 
 @STREAMS.command(weight=0.8)
 def moved(draw: Draw) -> list[Args]:
-    source, target = draw.choices(KEYS[2:], k=2)
+    source, target = draw.choices(KEYS, k=2)
     look = [b"XINFO", b"STREAM", target, b"FULL"]
     if draw.chance(0.3):
         return [[draw.choice([b"RENAME", b"RENAMENX"]), source, target], look]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.differential.grammar import Args, Draw, Family
 
-STRINGS = Family("strings", weight=5.0)
+STRINGS = Family("strings", weight=4.0)
 
 
 def optional(draw: Draw, *options: Args, chance: float = 0.3) -> Args:

@@ -8,13 +8,13 @@ for on sorted sets of one score only: on others the answer of a skip list is a m
 from __future__ import annotations
 
 from tests.differential.families.strings import optional
-from tests.differential.grammar import Args, Draw, Family
+from tests.differential.grammar import MIXED_KEYS, Args, Draw, Exact, Family
 
-ZSETS = Family("zset", weight=5.0)
+ZSETS = Family("zset", weight=3.5)
 
-# None of the generic family's: RENAME and COPY don't take a collection to another shard yet.
-KEYS = [b"z1", b"z2", b"z3", b"{x}z1", b"{x}z2", b"z{y}", b"z\x00\xff\r\n"]
-LEX_KEYS = [b"lex1", b"lex2", b"{x}lex"]
+KEYS = [b"z1", b"z2", b"z3", b"{x}z1", b"{x}z2", b"z\x00\xff\r\n"]
+LEX_KEYS = [b"lex", b"lex1", b"{x}lex"]
+SETS = [b"zs", b"zs2"]  # which ZUNION and its like read too
 LONG = [b"m" * 8, b"n" * 64, b"o" * 65, b"\x00" * 63, b"p" * 300]
 MEMBERS = [
     *(b"a", b"b", b"c", b"d", b"aa", b"ab", b"b\x00", b"", b"\xff", b"A", b"0", b"1", b"-1", b"10"),
@@ -54,10 +54,11 @@ def key(draw: Draw) -> bytes:
 
 
 def keys(draw: Draw, most: int = 4) -> Args:
-    count = draw.randint(1, most)
+    """Sources; the same ones again, missing ones and sets are wanted."""
+    kinds = [*KEYS, *LEX_KEYS, *SETS, b"none", draw.key(), draw.choice(MIXED_KEYS)]
     if draw.chance(0.4):
-        return [draw.choice([b"{x}z1", b"{x}z2", b"{x}lex", b"{x}none"]) for _ in range(count)]
-    return [key(draw) for _ in range(count)]
+        kinds = [b"{x}z1", b"{x}z2", b"{x}lex", b"{x}none"]
+    return [draw.choice(kinds) for _ in range(draw.randint(1, most))]
 
 
 def numbered(draw: Draw, names: Args) -> Args:
@@ -112,7 +113,7 @@ def add_alike(draw: Draw) -> list[Args]:
     """Members of one score, for ranges by bytes."""
     name = draw.choice(LEX_KEYS)
     pairs = [word for _ in range(draw.randint(1, 8)) for word in (b"7", member(draw))]
-    return [[b"ZADD", name, *pairs], encoding(name)]
+    return [Exact([b"ZADD", name, *pairs]), encoding(name)]
 
 
 @ZSETS.command(weight=0.3)
@@ -205,8 +206,7 @@ def range_by_lex(draw: Draw) -> list[Args]:
 
 @ZSETS.command(weight=1.5)
 def range_store(draw: Draw) -> list[Args]:
-    target = draw.choice([b"{x}z1", b"{x}z2"])
-    source = draw.choice([b"{x}z1", b"{x}z2", b"{x}none", b"{x}1"])
+    target, source = draw.choice(KEYS), key(draw)
     if draw.chance(0.4):
         options = optional(draw, [b"REV"], chance=0.4)
         command = [b"ZRANGESTORE", target, source, draw.small(), draw.small(), *options]
@@ -247,8 +247,7 @@ def pop(draw: Draw) -> list[Args]:
 
 @ZSETS.command(weight=1)
 def pop_of_several(draw: Draw) -> list[Args]:
-    """Of keys of one slot: others wait for what lets a command see several shards."""
-    names = [draw.choice([b"{x}z1", b"{x}none", b"{x}lex"]) for _ in range(draw.randint(1, 3))]
+    names = keys(draw, 3)
     where = draw.choice([b"MIN", b"MAX", b"min", b"mid"])
     options = optional(draw, [b"COUNT", draw.small()], chance=0.5)
     return [[b"ZMPOP", *numbered(draw, names), where, *options]]
@@ -257,15 +256,15 @@ def pop_of_several(draw: Draw) -> list[Args]:
 @ZSETS.command(weight=1)
 def pop_without_waiting(draw: Draw) -> list[Args]:
     """Of a key that has members, for ours does not wait; or with a timeout that is refused."""
-    name = b"{x}full"
+    name = draw.choice([b"full", b"{x}full"])
     fill = [b"ZADD", name, b"1", b"a", b"2", b"b"]
     timeout = draw.choice([b"0.01", b".02", b"1e-2", b"-1", b"abc", b"", b"1e30", b"inf", b"-2"])
     if draw.chance(0.6):
         pop_name = draw.choice([b"BZPOPMIN", b"BZPOPMAX"])
-        return [fill, [pop_name, b"{x}none", name, timeout]]
+        return [fill, [pop_name, b"none", name, timeout]]
     options = optional(draw, [b"COUNT", draw.small()], chance=0.5)
     where = draw.choice([b"MIN", b"MAX"])
-    return [fill, [b"BZMPOP", timeout, b"2", b"{x}none", name, where, *options]]
+    return [fill, [b"BZMPOP", timeout, b"2", b"none", name, where, *options]]
 
 
 @ZSETS.command(weight=1)
@@ -311,10 +310,7 @@ def combining(draw: Draw, operands: Args, shows: bool) -> Args:
 
 @ZSETS.command(weight=3)
 def combine(draw: Draw) -> list[Args]:
-    operands = [draw.choice([b"{x}z1", b"{x}z2", b"{x}lex", b"{x}none", b"{x}1", b"{x}z1"])]
-    operands += [
-        draw.choice([b"{x}z1", b"{x}z2", b"{x}lex", b"{x}set"]) for _ in range(draw.randint(0, 2))
-    ]
+    operands = keys(draw, 3)
     name = draw.choice([b"ZUNION", b"ZINTER", b"ZDIFF", b"ZINTERCARD"])
     if name == b"ZINTERCARD":
         options = optional(draw, [b"LIMIT", draw.small()], chance=0.5)
@@ -327,10 +323,8 @@ def combine(draw: Draw) -> list[Args]:
 
 @ZSETS.command(weight=2)
 def combine_and_store(draw: Draw) -> list[Args]:
-    operands = [
-        draw.choice([b"{x}z1", b"{x}z2", b"{x}none", b"{x}set"]) for _ in range(draw.randint(1, 3))
-    ]
-    target = draw.choice([b"{x}z1", b"{x}z2", b"{x}z3"])
+    operands = keys(draw, 3)
+    target = draw.choice(KEYS)
     name = draw.choice([b"ZUNIONSTORE", b"ZINTERSTORE", b"ZDIFFSTORE"])
     options = [] if name == b"ZDIFFSTORE" else combining(draw, operands, shows=False)
     return [
@@ -344,7 +338,6 @@ def combine_and_store(draw: Draw) -> list[Args]:
 def other_types(draw: Draw) -> list[Args]:
     name = draw.choice([*KEYS, b"{x}lex"])
     if draw.chance(0.5):
-        # ZUNION and its like read sets too.
         words = [draw.choice(MEMBERS) for _ in range(draw.randint(1, 5))]
-        return [[b"SADD", draw.choice([b"{x}z1", b"{x}set"]), *words]]
+        return [[b"SADD", draw.choice([draw.choice(KEYS), *SETS]), *words]]
     return [draw.choice([[b"SET", name, b"v"], [b"DEL", name], [b"PEXPIRE", name, b"100000000"]])]
