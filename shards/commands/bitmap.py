@@ -196,7 +196,10 @@ def bitop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     reply.integer(len(result))
 
 
-@dataclass(frozen=True, slots=True)
+OPERANDS = {b"GET": 2, b"SET": 3, b"INCRBY": 3}
+
+
+@dataclass(slots=True)  # not frozen: that would take as long as the operation itself
 class Operation:
     """One operation of BITFIELD."""
 
@@ -267,7 +270,7 @@ def field_operations(ctx: Context, args: list[bytes]) -> list[Operation]:
                 raise CommandError(b"ERR Invalid OVERFLOW type specified")
             at += 2
             continue
-        count = {b"GET": 2, b"SET": 3, b"INCRBY": 3}.get(kind)
+        count = OPERANDS.get(kind)
         if count is None or left < count:
             raise CommandError(SYNTAX)
         signed, width = field_type(args[at + 1])

@@ -128,6 +128,8 @@ def need(ctx: Context, patterns: list[bytes], elements: list[bytes]) -> None:
 
 def number(text: bytes) -> float:
     """A number as C's strtod reads it. Raises CommandError."""
+    if text.isdigit() and len(text) < 16:
+        return float(text)  # nearly all are like this
     text = text.partition(b"\0")[0]
     if not text:
         return 0.0
@@ -192,6 +194,9 @@ def sort_key(ctx: Context, wanted: Sorting, key: bytes, reply: Reply) -> None:
         ]
 
     if wanted.store is None:
+        if not wanted.gets:
+            reply.bulks(elements)
+            return
         reply.array(len(result))
         for value in result:
             reply.bulk_or_null(value)
