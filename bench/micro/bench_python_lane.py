@@ -37,7 +37,7 @@ STREAM_ENTRIES = 2 * ROUNDS * COMMANDS
 END = "the-end-of-a-pipeline"
 ENDED = b"\r\n" + END.encode() + b"\r\n"
 
-SETUP = f"""
+SETUP = """
     SET s:1 hello:world ; SET s:2 hello:there ; SET n:1 10 ; SET f:1 10.5 ; SET b:1 foobarfoobar
     SET b:2 abcdefabcdef ; HSET h:1 a 1 b 2 c 3 d four e 5.5 ; RPUSH l:1 a b c d e f g h i j
     RPUSH l:2 3 1 2 ; RPUSH l:3 x ; SADD t:1 a b c d e ; SADD t:2 c d e f g ; SADD t:3 1 2 3
