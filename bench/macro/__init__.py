@@ -1,4 +1,4 @@
-"""Whole servers side by side: throughput, CPU, latency, memory, start-up.
+"""Whole servers side by side: throughput, CPU, latency, memory, start-up; and command by command.
 
 Run it as `python -m bench.macro`. How a comparison stays fair:
 
@@ -9,5 +9,8 @@ Run it as `python -m bench.macro`. How a comparison stays fair:
    shows the median of the ratios.
 3. All servers get the same redis-benchmark options, and the same number of requests, chosen so
    that redis-server needs the wanted time.
-4. A server that fails makes its row "failed" from then on, and never the whole session.
+4. Commands on collections have their data and exact arguments in a table of cases. The survey of
+   all commands takes one case after the other, its rounds in a row, on emptied servers.
+5. A server that fails makes its row "failed" from then on, and never the whole session; a case
+   that answers with an error is failed alone.
 """

@@ -5,6 +5,10 @@ python -m bench.macro --quick                three rounds of short runs
 python -m bench.macro --scenario keys10m     the same over ten million loaded keys
 python -m bench.macro --scenario memory      bytes per key
 python -m bench.macro --scenario startup     time to PONG, idle CPU, PSS
+python -m bench.macro --scenario types       hot commands of every data type, depth by depth
+python -m bench.macro --scenario commands    every command of the data types, slowest first
+python -m bench.macro --scenario bigzset     a sorted set of a million members
+python -m bench.macro --scenario types-memory   bytes of each kind of collection
 python -m bench.macro --opt-in shardis-1+1@pinned
 python -m bench.macro --row "spin=--some-option 1"
 python -m bench.macro report FILE            the table of an earlier result
@@ -24,23 +28,45 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from bench.macro import machine, report, scenarios
+from bench.macro import machine, report, scenarios, types
+from bench.macro.cases import Case
+from bench.macro.every_command import COMMANDS
 from bench.macro.servers import OPT_IN, STANDARD, ServerFailed, Variant, with_options
 from bench.macro.targets import BASELINE
+from bench.macro.type_cases import BIG_ZSET, TYPES
 
+CASES = {"types": TYPES, "commands": COMMANDS, "bigzset": BIG_ZSET}
+PLAIN = {
+    "memory": scenarios.memory,
+    "startup": scenarios.startup,
+    "types-memory": types.types_memory,
+}
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-SCENARIOS = ("throughput", "keys10m", "memory", "startup")
+# Scenario -> rounds, seconds of a run, depths: what they are unless the command line says more.
+SCENARIOS: dict[str, tuple[int, float, str]] = {
+    "throughput": (7, 1.5, "1,16,50"),
+    "keys10m": (7, 1.5, "1,16,50"),
+    "memory": (1, 0.0, ""),
+    "startup": (1, 0.0, ""),
+    "types": (5, 0.7, "1,16,50"),
+    "commands": (3, 0.3, "16"),
+    "bigzset": (5, 1.0, "16"),
+    "types-memory": (1, 0.0, ""),
+}
+QUICK_ROUNDS, QUICK_SECONDS = 3, 0.4
+ENDPOINT = "shardis-1+1"  # what the scenarios about data types compare, unless told otherwise
 
 
 def arguments(args: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.macro", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--scenario", choices=SCENARIOS, default="throughput")
-    parser.add_argument("--rounds", type=int, help="default 7, with --quick 3")
-    parser.add_argument("--seconds", type=float, help="length of a run; default 1.5, quick 0.4")
+    parser.add_argument("--rounds", type=int, help="default by scenario, with --quick at most 3")
+    parser.add_argument("--seconds", type=float, help="length of a run; default by scenario")
     parser.add_argument("--quick", action="store_true", help="for day-to-day work")
-    parser.add_argument("--depths", default="1,16,50", help="pipeline depths")
+    parser.add_argument("--depths", help="pipeline depths")
     parser.add_argument("--rows", help="only these rows, by name (standard or opt-in)")
+    parser.add_argument("--cases", help="only these cases, by name, of types, commands or bigzset")
     parser.add_argument(
         "--opt-in",
         default="",
@@ -66,7 +92,9 @@ def select(chosen: argparse.Namespace) -> list[Variant]:
     """The rows to measure, redis-server first. Exits on an unknown name."""
     known = {variant.name: variant for variant in (*STANDARD, *OPT_IN)}
     names = [variant.name for variant in STANDARD]
-    if shutil.which("nutcracker") is None and not Path("/usr/sbin/nutcracker").exists():
+    if chosen.scenario in ("types-memory", *CASES):
+        names = [BASELINE, ENDPOINT]
+    elif shutil.which("nutcracker") is None and not Path("/usr/sbin/nutcracker").exists():
         names.remove("twemproxy")
         scenarios.say("nutcracker is not installed: no twemproxy row")
     if chosen.rows:
@@ -78,14 +106,27 @@ def select(chosen: argparse.Namespace) -> list[Variant]:
     return [known[name] for name in names] + [with_options(text) for text in chosen.row]
 
 
+def select_cases(chosen: argparse.Namespace) -> list[Case]:
+    """The cases to measure. Exits on an unknown name."""
+    known = {case.name: case for case in CASES[chosen.scenario]}
+    names = chosen.cases.split(",") if chosen.cases else list(known)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise SystemExit(f"unknown cases: {', '.join(unknown)}; there are {', '.join(known)}")
+    return [known[name] for name in names]
+
+
 def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     variants = select(chosen)
     loaded = 10_000_000 if chosen.scenario == "keys10m" else 0
     keys = chosen.keys or loaded or 100_000
+    rounds, seconds, depths = SCENARIOS[chosen.scenario]
+    if chosen.quick:
+        rounds, seconds = min(rounds, QUICK_ROUNDS), min(seconds, QUICK_SECONDS)
     options = scenarios.Options(
-        rounds=chosen.rounds or (3 if chosen.quick else 7),
-        seconds=chosen.seconds or (0.4 if chosen.quick else 1.5),
-        depths=tuple(int(depth) for depth in chosen.depths.split(",")),
+        rounds=chosen.rounds or rounds,
+        seconds=chosen.seconds or seconds,
+        depths=tuple(int(depth) for depth in (chosen.depths or depths).split(",") if depth),
         seed=chosen.seed if chosen.seed is not None else time.time_ns() % 1_000_000,
         keys=keys,
         preload=keys if loaded else 0,
@@ -102,9 +143,11 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
         "rows": [variant.name for variant in variants],
         "about": {variant.name: variant.about for variant in variants},
     }
-    if chosen.scenario in ("memory", "startup"):
-        scenario = scenarios.memory if chosen.scenario == "memory" else scenarios.startup
-        measured = scenario(variants, options)
+    if chosen.scenario in CASES:
+        survey = types.case_by_case if chosen.scenario == "commands" else types.rounds_of_all
+        return {**result, **survey(variants, options, select_cases(chosen))}
+    if chosen.scenario in PLAIN:
+        measured = PLAIN[chosen.scenario](variants, options)
         return {**result, "measured": measured["rows"], "failed": measured["failed"]}
     return {**result, **scenarios.throughput(variants, options)}
 

@@ -27,3 +27,10 @@ THROUGHPUT: dict[str, dict[int, Goal]] = {
     "shardis-1+2": {1: Goal(0.80, 0.9), 16: Goal(1.0, 1.3), 50: Goal(1.2, 1.8)},
     "shardis-port": {1: Goal(0.90, 1.0), 16: Goal(1.5, 2.0), 50: Goal(2.2, 3.0)},
 }
+
+# Pipeline depth -> goal for each hot command on collections.
+TYPES: dict[int, Goal] = {1: Goal(0.85, 1.0), 16: Goal(1.0, 1.3), 50: Goal(1.1, 1.6)}
+# No command at all may be slower than this, at P=16.
+WORST_COMMAND = Goal(0.35, 1.0)
+# Growth of memory by the same data.
+MEMORY_RATIO_MAX = 1.02

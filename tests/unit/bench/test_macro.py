@@ -15,11 +15,12 @@ import pytest
 from bench.macro import process, report, scenarios
 from bench.macro.servers import Server, ServerFailed, Variant
 from bench.macro.targets import Goal
+from bench.macro.throughput import TESTS, Throughput
 
 
 def result(rows: dict[str, float], failed: dict[str, str] | None = None) -> dict[str, Any]:
     """Three rounds in which the machine gets slower, each row at a constant ratio to the first."""
-    kinds = itertools.product(rows.items(), range(3), (1, 16, 50), report.TESTS)
+    kinds = itertools.product(rows.items(), range(3), (1, 16, 50), TESTS)
     samples = [
         {
             **{"row": row, "round": number, "depth": depth, "test": test},
@@ -43,7 +44,7 @@ def result(rows: dict[str, float], failed: dict[str, str] | None = None) -> dict
 
 
 def test_a_ratio_is_taken_within_a_round() -> None:
-    figures = report.Throughput(result({"redis-server": 1.0, "shardis-1+1": 1.5}))
+    figures = Throughput(result({"redis-server": 1.0, "shardis-1+1": 1.5}))
     assert figures.ratios("shardis-1+1", 16, "GET") == pytest.approx([1.5, 1.5, 1.5])
     assert figures.mean_ratio("shardis-1+1", 16) == pytest.approx(1.5)
 
@@ -53,7 +54,7 @@ def test_the_mean_over_commands_is_geometric() -> None:
     for sample in measured["samples"]:
         if sample["row"] == "shardis-1+1":
             sample["rps"] *= {"SET": 4.0, "GET": 2.0, "INCR": 1.0}[sample["test"]]
-    assert report.Throughput(measured).mean_ratio("shardis-1+1", 1) == pytest.approx(2.0)
+    assert Throughput(measured).mean_ratio("shardis-1+1", 1) == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize(
