@@ -44,6 +44,7 @@ class Context:
     table: CommandTable
     cluster: bool  # the caller is at the shard's own port: only database 0 exists for it
     overlay: dict[bytes, list[bytes]] | None  # foreign keys lent to the running command: events
+    logs: bool  # somebody listens to propagate()
     own_slots: bytes | None  # a byte for each slot, 1: it is this shard's; None: all are
 
     def __init__(

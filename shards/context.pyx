@@ -64,6 +64,7 @@ cdef class Context:
     cdef readonly object table          # CommandTable
     cdef public bint cluster            # the caller is at the shard's own port
     cdef public dict overlay            # foreign keys lent to the running command: their events
+    cdef public bint logs               # somebody listens to propagate()
     cdef public bytes own_slots         # a byte for each slot, 1: it is ours; None: all are
 
     def __init__(self, Keyspace keyspace, settings, table, int databases=16, random=None):

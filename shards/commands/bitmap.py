@@ -196,7 +196,10 @@ def bitop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     reply.integer(len(result))
 
 
-@dataclass(frozen=True, slots=True)
+OPERANDS = {b"GET": 2, b"SET": 3, b"INCRBY": 3}
+
+
+@dataclass(slots=True)  # not frozen: that would take as long as the operation itself
 class Operation:
     """One operation of BITFIELD."""
 
@@ -217,7 +220,7 @@ class Operation:
 
     def read(self, string: Bits) -> int:
         value = string.get(self.offset, self.width)
-        return self.wrapped(value)
+        return self.wrapped(value) if self.signed else value
 
     def wrapped(self, value: int) -> int:
         """The number that the lowest bits of a number stand for."""
@@ -233,7 +236,8 @@ class Operation:
             new += old
         elif not self.signed and new < 0:
             new += 1 << 64  # a negative number is taken for a large one
-        if self.minimum <= new <= self.maximum:
+        half = 1 << self.width - 1
+        if (-half <= new < half) if self.signed else (0 <= new < 2 * half):
             return new
         if self.overflow == b"WRAP":
             return self.wrapped(new)
@@ -246,8 +250,18 @@ class Operation:
         return None
 
 
+FIELD_TYPES = {
+    b"%c%d" % (kind, width): (kind == ord("i"), width)
+    for kind, most in ((ord("i"), 64), (ord("u"), 63))
+    for width in range(1, most + 1)
+}
+
+
 def field_type(argument: bytes) -> tuple[bool, int]:
     """(signed, width) of a type as i16 or u8."""
+    known = FIELD_TYPES.get(argument)
+    if known is not None:
+        return known
     kind, width = argument[:1], int64(quoted(argument[1:]), BAD_TYPE)
     if kind not in (b"i", b"u") or not 1 <= width <= (64 if kind == b"i" else 63):
         raise CommandError(BAD_TYPE)
@@ -267,7 +281,7 @@ def field_operations(ctx: Context, args: list[bytes]) -> list[Operation]:
                 raise CommandError(b"ERR Invalid OVERFLOW type specified")
             at += 2
             continue
-        count = {b"GET": 2, b"SET": 3, b"INCRBY": 3}.get(kind)
+        count = OPERANDS.get(kind)
         if count is None or left < count:
             raise CommandError(SYNTAX)
         signed, width = field_type(args[at + 1])
@@ -294,9 +308,12 @@ def field_operations(ctx: Context, args: list[bytes]) -> list[Operation]:
 def bitfield(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Read, write and add to integers of any width inside a string. O(1) for each operation."""
     operations = field_operations(ctx, args)
-    writes = [one for one in operations if one.kind != b"GET"]
-    string = Bits.open(ctx, args[1], write=bool(writes))
-    grown = bool(writes) and string.reach(max(one.offset + one.width - 1 for one in writes))
+    last = -1  # of the bits that are written
+    for one in operations:
+        if one.kind != b"GET":
+            last = max(last, one.offset + one.width - 1)
+    string = Bits.open(ctx, args[1], write=last >= 0)
+    grown = last >= 0 and string.reach(last)
 
     reply.array(len(operations))
     changes = 0

@@ -33,6 +33,7 @@ SCAN_COUNT = 10
 SHARED_INTEGERS = 10000
 SHARED_REFERENCES = (1 << 31) - 1
 CURSOR_MAX = (1 << 64) - 1
+CURSOR_DIGITS = 20  # the least that may be above it
 
 DATABASE_OUT_OF_RANGE = b"ERR DB index is out of range"
 INVALID_CURSOR = b"ERR invalid cursor"
@@ -467,9 +468,14 @@ SCAN_OPTIONS = Options(
 )
 
 
+LOOSE_CURSOR = re.compile(rb"([+-]?)([0-9]+)|")
+
+
 def scan_cursor(argument: bytes) -> int:
     """A cursor as C's strtoul reads it: nothing is 0, and a minus wraps round."""
-    text = re.fullmatch(rb"([+-]?)([0-9]+)|", quoted(argument))
+    if argument.isdigit() and len(argument) < CURSOR_DIGITS:
+        return int(argument)
+    text = LOOSE_CURSOR.fullmatch(quoted(argument))
     if text is None:
         raise CommandError(INVALID_CURSOR)
     cursor = int(text[2] or b"0")

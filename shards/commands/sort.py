@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from protocol.commands import F, Keys, command
 from protocol.errors import SYNTAX, WRONG_TYPE, CommandError
+from protocol.numbers import parse_int64
 from shards.options import int64, word
 from shards.views.hash import HashView
 from shards.views.list import ListView
@@ -26,6 +27,7 @@ NUMBER = re.compile(
 HEXADECIMAL = re.compile(
     rb"[ \t\n\v\f\r]*([+-]?0x(?:[\da-f]+\.?[\da-f]*|\.[\da-f]+)(?:p[+-]?\d+)?)", re.IGNORECASE
 )
+EXACT_DIGITS = 16  # a double has any number of fewer digits
 SMALLEST_NORMAL = 2.0**-1022
 
 
@@ -72,6 +74,8 @@ class Sorting:
 
     def slice_of(self, count: int) -> tuple[int, int]:
         """The first of so many elements that is wanted, and the one behind the last."""
+        if self.start == 0 and self.limit == -1:
+            return 0, count
         start = min(max(self.start, 0), count)
         limit = min(max(self.limit, -1), count)
         return start, count if limit < 0 else min(start + limit, count)
@@ -155,6 +159,16 @@ def in_order(ctx: Context, wanted: Sorting, elements: list[bytes]) -> list[bytes
     Texts are compared as in the C locale, up to a NUL unless the result is stored.
     """
     by = wanted.by
+    if by is None and not wanted.alpha:
+        numbers: list[float] = [
+            # Nearly all are short integers, which compare as the doubles that they stand for.
+            value
+            if len(one) < EXACT_DIGITS and (value := parse_int64(one)) is not None
+            else number(one)
+            for one in elements
+        ]
+        pairs = sorted(zip(numbers, elements, strict=True), reverse=wanted.descending)
+        return [element for _, element in pairs]
     weights: list[bytes | None] = list(elements)
     if by is not None:
         need(ctx, [by], elements)
@@ -184,6 +198,9 @@ def sort_key(ctx: Context, wanted: Sorting, key: bytes, reply: Reply) -> None:
         elements.reverse()
     start, end = wanted.slice_of(len(elements))
     elements = elements[start:end]
+    if not wanted.gets and wanted.store is None:
+        reply.bulks(elements)
+        return
     result: list[bytes | None] = list(elements)
     if wanted.gets:
         need(ctx, wanted.gets, elements)

@@ -623,6 +623,8 @@ def log_claim(
     deliveries: int,
 ) -> None:
     """Log who has an entry now as something that may be done twice."""
+    if not ctx.logs:
+        return  # there is more to write down than was done
     last, _ = view.group_position(group)
     ctx.propagate(
         [

@@ -1,36 +1,41 @@
-"""XADD and XLEN in the native lane.
+"""The hot stream commands in the native lane.
 
-XADD does here what it does in stream.py for the calls that succeed: with the id *, ms-* or one that is
-written out plainly, and MAXLEN or none. All else is DECLINED before anything is touched.
+They do what they do in stream.py for the calls that succeed, with ids that are written plainly, in
+digits. XREAD and XREADGROUP take one stream and no BLOCK. All else is DECLINED before anything is
+touched.
 """
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from protocol.buffer cimport Buffer
 from protocol.native cimport likely, out_of_memory, unlikely
 from protocol.numbers cimport parse_int64
-from protocol.reply cimport reply_bulk, reply_integer
-from shards.commands.common_native cimport reply_wrong_type
+from protocol.reply cimport reply_bulk, reply_header, reply_integer, reply_null
+from shards.commands.common_native cimport is_word, reply_wrong_type
 from shards.executor cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, shard_changed, shard_notify,
 )
 from shards.keyspace cimport (
-    ENCODING_STREAM, EXPIRE_NONE, TYPE_STREAM, Entry, entry_pointer, entry_type, store_pool,
-    store_read, store_set_value, store_write,
+    ENCODING_STREAM, EXPIRE_NONE, TYPE_STREAM, Entry, entry_pointer, entry_type, store_find,
+    store_is_expired, store_pool, store_read, store_set_value, store_write,
 )
 from shards.memory cimport Pool
 from shards.store cimport Store
 from shards.types.idtree cimport Id, id_compare
 from shards.types.listpack cimport Element
 from shards.types.stream cimport (
-    TRIM_LENGTH, TRIM_NONE, Stream, Trim, id_increment, stream_append, stream_fits, stream_new,
-    stream_trim,
+    TRIM_ID, TRIM_LENGTH, TRIM_NONE, Consumer, Group, Stream, Trim, group_consumer, id_decrement,
+    id_increment, stream_acknowledge, stream_add_consumer, stream_append, stream_delete,
+    stream_fits, stream_group, stream_new, stream_top, stream_trim,
 )
-from shards.views.stream cimport format_id
+from shards.views.stream cimport (
+    deliver_again, deliver_new, format_id, reply_entries, reply_null_array,
+)
 
 cdef enum:
     ITEMS_ON_STACK = 64
+    IDS_MAX = 64                    # XDEL of more is Python's
     DIGITS_MAX = 19                 # of a number that is surely below 2^64
     TRIM_NODES = 100                # as in stream.py
     TRIM_ENTRIES = 10000
@@ -77,37 +82,60 @@ cdef bint read_id(const Arg *arg, Id *id, IdKind *kind) noexcept nogil:
     return (id.ms | id.sequence) != 0
 
 
-cdef bint is_maxlen(const Arg *arg) noexcept nogil:
-    cdef const char *word = b"maxlen"
-    cdef int i
-    if arg.length != 6:
-        return False
-    for i in range(6):
-        if (arg.data[i] | 0x20) != word[i]:
-            return False
-    return True
-
-
 cdef inline bint is_sign(const Arg *arg, char sign) noexcept nogil:
     return arg.length == 1 and arg.data[0] == sign
 
 
+cdef bint read_plain(const char *data, size_t n, uint64_t missing, Id *id) noexcept nogil:
+    """ms-sequence, or ms alone with a sequence of `missing`."""
+    cdef size_t at = 0
+    while at < n and data[at] != c"-":
+        at += 1
+    id.sequence = missing
+    return read_digits(data, at, &id.ms) and (
+        at == n or read_digits(data + at + 1, n - at - 1, &id.sequence))
+
+
+cdef bint read_end(const Arg *arg, bint first, Id *id) noexcept nogil:
+    """An end of an interval, the first or the last one: an id, -, +, or ( before an id left out."""
+    cdef uint64_t missing = 0 if first else UINT64_MAX
+    if is_sign(arg, c"-"):
+        id.ms = id.sequence = 0
+        return True
+    if is_sign(arg, c"+"):
+        id.ms = id.sequence = UINT64_MAX
+        return True
+    if arg.length < 2 or arg.data[0] != c"(":
+        return read_plain(arg.data, arg.length, missing, id)
+    if not read_plain(arg.data + 1, arg.length - 1, missing, id):
+        return False
+    return id_increment(id) if first else id_decrement(id)
+
+
+cdef inline bint is_strategy(const Arg *arg) noexcept nogil:
+    return is_word(arg, b"maxlen", 6) or is_word(arg, b"minid", 5)
+
+
 cdef bint read_trim(const Shard *shard, const Argv *argv, uint32_t *at, Trim *trim) noexcept nogil:
-    """MAXLEN [~|=] count, from `at` on, which goes behind it."""
+    """MAXLEN|MINID [~|=] threshold [LIMIT count], from `at` on, which goes behind it."""
     cdef uint32_t i = at[0] + 1
     cdef int64_t value
-    if i + 1 >= argv.argc:
-        return False
-    trim.kind = TRIM_LENGTH
-    if is_sign(&argv.args[i], c"~"):
+    trim.kind = TRIM_LENGTH if is_word(&argv.args[at[0]], b"maxlen", 6) else TRIM_ID
+    if i + 1 < argv.argc and is_sign(&argv.args[i], c"~"):
         trim.whole_nodes = True
         i += 1
-    elif is_sign(&argv.args[i], c"="):
+    elif i + 1 < argv.argc and is_sign(&argv.args[i], c"="):
         i += 1
-    if not parse_int64(argv.args[i].data, argv.args[i].length, &value) or value < 0:
+    if i >= argv.argc:
         return False
-    trim.length = <uint64_t>value
-    at[0] = i + 1
+    if trim.kind == TRIM_ID:
+        if not read_plain(argv.args[i].data, argv.args[i].length, 0, &trim.id):
+            return False
+    else:
+        if not parse_int64(argv.args[i].data, argv.args[i].length, &value) or value < 0:
+            return False
+        trim.length = <uint64_t>value
+    i += 1
     if trim.whole_nodes:
         value = shard.store.limits.stream_node_max_entries
         if value > TRIM_ENTRIES_MAX:
@@ -116,6 +144,12 @@ cdef bint read_trim(const Shard *shard, const Argv *argv, uint32_t *at, Trim *tr
         if value <= 0:
             value = TRIM_ENTRIES
         trim.limit = <uint64_t>(value if value < TRIM_ENTRIES_MAX else TRIM_ENTRIES_MAX)
+        if i + 1 < argv.argc and is_word(&argv.args[i], b"limit", 5):
+            if not parse_int64(argv.args[i + 1].data, argv.args[i + 1].length, &value) or value < 0:
+                return False
+            trim.limit = <uint64_t>value
+            i += 2
+    at[0] = i
     return True
 
 
@@ -150,10 +184,14 @@ cdef int xadd(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef IdKind kind
     cdef char text[48]
     cdef uint32_t at = 2, i, count
+    cdef bint create = True
     trim.kind = TRIM_NONE
     trim.whole_nodes = False
     trim.limit = 0
-    if is_maxlen(&argv.args[2]) and not read_trim(shard, argv, &at, &trim):
+    if is_word(&argv.args[at], b"nomkstream", 10):
+        create = False
+        at += 1
+    if is_strategy(&argv.args[at]) and not read_trim(shard, argv, &at, &trim):
         return NATIVE_DECLINED
     if at + 2 >= argv.argc or not read_id(&argv.args[at], &id, &kind):
         return NATIVE_DECLINED
@@ -166,6 +204,9 @@ cdef int xadd(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         if unlikely(entry_type(entry) != TYPE_STREAM):
             return reply_wrong_type(out)
         stream = <Stream *>entry_pointer(entry)
+    elif not create:
+        reply_null(out, shard.resp)
+        return NATIVE_DONE
     if not choose_id(stream, store.now_ms, kind, &id):
         return NATIVE_DECLINED
 
@@ -206,7 +247,229 @@ cdef int xlen(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     return NATIVE_DONE
 
 
+cdef int xtrim(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef Entry *entry
+    cdef Trim trim
+    cdef uint32_t at = 2
+    cdef uint64_t trimmed = 0
+    trim.whole_nodes = False
+    trim.limit = 0
+    if (not is_strategy(&argv.args[2]) or not read_trim(shard, argv, &at, &trim)
+            or at != argv.argc):
+        return NATIVE_DECLINED
+    entry = store_write(shard.store, &argv.key)
+    if entry != NULL:
+        if unlikely(entry_type(entry) != TYPE_STREAM):
+            return reply_wrong_type(out)
+        trimmed = stream_trim(store_pool(shard.store, argv.key.database),
+                              <Stream *>entry_pointer(entry), &trim)
+        if trimmed:
+            shard_changed(shard, &argv.key, b"xtrim", trimmed)
+    reply_integer(out, <int64_t>trimmed)
+    return NATIVE_DONE
+
+
+cdef int xdel(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef Id ids[IDS_MAX]
+    cdef Entry *entry
+    cdef uint32_t i, count = argv.argc - 2
+    cdef uint64_t deleted = 0
+    if count > IDS_MAX:
+        return NATIVE_DECLINED
+    for i in range(count):
+        if not read_plain(argv.args[2 + i].data, argv.args[2 + i].length, 0, &ids[i]):
+            return NATIVE_DECLINED
+    entry = store_write(shard.store, &argv.key)
+    if entry != NULL:
+        if unlikely(entry_type(entry) != TYPE_STREAM):
+            return reply_wrong_type(out)
+        deleted = stream_delete(store_pool(shard.store, argv.key.database),
+                                <Stream *>entry_pointer(entry), ids, count)
+        if deleted:
+            shard_changed(shard, &argv.key, b"xdel", deleted)
+    reply_integer(out, <int64_t>deleted)
+    return NATIVE_DONE
+
+
+cdef int reply_interval(Shard *shard, const Argv *argv, Buffer *out, const Arg *first,
+                        const Arg *last, bint reverse) noexcept:
+    cdef Id low, high
+    cdef int64_t count = -1
+    cdef Entry *entry
+    if not read_end(first, True, &low) or not read_end(last, False, &high):
+        return NATIVE_DECLINED
+    if argv.argc != 4:
+        if (argv.argc != 6 or not is_word(&argv.args[4], b"count", 5)
+                or not parse_int64(argv.args[5].data, argv.args[5].length, &count)):
+            return NATIVE_DECLINED
+        if count < 0:
+            count = 0
+    entry = store_read(shard.store, &argv.key, True)
+    if entry == NULL:
+        reply_header(out, c"*", 0)
+    elif unlikely(entry_type(entry) != TYPE_STREAM):
+        reply_wrong_type(out)
+    elif count == 0:
+        reply_null_array(out, shard.resp)
+    else:
+        reply_entries(out, <Stream *>entry_pointer(entry), low, high,
+                      <uint64_t>count if count > 0 else 0, reverse)
+    return NATIVE_DONE
+
+
+cdef int xrange_(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return reply_interval(shard, argv, out, &argv.args[2], &argv.args[3], False)
+
+
+cdef int xrevrange(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return reply_interval(shard, argv, out, &argv.args[3], &argv.args[2], True)
+
+
+cdef bint read_count(const Argv *argv, uint32_t *at, uint64_t *count) noexcept nogil:
+    """COUNT and its number, at `at`, which goes behind it; below 1 means all, which is 0."""
+    cdef int64_t value
+    if at[0] + 1 >= argv.argc or not is_word(&argv.args[at[0]], b"count", 5):
+        return False
+    if not parse_int64(argv.args[at[0] + 1].data, argv.args[at[0] + 1].length, &value):
+        return False
+    count[0] = <uint64_t>(value if value > 0 else 0)
+    at[0] += 2
+    return True
+
+
+cdef inline bint is_one_stream(const Argv *argv, uint32_t at) noexcept nogil:
+    """Whether STREAMS is at `at`, with one key and one id behind it."""
+    return at + 3 == argv.argc and is_word(&argv.args[at], b"streams", 7)
+
+
+cdef inline void open_reply(Shard *shard, const Arg *key, Buffer *out) noexcept nogil:
+    """What is before the entries of the only stream of a reply."""
+    if shard.resp == 2:
+        reply_header(out, c"*", 1)
+        reply_header(out, c"*", 2)
+    else:
+        reply_header(out, c"%", 1)
+    reply_bulk(out, key.data, key.length)
+
+
+cdef int xread(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef uint32_t at = 1
+    cdef uint64_t count = 0
+    cdef Id low, high, top
+    cdef Entry *entry
+    cdef Stream *stream
+    cdef bint at_end
+    while not is_one_stream(argv, at):
+        if not read_count(argv, &at, &count):
+            return NATIVE_DECLINED
+    at_end = is_sign(&argv.args[at + 2], c"$")
+    if not at_end and not read_plain(argv.args[at + 2].data, argv.args[at + 2].length, 0, &low):
+        return NATIVE_DECLINED
+    entry = store_read(shard.store, &argv.key, True)
+    if entry != NULL:
+        if unlikely(entry_type(entry) != TYPE_STREAM):
+            return reply_wrong_type(out)
+        stream = <Stream *>entry_pointer(entry)
+        if not at_end and stream_top(stream, &top) and id_compare(top, low) > 0:
+            open_reply(shard, &argv.args[at + 1], out)
+            high.ms = high.sequence = UINT64_MAX
+            id_increment(&low)
+            reply_entries(out, stream, low, high, count, False)
+            return NATIVE_DONE
+    reply_null_array(out, shard.resp)
+    return NATIVE_DONE
+
+
+cdef int xreadgroup(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef const Arg *name = &argv.args[3]
+    cdef Pool *pool = store_pool(shard.store, argv.key.database)
+    cdef int64_t now_ms = shard.store.now_ms
+    cdef uint32_t at = 4
+    cdef uint64_t count = 0
+    cdef bint acknowledged = False, only_new
+    cdef Id low, top
+    cdef Entry *entry
+    cdef Stream *stream
+    cdef Group *group
+    cdef Consumer *reader
+    if not is_word(&argv.args[1], b"group", 5):
+        return NATIVE_DECLINED
+    while not is_one_stream(argv, at):
+        if at < argv.argc and is_word(&argv.args[at], b"noack", 5):
+            acknowledged = True
+            at += 1
+        elif not read_count(argv, &at, &count):
+            return NATIVE_DECLINED
+    only_new = is_sign(&argv.args[at + 2], c">")
+    if not only_new and not read_plain(argv.args[at + 2].data, argv.args[at + 2].length, 0, &low):
+        return NATIVE_DECLINED
+    if not only_new and not id_increment(&low):
+        return NATIVE_DECLINED
+    entry = store_find(shard.store, &argv.key)
+    if (entry == NULL or entry_type(entry) != TYPE_STREAM
+            or store_is_expired(shard.store, entry)):
+        return NATIVE_DECLINED
+    stream = <Stream *>entry_pointer(entry)
+    group = stream_group(stream, argv.args[2].data, argv.args[2].length)
+    if group == NULL:
+        return NATIVE_DECLINED
+    store_read(shard.store, &argv.key, True)
+
+    reader = group_consumer(group, name.data, name.length)
+    if unlikely(reader == NULL):
+        reader = stream_add_consumer(pool, stream, group, name.data, name.length, now_ms)
+        shard_changed(shard, &argv.key, b"xgroup-createconsumer", 1)
+    reader.seen_ms = now_ms
+    if only_new:
+        if not stream_top(stream, &top) or id_compare(top, group.last_id) <= 0:
+            reply_null_array(out, shard.resp)
+            return NATIVE_DONE
+        open_reply(shard, &argv.args[at + 1], out)
+        deliver_new(out, pool, stream, group, reader, count, acknowledged, now_ms)
+        shard_changed(shard, &argv.key, b"", 1)
+    else:
+        open_reply(shard, &argv.args[at + 1], out)
+        if deliver_again(out, shard.resp, stream, reader, low, count, now_ms):
+            shard_changed(shard, &argv.key, b"", 1)
+    return NATIVE_DONE
+
+
+cdef int xack(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef Entry *entry
+    cdef Stream *stream
+    cdef Group *group
+    cdef Pool *pool
+    cdef Id id
+    cdef uint32_t i
+    cdef uint64_t count = 0
+    for i in range(3, argv.argc):
+        if not read_plain(argv.args[i].data, argv.args[i].length, 0, &id):
+            return NATIVE_DECLINED
+    entry = store_read(shard.store, &argv.key, True)
+    if entry != NULL:
+        if unlikely(entry_type(entry) != TYPE_STREAM):
+            return reply_wrong_type(out)
+        stream = <Stream *>entry_pointer(entry)
+        group = stream_group(stream, argv.args[2].data, argv.args[2].length)
+        if group != NULL:
+            pool = store_pool(shard.store, argv.key.database)
+            for i in range(3, argv.argc):
+                read_plain(argv.args[i].data, argv.args[i].length, 0, &id)
+                count += stream_acknowledge(pool, stream, group, id)
+            if count:
+                shard_changed(shard, &argv.key, b"", count)
+    reply_integer(out, <int64_t>count)
+    return NATIVE_DONE
+
+
 def register(NativeLane lane):
     """Add this family's native handlers to a shard's lane."""
     lane.add("XADD", xadd)
     lane.add("XLEN", xlen)
+    lane.add("XTRIM", xtrim)
+    lane.add("XDEL", xdel)
+    lane.add("XRANGE", xrange_)
+    lane.add("XREVRANGE", xrevrange)
+    lane.add("XREAD", xread)
+    lane.add("XREADGROUP", xreadgroup)
+    lane.add("XACK", xack)

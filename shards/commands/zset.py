@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from math import isnan
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from protocol.commands import F, Keys, command
@@ -923,8 +924,11 @@ def weighted(score: float, weight: float) -> float:
     return 0.0 if isnan(score) else score
 
 
+BY_SCORE_AND_MEMBER = itemgetter(1, 0)
+
+
 def in_order(scores: Iterable[Item]) -> list[Item]:
-    return sorted(scores, key=lambda item: (item[1], item[0]))
+    return sorted(scores, key=BY_SCORE_AND_MEMBER)
 
 
 def union(operands: Operands) -> list[Item]:
@@ -932,8 +936,13 @@ def union(operands: Operands) -> list[Item]:
     aggregate = operands.aggregate
     scores: dict[bytes, float] = {}
     for source, weight in operands.by_size():
-        for member, score in source.items():
-            score = weighted(score, weight)
+        items = source.items()
+        if weight != 1.0:
+            items = [(member, weighted(score, weight)) for member, score in items]
+        if not scores:
+            scores.update(items)
+            continue
+        for member, score in items:
             before = scores.get(member)
             scores[member] = score if before is None else aggregate(before, score)
     return in_order(scores.items())
@@ -945,7 +954,8 @@ def intersection(operands: Operands, limit: int = 0) -> list[Item]:
     (smallest, weight), *others = operands.by_size()
     found = []
     for member, score in smallest.items():
-        score = weighted(score, weight)
+        if weight != 1.0:
+            score = weighted(score, weight)
         for other, other_weight in others:
             other_score = other.score(member)
             if other_score is None:

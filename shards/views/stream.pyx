@@ -10,7 +10,7 @@ from libc.stdint cimport INT64_MAX, UINT64_MAX, int64_t, uint8_t, uint32_t, uint
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove
 
-from protocol.buffer cimport Buffer, buffer_reserve
+from protocol.buffer cimport Buffer, buffer_append, buffer_reserve
 from protocol.native cimport out_of_memory
 from protocol.numbers cimport format_int64
 from protocol.reply cimport Reply, reply_bulk, reply_header
@@ -58,6 +58,7 @@ from shards.types.stream cimport (
     group_advance,
     group_consumer,
     group_lag,
+    id_increment,
     pending_find,
     stream_acknowledge,
     stream_add_consumer,
@@ -144,6 +145,80 @@ cdef void insert_header(Buffer *out, size_t start, int64_t count) noexcept nogil
     memmove(out.data + start + n, out.data + start, out.used - start)
     memcpy(out.data + start, line, <size_t>n)
     out.used += <size_t>n
+
+
+cdef void reply_null_array(Buffer *out, int resp) noexcept nogil:
+    if resp == 2:
+        buffer_append(out, b"*-1\r\n", 5)
+    else:
+        buffer_append(out, b"_\r\n", 3)
+
+
+cdef uint64_t reply_entries(Buffer *out, const Stream *stream, Id low, Id high, uint64_t count,
+                            bint reverse) noexcept nogil:
+    cdef StreamCursor cursor
+    cdef size_t start = out.used
+    cdef uint64_t sent = 0
+    stream_seek(stream, low, high, reverse, &cursor)
+    while (count == 0 or sent < count) and stream_next(&cursor):
+        reply_entry(out, &cursor)
+        sent += 1
+    insert_header(out, start, <int64_t>sent)
+    return sent
+
+
+# What a group's consumer reads
+
+cdef uint64_t deliver_new(Buffer *out, Pool *pool, Stream *stream, Group *group, Consumer *reader,
+                          uint64_t count, bint acknowledged, int64_t now_ms) noexcept nogil:
+    cdef StreamCursor cursor
+    cdef Pending *pending
+    cdef size_t start = out.used
+    cdef uint64_t sent = 0
+    cdef Id low = group.last_id
+    cdef Id high
+    high.ms = high.sequence = UINT64_MAX
+    id_increment(&low)
+    stream_seek(stream, low, high, False, &cursor)
+    while (count == 0 or sent < count) and stream_next(&cursor):
+        group_advance(stream, group, cursor.id)
+        reply_entry(out, &cursor)
+        if not acknowledged:
+            pending = stream_assign(pool, stream, group, cursor.id, reader)
+            pending.delivered_ms = now_ms
+            pending.deliveries = 1
+            reader.active_ms = now_ms
+        sent += 1
+    insert_header(out, start, <int64_t>sent)
+    return sent
+
+
+cdef uint64_t deliver_again(Buffer *out, int resp, const Stream *stream, const Consumer *reader,
+                            Id low, uint64_t count, int64_t now_ms) noexcept nogil:
+    cdef StreamCursor entry
+    cdef IdCursor cursor
+    cdef Pending *pending
+    cdef Id id
+    cdef size_t start = out.used
+    cdef uint64_t sent = 0, delivered = 0
+    cdef bint more = idtree_seek(&reader.pending, low, SEEK_GREATER_OR_EQUAL, &cursor)
+    while more and (count == 0 or sent < count):
+        id = idcursor_entry(&cursor).id
+        pending = <Pending *>idcursor_entry(&cursor).value
+        stream_seek(stream, id, id, False, &entry)
+        if stream_next(&entry):
+            reply_entry(out, &entry)
+            pending.delivered_ms = now_ms
+            pending.deliveries += 1
+            delivered += 1
+        else:
+            reply_header(out, c"*", 2)
+            reply_id(out, id)
+            reply_null_array(out, resp)
+        sent += 1
+        more = idcursor_next(&cursor)
+    insert_header(out, start, <int64_t>sent)
+    return delivered
 
 
 cdef Id native_id(id) except *:
@@ -330,16 +405,8 @@ cdef class StreamView:
 
     def reply_range(self, Reply reply not None, low, high, uint64_t count=0, *,
                     bint reverse=False):
-        cdef StreamCursor cursor
-        cdef Buffer *out = reply.out
-        cdef size_t start = out.used
-        cdef uint64_t sent = 0
-        stream_seek(self.stream(), native_id(low), native_id(high), reverse, &cursor)
-        while (count == 0 or sent < count) and stream_next(&cursor):
-            reply_entry(out, &cursor)
-            sent += 1
-        insert_header(out, start, <int64_t>sent)
-        return sent
+        return reply_entries(reply.out, self.stream(), native_id(low), native_id(high), count,
+                             reverse)
 
     def reply_one(self, Reply reply not None, low=LOWEST, high=HIGHEST, *, bint reverse=False):
         cdef StreamCursor cursor
@@ -454,59 +521,34 @@ cdef class StreamView:
                  uint64_t count, bint acknowledged, int64_t now_ms):
         cdef Stream *stream = self.stream()
         cdef Group *native = self.group(stream, group)
-        cdef Consumer *reader = self.consumer(native, consumer)
         cdef StreamCursor cursor
-        cdef Pending *pending
-        cdef Buffer *out = reply.out
-        cdef size_t start = out.used
         cdef Id low = native.last_id
-        cdef Id high
         cdef list delivered = []
-        high.ms = high.sequence = UINT64_MAX
-        low.sequence += 1
-        low.ms += low.sequence == 0
-        stream_seek(stream, low, high, False, &cursor)
-        while (count == 0 or <uint64_t>len(delivered) < count) and stream_next(&cursor):
-            group_advance(stream, native, cursor.id)
-            reply_entry(out, &cursor)
-            if not acknowledged:
-                pending = stream_assign(self.pool(), stream, native, cursor.id, reader)
-                pending.delivered_ms = now_ms
-                pending.deliveries = 1
-                reader.active_ms = now_ms
+        id_increment(&low)
+        deliver_new(reply.out, self.pool(), stream, native, self.consumer(native, consumer), count,
+                    acknowledged, now_ms)
+        stream_seek(stream, low, native.last_id, False, &cursor)
+        while stream_next(&cursor):
             delivered.append(pair(cursor.id))
-        insert_header(out, start, len(delivered))
         return delivered
 
     def read_history(self, Reply reply not None, bytes group not None, bytes consumer not None,
                      low, uint64_t count, int64_t now_ms):
         cdef Stream *stream = self.stream()
         cdef Consumer *reader = self.consumer(self.group(stream, group), consumer)
-        cdef StreamCursor entry
         cdef IdCursor cursor
-        cdef Pending *pending
+        cdef uint64_t seen = 0
         cdef Id id
-        cdef size_t start = reply.out.used
-        cdef uint64_t sent = 0
         cdef list delivered = []
-        cdef bint more = idtree_seek(&reader.pending, native_id(low), SEEK_GREATER_OR_EQUAL,
-                                     &cursor)
-        while more and (count == 0 or sent < count):
+        cdef bint more
+        deliver_again(reply.out, reply.resp, stream, reader, native_id(low), count, now_ms)
+        more = idtree_seek(&reader.pending, native_id(low), SEEK_GREATER_OR_EQUAL, &cursor)
+        while more and (count == 0 or seen < count):
             id = idcursor_entry(&cursor).id
-            pending = <Pending *>idcursor_entry(&cursor).value
-            stream_seek(stream, id, id, False, &entry)
-            if stream_next(&entry):
-                reply_entry(reply.out, &entry)
-                pending.delivered_ms = now_ms
-                pending.deliveries += 1
-                delivered.append((pair(id), pending.deliveries))
-            else:
-                reply_header(reply.out, c"*", 2)
-                reply_id(reply.out, id)
-                reply.null_array()
-            sent += 1
+            if stream_has(stream, id):
+                delivered.append((pair(id), (<Pending *>idcursor_entry(&cursor).value).deliveries))
+            seen += 1
             more = idcursor_next(&cursor)
-        insert_header(reply.out, start, <int64_t>sent)
         return delivered
 
     # Pending entries

@@ -226,6 +226,7 @@ class Context:
     propagated: list[list[bytes]] = field(default_factory=list)
     slept_seconds: float = 0.0
     cluster: bool = False  # the caller is at the shard's own port
+    logs: bool = True  # somebody listens to propagate()
 
     @property
     def now_ms(self) -> int:

@@ -205,6 +205,7 @@ class Recorder:
         self.keyspace.now_ms = self.now_ms = START_MS
         self.database = 0
         self.overlay = None
+        self.logs = True
         self.random = Random(0)
         self.told: list[tuple[Any, ...]] = []
 
