@@ -30,7 +30,15 @@ class Settings:
         self.active_expire = True
         self.lazyfree_lazy_user_flush = False
         self.cluster_enabled = False
+        self.client_output_buffer_limit = []
         self.update(config)
+
+    @property
+    def reply_bytes_max(self):
+        """A reply of more bytes than that is for nobody: its client is closed. 0: there is no such
+        number. Which class the client is of is known to its process only."""
+        normal, _, subscriber = self.client_output_buffer_limit or ([0], [0], [0])
+        return max(normal[0], subscriber[0]) if normal[0] and subscriber[0] else 0
 
     def update(self, changes):
         """Apply CONFIG SET: {directive: value}; directives that no shard acts on are passed over."""
