@@ -775,9 +775,7 @@ def zrandmember(ctx: Context, args: list[bytes], reply: Reply) -> None:
     reply_items(reply, items, with_scores)
 
 
-def repeat_items(
-    ctx: Context, view: ZsetView, count: int, reply: Reply, with_scores: bool
-) -> None:
+def repeat_items(ctx: Context, view: ZsetView, count: int, reply: Reply, with_scores: bool) -> None:
     """Reply so many items, each drawn from all of them. O(count)"""
     first, most = reply.size, ctx.settings.reply_bytes_max
     reply.array(count * 2 if with_scores and reply.resp == 2 else count)
