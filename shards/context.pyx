@@ -35,10 +35,8 @@ class Settings:
 
     @property
     def reply_bytes_max(self):
-        """A reply of more bytes than that is for nobody: its client is closed. 0: there is no such
-        number. Which class the client is of is known to its process only."""
-        normal, _, subscriber = self.client_output_buffer_limit or ([0], [0], [0])
-        return max(normal[0], subscriber[0]) if normal[0] and subscriber[0] else 0
+        """The hard limit of normal clients, which all are who ask a shard for anything; 0: none."""
+        return self.client_output_buffer_limit[0][0] if self.client_output_buffer_limit else 0
 
     def update(self, changes):
         """Apply CONFIG SET: {directive: value}; directives that no shard acts on are passed over."""
