@@ -4,8 +4,7 @@
     message = msgpack [kind, number, body]
 
 A request has a number, and its answer bears the same; a notification has the number 0 and no
-answer. Three pieces: `Frames` is the stream without I/O, `ControlLink` serves an asyncio loop,
-`BlockingControlLink` a process that has no loop (a shard polls its file descriptor).
+answer. Two pieces: `Frames` is the stream without I/O, `ControlLink` serves an asyncio loop.
 
 Everything else (batches of commands) goes over ZeroMQ: the control link works before, after and
 without it, and its end-of-file is how a process learns that its peer has died.
@@ -16,11 +15,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import select
 import socket
 import struct
-import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
@@ -253,131 +249,3 @@ class ControlLink(asyncio.Protocol):
         if self._closed or self._transport is None:
             return
         self._transport.write(Frames.encode(kind, number, body))
-
-
-class BlockingControlLink:
-    """One end of a control link for a process without an event loop.
-
-    The process polls `fileno()` beside its mailbox and calls `pump()` when it is readable; its
-    `on_request` must answer at once. `request` waits for its answer and serves the other end's
-    requests meanwhile, so that two processes asking each other cannot block each other.
-    """
-
-    def __init__(self, end: socket.socket, on_request: Callable[[Message], Any] | None) -> None:
-        end.setblocking(False)
-        self._end = end
-        self._on_request = on_request
-        self._frames = Frames()
-        self._number = 0
-        self._answers: dict[int, tuple[int, Any]] = {}
-        self._awaited: set[int] = set()
-        self._inbox: deque[tuple[int, int, Any]] = deque()  # read, not yet handled
-        self._sending = False
-        self.closed = False
-
-    def fileno(self) -> int:
-        return self._end.fileno()
-
-    def pump(self) -> bool:
-        """Handle what has arrived, without waiting; False once the other end is gone."""
-        self._read()
-        self._handle()
-        return not self.closed
-
-    def wait(self, seconds: float | None = None) -> None:
-        """Wait until something has arrived, or for so long."""
-        self._wait(select.POLLIN, seconds)
-
-    def notify(self, message: Message) -> None:
-        """Send what needs no answer; waits while the socket is full."""
-        self._send(Frames.encode(NOTICE, 0, message))
-
-    def request(self, message: Message, timeout: float | None = None) -> Any:
-        """The answer to a request. Raises ControlClosed, ControlFailure, TimeoutError."""
-        self._number += 1
-        number = self._number
-        deadline = None if timeout is None else time.monotonic() + timeout
-        self._awaited.add(number)
-        try:
-            self._send(Frames.encode(REQUEST, number, message))
-            while number not in self._answers:
-                if self.closed:
-                    raise ControlClosed("the other process is gone")
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    raise TimeoutError("no answer to a control request")
-                self._wait(select.POLLIN, left)
-                self.pump()
-            kind, body = self._answers.pop(number)
-        finally:
-            self._awaited.discard(number)
-        if kind == FAILURE:
-            raise ControlFailure(str(body))
-        return body
-
-    def close(self) -> None:
-        """Close this end."""
-        self.closed = True
-        self._end.close()
-
-    def _wait(self, events: int, seconds: float | None) -> None:
-        poll = select.poll()
-        poll.register(self._end, events)
-        poll.poll(None if seconds is None else max(1, int(seconds * 1000)))
-
-    def _read(self) -> None:
-        while not self.closed:
-            try:
-                data = self._end.recv(READ_BYTES)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self.closed = True
-                return
-            self._inbox.extend(self._frames.feed(data))
-
-    def _handle(self) -> None:
-        while self._inbox:
-            self._receive(*self._inbox.popleft())
-
-    def _receive(self, kind: int, number: int, body: Any) -> None:
-        if kind in (ANSWER, FAILURE):
-            if number in self._awaited:
-                self._answers[number] = (kind, body)
-            return
-        try:
-            if self._on_request is None:
-                raise LookupError("nothing answers requests here")
-            result = self._on_request(body)
-        except Exception as error:
-            operation = body.get("op") if isinstance(body, dict) else None
-            _log.error("Control request %r failed", operation, exc_info=error)
-            if kind == REQUEST:
-                self._send(Frames.encode(FAILURE, number, f"{type(error).__name__}: {error}"))
-            return
-        if kind == REQUEST:
-            self._send(Frames.encode(ANSWER, number, result))
-
-    def _send(self, frame: bytes) -> None:
-        """Send a whole frame; while the socket is full, take in what the other end sends.
-
-        Otherwise two ends that both send much would wait for each other. What was taken in is
-        handled behind the frame, as its answers must not get into the middle of it.
-        """
-        view = memoryview(frame)
-        while view and not self.closed:
-            try:
-                view = view[self._end.send(view) :]
-            except BlockingIOError:
-                self._wait(select.POLLIN | select.POLLOUT, None)
-                self._read()
-            except OSError:
-                self.closed = True
-        if not self._sending:
-            self._sending = True
-            try:
-                self._handle()
-            finally:
-                self._sending = False

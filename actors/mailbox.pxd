@@ -12,8 +12,15 @@ Contract
 
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
+from libc.stdlib cimport free
 
 ctypedef void (*release_function)(void *data, void *hint) noexcept nogil
+
+
+# For `send_owned` of what lies in memory that malloc gave: `hint`.
+cdef inline void release_memory(void *data, void *hint) noexcept nogil:
+    free(hint)
+
 
 cdef struct Message:
     const char *data

@@ -17,7 +17,6 @@ cdef extern from *:
 
 cdef enum:
     LINE_BYTES = 64         # a cache line; each counter with several writers has one for itself
-    LINE_FIELDS = 8         # int64 fields of a line
 
 # Counters with several writers: a line each, in this order from the start of the page.
 cdef enum SharedField:
@@ -68,18 +67,6 @@ cdef inline int64_t page_next_transaction(SharedPage page) noexcept nogil:
 # Ids of slow log entries start at 0.
 cdef inline int64_t page_next_slow_id(SharedPage page) noexcept nogil:
     return atomic_add(page_shared(page, SHARED_SLOW), 1) - 1
-
-cdef inline void page_worker_add(SharedPage page, int worker, ProcessField field, int64_t amount) noexcept nogil:
-    atomic_add_relaxed(page_worker(page, worker) + <int>field, amount)
-
-cdef inline void page_shard_add(SharedPage page, int shard, ProcessField field, int64_t amount) noexcept nogil:
-    atomic_add_relaxed(page_shard(page, shard) + <int>field, amount)
-
-cdef inline void page_worker_set(SharedPage page, int worker, ProcessField field, int64_t value) noexcept nogil:
-    atomic_store(page_worker(page, worker) + <int>field, value)
-
-cdef inline void page_shard_set(SharedPage page, int shard, ProcessField field, int64_t value) noexcept nogil:
-    atomic_store(page_shard(page, shard) + <int>field, value)
 
 # The sum of a field over all processes. O(workers + shards).
 cdef inline int64_t page_sum(SharedPage page, ProcessField field) noexcept nogil:

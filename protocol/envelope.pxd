@@ -2,7 +2,7 @@
 
 Request message:  RequestHeader, then for each run: RunHeader, CommandHeader x commands, raw bytes.
 Reply message:    ReplyHeader, then for each part: PartHeader, raw bytes.
-Control messages: ControlHeader, then msgpack.
+On the bulk link: the raw bytes of one command or reply as they are, without a header.
 
 All fields are in the byte order of the machine: both ends are processes of one server. Headers
 are not aligned inside a message; read and write them through memcpy (`load`/`store` below).
@@ -13,11 +13,12 @@ parts, in order: PARKED parts say that more will follow, DONE ends the run, BOUN
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+cdef enum:
+    BULK_BYTES_MIN = 65536      # a larger command or reply travels on the bulk link
+
 cdef enum MessageKind:
     MESSAGE_RUNS = 1
     MESSAGE_REPLIES = 2
-    MESSAGE_CONTROL = 3
-    MESSAGE_BULK = 4            # on the bulk link: BulkHeader, then the raw bytes of one command or reply
 
 cdef enum PartStatus:
     PART_DONE = 0               # the run is complete

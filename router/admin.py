@@ -22,10 +22,10 @@ from protocol.errors import CommandError
 from protocol.histogram import Histograms
 from protocol.reply import Reply
 from router.clients import ClientPause
-from router.config import Config, SetError
+from router.config import Config, SetError, is_sensitive
 from router.endpoint import Endpoint
 from router.shutdown import Shutdown
-from sessions.slowlog import DIRECTIVES, Monitor
+from sessions.slowlog import DIRECTIVES, REDACTED, Monitor
 
 ASK_SECONDS_MAX: Final = 5.0
 """How long INFO waits for a busy process before it goes on without its figures."""
@@ -168,7 +168,7 @@ class Admin:
             self.histograms.record(command.id, elapsed)
         if elapsed // 1000 >= self.monitor.least_us:
             self.monitor.note(
-                args,
+                _without_secrets(args),
                 elapsed // 1000,
                 caller.get("id", 0),
                 caller.get("address", ""),
@@ -233,3 +233,13 @@ class Admin:
 
 def _fits(command: Command, count: int) -> bool:
     return count == command.arity if command.arity > 0 else count >= -command.arity
+
+
+def _without_secrets(args: list[bytes]) -> list[bytes]:
+    """The arguments without the values of CONFIG SET that the slow log must not show."""
+    if [arg.lower() for arg in args[:2]] != [b"config", b"set"]:
+        return args
+    return [
+        REDACTED if index >= 3 and index % 2 and is_sensitive(args[index - 1]) else arg
+        for index, arg in enumerate(args)
+    ]

@@ -6,8 +6,9 @@ from actors.mailbox cimport Link
 from protocol.buffer cimport Buffer
 from protocol.envelope cimport CommandHeader
 from protocol.table cimport CommandSpec
+from sessions.dispatcher cimport Dispatcher
 from sessions.output cimport Output
-from sessions.session cimport Dispatcher, Session
+from sessions.session cimport Session
 
 cdef struct ShardState:
     Buffer batch                # the message under construction; a small one may outlast the tick

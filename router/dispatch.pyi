@@ -3,7 +3,7 @@ from typing import Any
 
 from actors.mailbox import Link
 from protocol.table import NativeTable
-from sessions.session import Dispatcher
+from sessions.dispatcher import Dispatcher
 
 class WorkerDispatcher(Dispatcher):
     """The Dispatcher of an I/O worker."""

@@ -12,24 +12,24 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
-from actors.mailbox cimport Link, Message, message_move_zmq, message_release, zmq_message_close
+from actors.mailbox cimport (
+    Link, Message, message_move_zmq, message_release, release_memory, zmq_message_close,
+)
 from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 from protocol.envelope cimport (
-    MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_SLOW, RUN_BULK, RUN_INTERNAL, CommandHeader,
-    PartHeader, ReplyHeader, RequestHeader, RunHeader,
+    BULK_BYTES_MIN, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_SLOW, RUN_BULK, RUN_INTERNAL,
+    CommandHeader, PartHeader, ReplyHeader, RequestHeader, RunHeader,
 )
 from protocol.native cimport likely, out_of_memory, unlikely
 from protocol.reply cimport reply_error
 from protocol.slots cimport key_slot
 from protocol.table cimport KEYS_DECLARED, KEYS_RANGE, CommandSpec, NativeTable
+from sessions.dispatcher cimport Dispatcher
 from sessions.output cimport Block, Output, block_free, block_new, output_append_block
-from sessions.session cimport (
-    HOLD, STATE_CLOSED, STATE_SHARD_FULL, TAKEN, Dispatcher, Pending, Session,
-)
+from sessions.session cimport HOLD, STATE_CLOSED, STATE_SHARD_FULL, TAKEN, Pending, Session
 
 cdef enum:
     RUN_COMMANDS_MAX = 1024
-    BULK_BYTES_MIN = 65536              # larger commands travel on the bulk link
     SHARD_BYTES_IN_FLIGHT_MAX = 64 << 20
     KEY_INDEXES_MAX = 1024              # more keys than this are looked at by the host, in Python
     BATCH_KEEP_BYTES = 1 << 20          # a larger empty batch buffer is given back
@@ -42,10 +42,6 @@ cdef uint32_t FLAG_WRITE = F.WRITE
 cdef bytes LOADING = LOADING_ERROR
 cdef const char *loading = LOADING
 cdef size_t loading_length = len(LOADING)
-
-
-cdef void release_memory(void *data, void *hint) noexcept nogil:
-    free(hint)
 
 
 cdef void release_zmq_block(void *block) noexcept nogil:
@@ -161,7 +157,7 @@ cdef class WorkerDispatcher(Dispatcher):
                     output = session.output_for(sequence)
                     for i in range(pending.commands):
                         if session.pinned < 0:
-                            self.count_error(loading, loading_length)
+                            self.counts.count_error(loading, loading_length)
                         if not pending.muted:
                             reply_error(&output.tail, loading, loading_length)
                 session.complete_pending(sequence)

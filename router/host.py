@@ -49,7 +49,7 @@ class _Call:
 
 
 class Host:
-    """The host of a dispatcher (see sessions.session.Dispatcher), and the topology it works in.
+    """The host of a dispatcher (see sessions.dispatcher.Dispatcher), and the topology it works in.
 
     Subclasses say how connections come (`accept`), what their end means (`connection_closed`), how
     shards are reached (`connect`, `disconnect`) and who answers ADMIN commands (`ask_router`).

@@ -187,7 +187,7 @@ class Worker(Host):
         """Execution times of the commands that ran here: router.stats.merged_histograms."""
         return {
             self.table.by_id[id].name.lower(): pairs
-            for id, pairs in self.dispatcher.histograms.pairs().items()
+            for id, pairs in self.dispatcher.counts.histograms.pairs().items()
         }
 
     def statistics(self) -> dict[str, Any]:
@@ -206,7 +206,7 @@ class Worker(Host):
         page, index = self.boot.page, self.boot.index
         busy = self.reactor.input_bytes != self.published_input_bytes
         self.published_input_bytes = self.reactor.input_bytes
-        page.set_worker(index, "commands", self.dispatcher.commands_processed)
+        page.set_worker(index, "commands", self.dispatcher.counts.commands)
         page.set_worker(index, "input_bytes", self.reactor.input_bytes)
         page.set_worker(index, "output_bytes", self.reactor.output_bytes)
         page.set_worker(index, "cycles", self.reactor.cycles)

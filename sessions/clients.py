@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sessions.description import describe
 
 if TYPE_CHECKING:
-    from sessions.session import Dispatcher, Session
+    from sessions.dispatcher import Dispatcher
+    from sessions.session import Session
 
 POLL_SECONDS: Final = 0.001
 OPERATIONS: Final = frozenset({"clients", "kill", "pause"})

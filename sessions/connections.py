@@ -20,8 +20,9 @@ from actors.listening import Listener, receive_listeners
 from protocol.errors import INTERNAL_ERROR
 from sessions import tls_context
 from sessions.admission import Admission
+from sessions.dispatcher import Dispatcher
 from sessions.reactor import Reactor
-from sessions.session import Dispatcher, Session
+from sessions.session import Session
 from sessions.tls import TlsDriver
 
 SWEEP_SECONDS_MIN: Final = 0.05
@@ -109,10 +110,11 @@ class Connections:
     def statistics(self) -> dict[str, Any]:
         """The figures of the clients: router.stats.ClientStats."""
         dispatcher, reactor, admission = self.dispatcher, self.reactor, self.admission
+        counts = dispatcher.counts
         return {
-            "processed": dispatcher.commands_processed,
-            "commands": dispatcher.command_statistics(),
-            "errors": {code.decode(errors="replace"): n for code, n in dispatcher.errors.items()},
+            "processed": counts.commands,
+            "commands": counts.by_command(),
+            "errors": {code.decode(errors="replace"): n for code, n in counts.errors.items()},
             "connections": sum(admission.connections.values()),
             "connections_by_kind": admission.connections,
             "failed_handshakes": self.tls.failed_handshakes,
@@ -126,12 +128,12 @@ class Connections:
             "cycle_us": reactor.cycle_ns // 1000,
             "cycle_us_max": reactor.cycle_ns_max // 1000,
             # Nothing but a failed authentication has this code.
-            "denied_auth": dispatcher.errors.get(b"WRONGPASS", 0),
+            "denied_auth": counts.errors.get(b"WRONGPASS", 0),
             **dispatcher.client_figures(),
         }
 
     def reset_statistics(self) -> None:
-        self.dispatcher.reset_statistics()
+        self.dispatcher.counts.reset()
         self.admission.reset_statistics()
         self.reactor.input_bytes = 0
         self.reactor.output_bytes = 0

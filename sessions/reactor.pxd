@@ -2,7 +2,8 @@
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from sessions.session cimport Dispatcher, Session
+from sessions.dispatcher cimport Dispatcher
+from sessions.session cimport Session
 
 cdef class Reactor:
     cdef readonly Dispatcher dispatcher

@@ -1,7 +1,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from sessions.session import Dispatcher, Session
+from sessions.dispatcher import Dispatcher
+from sessions.session import Session
 
 class Reactor:
     """TCP and unix connections of one process; epoll nested in the event loop by `fileno`."""

@@ -14,8 +14,9 @@ from libc.stdlib cimport free, malloc
 
 from protocol.buffer cimport buffer_reserve
 from protocol.native cimport CLOCK_MONOTONIC, clock_ns, likely, unlikely
+from sessions.dispatcher cimport Dispatcher
 from sessions.output cimport Output, output_clear_tail, output_pop_block
-from sessions.session cimport STATE_CLOSED, STATE_CLOSING, STATE_PAUSED, Dispatcher, Session
+from sessions.session cimport STATE_CLOSED, STATE_CLOSING, STATE_PAUSED, Session
 
 cdef extern from "sys/socket.h" nogil:
     ssize_t c_send "send"(int, const void *, size_t, int)

@@ -1,29 +1,29 @@
 """The native half of a session: input to commands, replies in the client's order.
 
-Life of a command: `feed` -> scan -> table lookup -> arity -> (run here | submit to the Dispatcher).
+Life of a command: `feed` -> scan -> table lookup -> arity -> (run here | submit to the dispatcher).
 Every stretch of commands that is answered elsewhere takes a place in the session's ring; replies
 leave in ring order, whatever order they come back in.
 
-Contract for a Dispatcher
+Contract for a dispatcher, of which a session sees the DispatcherBase (the rest: dispatcher.pxd)
 1. `submit` is called once per command whose place is a shard, while its raw bytes are valid; it either
    takes the command (TAKEN) or asks the session to stop in front of it (HOLD), after which somebody
    calls `session.resume()`.
 2. `finish` is called before the raw bytes go away, and before anything else is answered.
 3. Each `session.open_pending` is matched by replies until `session.complete_pending`.
-4. `flush` sends what was submitted; True: answers may be here already. `receive` takes answers.
+4. `remove` hears that a closed session has nothing open any more: its slot may be another's.
 """
 
-from cpython.ref cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from protocol.buffer cimport Buffer
-from protocol.histogram cimport Histograms
 from protocol.resp cimport Limits, Progress, Scan
 from protocol.table cimport CommandSpec, NativeTable
+from sessions.counts cimport CommandCounts
 from sessions.output cimport Output
 
 cdef enum:
     HELD_INPUT_BYTES_MAX = 1 << 20      # of a session that may not go on: beyond, nothing more is read
+    INPUT_KEEP_BYTES = 16384            # a larger empty input buffer is given back
 
 cdef enum Submitted:
     TAKEN = 0
@@ -53,7 +53,6 @@ cdef enum Admission:
 
 cdef enum:
     OUTPUT_CLASSES = 3          # of client-output-buffer-limit: normal, replica, pubsub
-    PEAK_SECONDS = 8            # the largest buffers of so many seconds are shown
 
 cdef struct Pending:            # one place in a session's ring
     Output output               # replies that came before their turn
@@ -64,55 +63,34 @@ cdef struct Pending:            # one place in a session's ring
     uint8_t writes              # must not be answered LOADING: has a WRITE command, or a reply has begun
     uint8_t muted               # CLIENT REPLY OFF or SKIP: nothing of it is sent
 
-cdef class Dispatcher:
+cdef class DispatcherBase:
     cdef readonly NativeTable table
     cdef Scan scan
     cdef Limits limits
     cdef public size_t query_buffer_max     # client-query-buffer-limit, bytes
-    cdef readonly list sessions             # by slot; None where free
-    cdef list free_slots
-    cdef PyObject **slots                   # the same, borrowed
-    cdef uint32_t slots_size
-    cdef uint32_t trim_next                 # the slot where `trim_idle` goes on
-    cdef size_t trimmed_bytes               # given back since the allocator was asked to do the same
+    cdef readonly CommandCounts counts      # of commands that ran here
     cdef list dirty                         # sessions with output to send or to be closed
-    cdef public object host                 # the slow paths, see Session
-    cdef uint64_t *calls                    # [commands] of commands that ran here
-    cdef uint64_t *microseconds
-    cdef uint64_t *rejected
-    cdef uint64_t *failed
-    cdef readonly Histograms histograms
-    cdef public bint latency_tracking
+    cdef public object host                 # the slow paths, see sessions.dispatcher
+    cdef int32_t ping_id
     cdef public object monitor              # sessions.slowlog.Monitor, or None
     cdef public int64_t slow_us             # what takes at least so long is told to the monitor
-    cdef readonly dict errors               # error code -> count
-    cdef readonly uint64_t commands_processed
-    cdef int32_t ping_id
     cdef public object cluster              # sessions.cluster.Cluster; None: cluster mode is off
     cdef public bint single                 # one shard: what is run on every shard is run on it, as it is
     cdef uint8_t attention                  # Attention of new sessions: AUTH and PAUSE
     cdef list paused                        # sessions with STATE_PAUSED, first come first
     cdef int64_t now_ms                     # monotonic; of this tick
-    cdef public int64_t idle_seconds_max    # timeout; 0: none
     cdef uint64_t output_hard[OUTPUT_CLASSES]   # bytes; 0: none
     cdef uint64_t output_soft[OUTPUT_CLASSES]
     cdef int64_t output_soft_ms[OUTPUT_CLASSES]
-    cdef uint32_t sweep_at                  # the next slot that `sweep` looks at
-    cdef size_t input_peak[PEAK_SECONDS]    # largest buffers by second, a ring
-    cdef size_t output_peak[PEAK_SECONDS]
     cdef int64_t http_seen_ms               # when a client last spoke HTTP
-    cdef int64_t peak_second                # of the newest place in the rings
     cdef int submit(self, Session session, const CommandSpec *spec, const char *raw, size_t length) except -1
     cdef int finish(self, Session session) except -1
-    cdef bint flush(self) except -1
-    cdef int receive(self) except -1
+    cdef int remove(self, Session session) except -1
     cdef int note_slow(self, Session session, int32_t id, list args, int64_t microseconds) except -1
-    cdef void count_error(self, const char *message, size_t n)
-    cdef void note_peaks(self, size_t input, size_t output) noexcept
-    cdef void remove(self, Session session)
+    cdef int warn_of_http(self, str address) except -1
 
 cdef class Session:
-    cdef readonly Dispatcher dispatcher
+    cdef readonly DispatcherBase dispatcher
     cdef readonly uint32_t slot             # index in dispatcher.sessions
     cdef public uint64_t id
     cdef public int database

@@ -11,36 +11,27 @@ from sessions.description import describe
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.ref cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from protocol.buffer cimport Buffer, buffer_append, buffer_free
 from protocol.envelope cimport RUN_NO_TOUCH, RUN_REPLY_OFF
-from protocol.histogram cimport Histograms, histogram_record
 from protocol.native cimport CLOCK_MONOTONIC, clock_ns, likely, out_of_memory, unlikely
 from protocol.reply cimport Reply
 from protocol.resp cimport SCAN_COMMAND, SCAN_MORE, ScanResult, scan, scan_free, scan_init
 from protocol.table cimport UNKNOWN_COMMAND, UNKNOWN_SUBCOMMAND, CommandSpec, NativeTable
+from sessions.counts cimport CommandCounts
 from sessions.output cimport (
     Block, Output, output_bytes, output_clear_tail, output_empty, output_free, output_pop_block, output_splice,
 )
 
-cdef extern from "malloc.h" nogil:
-    int malloc_trim(size_t)
-
 cdef enum:
     RING_SIZE_FIRST = 8
-    INPUT_KEEP_BYTES = 16384        # a larger empty input buffer is given back
     SESSION_BYTES_IN_FLIGHT_MAX = 1 << 20
-    COMMAND_BYTES_MAX = 0x7FFFFFFF  # an envelope's lengths are 32 bits
     OUTPUT_FREE_BYTES = 16384       # so much output is nobody's excess: redis-server's static buffer
-    INPUT_SHRINK_MS = 2000          # a client that is idle for longer gets no spare input buffer
     LOGGED_INPUT_BYTES_MAX = 64
     HTTP_WARNING_MS = 60000
-    VERBOSE = 15                    # redis-server's log level, as a number of Python's
-    TRIMMED_BYTES_MAX = 4 << 20
     SHOWN_NAME_BYTES_MAX = 128      # of an unknown command's name and arguments in the error
 
 cdef uint8_t PLACE_SESSION = Place.SESSION.value
@@ -55,46 +46,25 @@ cdef uint32_t FLAG_PROTECTED = F.PROTECTED
 logger = logging.getLogger("shardis")
 
 
-cdef class Dispatcher:
-    """Where the sessions of one process send their commands; subclasses say how.
-
-    `host` has the slow paths: `run_barrier(session, command, args)` starts a command that needs
-    more than this process and one shard (it owes `session.complete_barrier(reply)`, never before
-    it returns), and `closed(session)` hears that a session has gone.
-    """
+cdef class DispatcherBase:
+    """What a session knows of its dispatcher: whom it asks, and the rules that hold for all clients."""
 
     def __cinit__(self, NativeTable table, *args, **kwargs):
-        cdef Py_ssize_t n = table.count
         self.table = table
         scan_init(&self.scan)
         self.limits.bulk_bytes_max = 512 << 20
         self.limits.inline_bytes_max = 64 << 10
         self.limits.unauthenticated = 0
         self.query_buffer_max = 1 << 30
-        self.sessions = []
-        self.free_slots = []
+        self.counts = CommandCounts(table)
         self.dirty = []
         self.paused = []
-        self.errors = {}
         self.now_ms = clock_ns(CLOCK_MONOTONIC) // 1_000_000
-        self.calls = <uint64_t *>calloc(n, sizeof(uint64_t))
-        self.microseconds = <uint64_t *>calloc(n, sizeof(uint64_t))
-        self.rejected = <uint64_t *>calloc(n, sizeof(uint64_t))
-        self.failed = <uint64_t *>calloc(n, sizeof(uint64_t))
-        if not (self.calls and self.microseconds and self.rejected and self.failed):
-            raise MemoryError
-        self.histograms = Histograms(n)
-        self.latency_tracking = True
         self.slow_us = 1 << 62
         self.ping_id = table.table["PING"].id if "PING" in table.table else -1
 
     def __dealloc__(self):
         scan_free(&self.scan)
-        free(self.slots)
-        free(self.calls)
-        free(self.microseconds)
-        free(self.rejected)
-        free(self.failed)
 
     cdef int submit(self, Session session, const CommandSpec *spec, const char *raw, size_t length) except -1:
         raise NotImplementedError
@@ -102,224 +72,8 @@ cdef class Dispatcher:
     cdef int finish(self, Session session) except -1:
         return 0
 
-    cdef bint flush(self) except -1:
-        return False
-
-    cdef int receive(self) except -1:
-        return 0
-
-    def open_session(self, uint64_t client_id):
-        """A new session in a free slot; `close()` gives the slot back when all is answered."""
-        cdef Session session = Session.__new__(Session)
-        cdef PyObject **slots
-        if self.free_slots:
-            session.slot = self.free_slots.pop()
-            self.sessions[session.slot] = session
-        else:
-            session.slot = len(self.sessions)
-            self.sessions.append(session)
-            if session.slot >= self.slots_size:
-                self.slots_size = self.slots_size * 2 if self.slots_size else 64
-                slots = <PyObject **>realloc(self.slots, self.slots_size * sizeof(PyObject *))
-                if slots == NULL:
-                    out_of_memory(self.slots_size * sizeof(PyObject *))
-                # An answer for a slot that was never taken is found out by its NULL.
-                memset(
-                    slots + session.slot, 0, (self.slots_size - session.slot) * sizeof(PyObject *)
-                )
-                self.slots = slots
-        self.slots[session.slot] = <PyObject *>session
-        session.dispatcher = self
-        session.id = client_id
-        session.created_ms = time.time_ns() // 1_000_000
-        session.active_ms = self.now_ms
-        if client_id:               # else ours: a password or a pause is not for it
-            session.attention = self.attention
-            session.authenticated = not self.attention & ATTENTION_AUTH
-        return session
-
-    cdef void remove(self, Session session):
-        self.slots[session.slot] = NULL
-        self.sessions[session.slot] = None
-        self.free_slots.append(session.slot)
-
-    def trim_idle(self):
-        """Give back the empty buffers of sessions that say nothing, a quarter of all in one call.
-
-        Due a few times a second. A session must be found idle twice, so that one in use keeps its
-        buffers. O(sessions / 4).
-        """
-        cdef Session session
-        cdef Py_ssize_t n = len(self.sessions)
-        cdef Py_ssize_t i
-        for i in range(n // 4 + 1 if n else 0):
-            if self.trim_next >= n:
-                self.trim_next = 0
-            if self.slots[self.trim_next] != NULL:
-                session = <Session>self.slots[self.trim_next]
-                if session.is_active:
-                    session.is_active = False
-                else:
-                    self.trimmed_bytes += session.trim()
-            self.trim_next += 1
-        if self.trimmed_bytes > TRIMMED_BYTES_MAX:
-            self.trimmed_bytes = 0
-            malloc_trim(0)          # the allocator keeps what it has got for ever otherwise
-
-    cdef void count_error(self, const char *message, size_t n):
-        """Count an error reply by its code, the first word. Redis: errorstats."""
-        cdef size_t end = 0
-        while end < n and message[end] != c" ":
-            end += 1
-        code = PyBytes_FromStringAndSize(message, end)
-        self.errors[code] = self.errors.get(code, 0) + 1
-
-    # -- what holds for all clients
-
-    def set_password_required(self, bint required):
-        """Whether new clients have to say AUTH; those that may run commands already still may."""
-        cdef Session session
-        self.attention = self.attention & ~ATTENTION_AUTH | (ATTENTION_AUTH if required else 0)
-        for session in self.sessions:
-            if session is not None and session.id:
-                session.attention &= ~ATTENTION_AUTH
-                if required and not session.authenticated:
-                    session.attention |= ATTENTION_AUTH
-
-    def set_pause(self, bint writes, bint everything):
-        """Postpone the commands of clients from here on, or no longer. O(clients)."""
-        cdef Session session
-        cdef list waiting
-        cdef uint8_t pause = ATTENTION_PAUSE_WRITE if writes else 0
-        if everything:
-            pause |= ATTENTION_PAUSE_ALL
-        self.attention = self.attention & ~ATTENTION_PAUSE | pause
-        for session in self.sessions:
-            if session is not None and session.id:
-                session.attention = session.attention & ~ATTENTION_PAUSE | pause
-        waiting = self.paused
-        self.paused = []
-        for session in waiting:
-            # Each looks again at the command it stopped at, and may stop there once more.
-            session.state &= ~STATE_PAUSED
-            session.resume()
-
-    def unanswered_marks(self):
-        """What is being executed elsewhere now, for `is_answered`."""
-        cdef Session session
-        return [
-            (session, session.tail)
-            for session in self.sessions
-            if session is not None and session.head != session.tail
-        ]
-
-    def is_answered(self, list marks):
-        """Whether nothing of these marks is being executed any more. O(marks)."""
-        cdef Session session
-        cdef uint32_t tail
-        for session, tail in marks:
-            if <int32_t>(session.head - tail) < 0 and self.slots[session.slot] == <PyObject *>session:
-                return False
-        return True
-
-    def set_output_limits(self, limits):
-        """Apply client-output-buffer-limit: (hard bytes, soft bytes, seconds) of each class."""
-        cdef int i
-        for i, (hard, soft, seconds) in enumerate(limits):
-            self.output_hard[i] = hard
-            self.output_soft[i] = soft
-            self.output_soft_ms[i] = seconds * 1000
-
-    def sweep(self, uint32_t count):
-        """Look after the next `count` clients: idle ones, slow readers, spare memory. O(count).
-
-        Called so that everybody is seen about once in a second.
-        """
-        cdef Session session
-        cdef uint32_t n = len(self.sessions)
-        cdef int64_t idle_ms
-        self.now_ms = clock_ns(CLOCK_MONOTONIC) // 1_000_000
-        self.note_peaks(0, 0)
-        for _ in range(min(count, n)):
-            if self.sweep_at >= n:
-                self.sweep_at = 0
-            session = self.sessions[self.sweep_at]
-            self.sweep_at += 1
-            if session is None or session.id == 0 or session.state & STATE_CLOSED:
-                continue
-            self.note_peaks(session.input.size + session.argument_bytes, session.unsent())
-            idle_ms = self.now_ms - session.active_ms
-            if (
-                self.idle_seconds_max
-                and idle_ms >= (self.idle_seconds_max + 1) * 1000
-                and not session.state & (STATE_HELD | STATE_PAUSED)
-                and session.head == session.tail
-                and session.output_class == 0
-            ):
-                logger.log(VERBOSE, "Closing idle client")
-                session.abort()
-            elif session.exceeds_output_limit():
-                logger.warning(
-                    "Client %s closed for overcoming of output buffer limits.", session.description()
-                )
-                session.abort()
-            elif idle_ms > INPUT_SHRINK_MS and session.input.size > session.input.used - session.input_start:
-                if session.input.used == session.input_start:
-                    buffer_free(&session.input)
-                    session.input_start = 0
-                elif session.input.size > INPUT_KEEP_BYTES + 2 * (session.input.used - session.input_start):
-                    session._compact()
-
-    cdef void note_peaks(self, size_t input, size_t output) noexcept:
-        cdef int64_t second = self.now_ms // 1000
-        cdef int i = second % PEAK_SECONDS
-        cdef int64_t gone
-        if second != self.peak_second:
-            gone = min(second - self.peak_second, <int64_t>PEAK_SECONDS)
-            while gone > 0:
-                gone -= 1
-                self.input_peak[(second - gone) % PEAK_SECONDS] = 0
-                self.output_peak[(second - gone) % PEAK_SECONDS] = 0
-            self.peak_second = second
-        if input > self.input_peak[i]:
-            self.input_peak[i] = input
-        if output > self.output_peak[i]:
-            self.output_peak[i] = output
-
-    def warn_of_http(self, address):
-        """Log a client that speaks HTTP, not more often than once in a minute."""
-        if self.http_seen_ms == 0 or self.now_ms - self.http_seen_ms > HTTP_WARNING_MS:
-            self.http_seen_ms = self.now_ms
-            logger.warning(
-                "Possible SECURITY ATTACK detected: %s sends HTTP (POST or Host:). The cause is "
-                "likely a web page that attacks this server from a browser; the connection is closed.",
-                address,
-            )
-
-    def client_figures(self):
-        """Figures about all clients of this process. O(clients)."""
-        cdef Session session
-        cdef size_t memory = 0, input = 0, output = 0
-        cdef int i
-        for session in self.sessions:
-            if session is not None and session.id:
-                memory += session.memory()
-                self.note_peaks(session.input.size + session.argument_bytes, session.unsent())
-        for i in range(PEAK_SECONDS):
-            input = max(input, self.input_peak[i])
-            output = max(output, self.output_peak[i])
-        return {
-            "paused_clients": len(self.paused),
-            "client_bytes": memory,
-            "query_buffer_bytes_max": input,
-            "output_buffer_bytes_max": output,
-        }
-
-    def set_monitor(self, monitor, bint latency_tracking):
-        """Apply the slowlog-*, latency-monitor-threshold and latency-tracking directives."""
-        self.monitor = monitor
-        self.slow_us = monitor.least_us
-        self.latency_tracking = latency_tracking
+    cdef int remove(self, Session session) except -1:
+        raise NotImplementedError
 
     cdef int note_slow(self, Session session, int32_t id, list args, int64_t microseconds) except -1:
         """Tell the monitor of a slow command that ran in this process."""
@@ -329,45 +83,16 @@ cdef class Dispatcher:
         )
         return 0
 
-    def set_limits(self, int64_t bulk_bytes_max, size_t query_buffer_max):
-        """Apply proto-max-bulk-len and client-query-buffer-limit."""
-        self.limits.bulk_bytes_max = bulk_bytes_max
-        self.query_buffer_max = min(query_buffer_max, COMMAND_BYTES_MAX)
-
-    def reset_statistics(self):
-        cdef size_t size = self.table.count * sizeof(uint64_t)
-        memset(self.calls, 0, size)
-        memset(self.microseconds, 0, size)
-        memset(self.rejected, 0, size)
-        memset(self.failed, 0, size)
-        self.errors.clear()
-        self.histograms.clear()
-        self.commands_processed = 0
-
-    def count_call(self, Session session, int32_t id, uint64_t nanoseconds, list args, bytes reply):
-        """Count a command that the host has run, and its error if that is the raw reply."""
-        cdef int64_t microseconds = nanoseconds // 1000
-        self.calls[id] += 1
-        self.microseconds[id] += microseconds
-        if self.latency_tracking:
-            histogram_record(self.histograms, id, nanoseconds)
-        if microseconds >= self.slow_us:
-            self.note_slow(session, id, args, microseconds)
-        self.commands_processed += 1
-        if reply.startswith(b"-"):
-            self.failed[id] += 1
-            self.count_error(PyBytes_AS_STRING(reply) + 1, PyBytes_GET_SIZE(reply) - 3)
-
-    def command_statistics(self):
-        """{name: [calls, microseconds, rejected, failed]} of commands that ran here."""
-        return {
-            command.name.lower(): [
-                self.calls[command.id], self.microseconds[command.id],
-                self.rejected[command.id], self.failed[command.id],
-            ]
-            for command in self.table.table
-            if self.calls[command.id] or self.rejected[command.id] or self.failed[command.id]
-        }
+    cdef int warn_of_http(self, str address) except -1:
+        """Log a client that speaks HTTP, not more often than once in a minute."""
+        if self.http_seen_ms == 0 or self.now_ms - self.http_seen_ms > HTTP_WARNING_MS:
+            self.http_seen_ms = self.now_ms
+            logger.warning(
+                "Possible SECURITY ATTACK detected: %s sends HTTP (POST or Host:). The cause is "
+                "likely a web page that attacks this server from a browser; the connection is closed.",
+                address,
+            )
+        return 0
 
 
 cdef bytes _shown(bytes text, Py_ssize_t bytes_max=SHOWN_NAME_BYTES_MAX):
@@ -386,7 +111,7 @@ cdef void buffer_detached_rest(Buffer *buffer, size_t end) noexcept nogil:
 @cython.final
 @cython.no_gc_clear
 cdef class Session:
-    """Made by Dispatcher.open_session. The Python attributes are those of session.pyi."""
+    """Made by Dispatcher.open_session (sessions/dispatcher). The Python attributes are those of session.pyi."""
 
     def __cinit__(self):
         self.resp = 2
@@ -582,7 +307,7 @@ cdef class Session:
 
     cdef bint exceeds_output_limit(self) noexcept:
         """Whether its unsent replies are beyond what its class may have, now or for too long."""
-        cdef Dispatcher dispatcher = self.dispatcher
+        cdef DispatcherBase dispatcher = self.dispatcher
         cdef uint64_t hard = dispatcher.output_hard[self.output_class]
         cdef uint64_t soft = dispatcher.output_soft[self.output_class]
         cdef size_t unsent
@@ -725,7 +450,7 @@ cdef class Session:
 
     cdef int _consume(self, const char *data, size_t n, size_t *consumed) except -1:
         """Parse and hand over commands until the input, or the session's leave to go on, ends."""
-        cdef Dispatcher dispatcher = self.dispatcher
+        cdef DispatcherBase dispatcher = self.dispatcher
         cdef size_t position = 0
         cdef size_t length
         cdef const char *raw
@@ -797,8 +522,8 @@ cdef class Session:
             ):
                 # Too fast to be timed, unless the slow log wants every command.
                 dispatcher.finish(self)
-                dispatcher.calls[id] += 1
-                dispatcher.commands_processed += 1
+                dispatcher.counts.calls[id] += 1
+                dispatcher.counts.commands += 1
                 self.reply_here(b"+PONG\r\n", 7)
             elif spec.place == PLACE_SESSION:
                 dispatcher.finish(self)
@@ -918,7 +643,7 @@ cdef class Session:
     # -- commands that run here
 
     cdef int _run_here(self, const CommandSpec *spec, const char *raw) except -1:
-        cdef Dispatcher dispatcher = self.dispatcher
+        cdef DispatcherBase dispatcher = self.dispatcher
         cdef Reply reply = Reply(self.resp)
         cdef int64_t started = clock_ns(CLOCK_MONOTONIC)
         cdef int64_t elapsed
@@ -929,23 +654,16 @@ cdef class Session:
         try:
             command.handler(self, arguments, reply)
         except CommandError as error:
-            dispatcher.failed[spec.id] += 1
-            message = error.message
-            dispatcher.count_error(PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
-            reply.error(message)
+            dispatcher.counts.count_failure(spec.id, error.message)
+            reply.error(error.message)
         except Exception:
             # A mistake of ours. The client must not wait for ever, nor the others suffer.
             logger.exception("%s failed", command.name)
-            dispatcher.failed[spec.id] += 1
-            dispatcher.count_error(INTERNAL_ERROR, len(INTERNAL_ERROR))
+            dispatcher.counts.count_failure(spec.id, INTERNAL_ERROR)
             reply = Reply(self.resp)
             reply.error(INTERNAL_ERROR)
-        dispatcher.calls[spec.id] += 1
-        dispatcher.commands_processed += 1
         elapsed = clock_ns(CLOCK_MONOTONIC) - started
-        dispatcher.microseconds[spec.id] += elapsed // 1000
-        if dispatcher.latency_tracking:
-            histogram_record(dispatcher.histograms, spec.id, elapsed)
+        dispatcher.counts.count_call(spec.id, elapsed)
         if elapsed // 1000 >= dispatcher.slow_us:
             dispatcher.note_slow(self, spec.id, arguments, elapsed // 1000)
         self.running_bytes = 0
@@ -959,8 +677,8 @@ cdef class Session:
         cdef bytes data = b"-" + message.replace(b"\r", b" ").replace(b"\n", b" ") + b"\r\n"
         if self.pinned < 0:         # an internal call's error is counted with the command it is part of
             if id >= 0:
-                self.dispatcher.rejected[id] += 1
-            self.dispatcher.count_error(PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
+                self.dispatcher.counts.rejected[id] += 1
+            self.dispatcher.counts.count_error(PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
         self.argument_bytes = 0     # an unknown command's were looked at
         self.reply_here(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
         return 0

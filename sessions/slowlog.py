@@ -19,15 +19,6 @@ ARGUMENT_BYTES_MAX = 128
 SAMPLES_MAX = 160
 NEVER_US = 1 << 62
 REDACTED = b"(redacted)"
-SECRETS = frozenset(
-    {
-        b"requirepass",
-        b"masterauth",
-        b"masteruser",
-        b"tls-key-file-pass",
-        b"tls-client-key-file-pass",
-    }
-)
 DIRECTIVES = (
     "slowlog-log-slower-than",
     "slowlog-max-len",
@@ -60,7 +51,7 @@ def shown(args: Sequence[bytes], lengths: Sequence[int] | None = None) -> list[b
 
 
 def redacted(args: Sequence[bytes]) -> list[bytes]:
-    """A command without the passwords in it."""
+    """A command without the passwords in it; those of CONFIG SET the router takes out."""
     result = list(args)
     name = args[0].lower()
     if name == b"auth":
@@ -69,10 +60,6 @@ def redacted(args: Sequence[bytes]) -> list[bytes]:
         for index, argument in enumerate(args):
             if index >= 2 and argument.lower() == b"auth":
                 result[index + 1 : index + 3] = [REDACTED] * len(args[index + 1 : index + 3])
-    elif name == b"config" and len(args) > 3 and args[1].lower() == b"set":
-        for index in range(2, len(args) - 1, 2):
-            if args[index].lower() in SECRETS:
-                result[index + 1] = REDACTED
     elif name == b"acl" and len(args) > 2 and args[1].lower() == b"setuser":
         result[2:] = [REDACTED] * (len(result) - 2)
     return result

@@ -26,8 +26,9 @@ from collections.abc import Coroutine
 from typing import Any, Final, Protocol, cast
 
 from sessions.admission import Admission
+from sessions.dispatcher import Dispatcher
 from sessions.reactor import Reactor
-from sessions.session import Dispatcher, Session
+from sessions.session import Session
 
 READ_BYTES: Final = 65536
 CHUNK_BYTES: Final = 65536

@@ -21,11 +21,11 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
-from actors.mailbox cimport Link, Message, message_release
+from actors.mailbox cimport Link, Message, message_release, release_memory
 from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 from protocol.envelope cimport (
-    MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_PARKED, PART_SLOW, RUN_BULK, RUN_INTERNAL,
-    RUN_NO_TOUCH, RUN_REPLY_OFF, CommandHeader, PartHeader, ReplyHeader, RequestHeader, RunHeader,
+    BULK_BYTES_MIN, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_PARKED, PART_SLOW, RUN_BULK,
+    RUN_INTERNAL, RUN_NO_TOUCH, RUN_REPLY_OFF, CommandHeader, PartHeader, ReplyHeader, RequestHeader, RunHeader,
 )
 from protocol.histogram cimport Histograms, histogram_record
 from protocol.native cimport CLOCK_REALTIME, clock_ns, fatal, likely, out_of_memory, ticks, unlikely
@@ -39,7 +39,6 @@ from shards.keyspace cimport (
 
 cdef enum:
     WINDOW = 16
-    BULK_BYTES_MIN = 65536              # a larger reply travels on the bulk link
     OUT_BYTES_MAX = 256 << 10           # a reply message is sent at this size at the latest
     OUT_KEEP_BYTES = 1 << 20
     MESSAGES_MAX = 64                   # taken from one link before the next one has its turn
@@ -78,10 +77,6 @@ cdef void key_at(Shard *shard, const Arg *arg, Key *key) noexcept nogil:
 
 cdef void release_blob(void *data, void *hint) noexcept nogil:
     blob_release(<Blob *>hint)
-
-
-cdef void release_memory(void *data, void *hint) noexcept nogil:
-    free(hint)
 
 
 cdef class NativeLane:

@@ -13,8 +13,9 @@ from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from protocol.buffer cimport Buffer
 from protocol.table cimport CommandSpec
+from sessions.dispatcher cimport Dispatcher
 from sessions.output cimport Output
-from sessions.session cimport Dispatcher, Session
+from sessions.session cimport Session
 from shards.executor cimport Arg, Argv, Executor
 
 cdef enum Verdict:

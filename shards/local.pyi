@@ -1,7 +1,7 @@
 from collections.abc import Iterable
 
 from protocol.table import NativeTable
-from sessions.session import Dispatcher
+from sessions.dispatcher import Dispatcher
 from shards.executor import Executor
 
 class LocalDispatcher(Dispatcher):

@@ -18,8 +18,9 @@ from protocol.native cimport likely, out_of_memory, prefetch, ticks, unlikely
 from protocol.resp cimport Span
 from protocol.slots cimport key_slot
 from protocol.table cimport KEYS_DECLARED, KEYS_RANGE, CommandSpec, NativeTable
+from sessions.dispatcher cimport Dispatcher
 from sessions.output cimport Block, Output, block_new, output_append_block
-from sessions.session cimport TAKEN, Dispatcher, Session
+from sessions.session cimport TAKEN, Session
 from shards.executor cimport (
     NATIVE_BLOB, NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, Executor, native_handler,
 )
@@ -258,7 +259,7 @@ cdef class LocalDispatcher(Dispatcher):
                 end = start + 1
                 while end < out.used and out.data[end] != c"\r":
                     end += 1
-                self.count_error(out.data + start + 1, end - start - 1)
+                self.counts.count_error(out.data + start + 1, end - start - 1)
             if unlikely(command.flags & RUN_REPLY_OFF):
                 out.used = start
                 if status == NATIVE_BLOB:

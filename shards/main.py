@@ -164,7 +164,7 @@ class ShardProcess:
                 table = self.executor.table.table
                 found = self.executor.histograms.pairs()
                 if self.port is not None:  # of other commands: those that run in the session
-                    found = {**self.port.dispatcher.histograms.pairs(), **found}
+                    found = {**self.port.dispatcher.counts.histograms.pairs(), **found}
                 return {table.by_id[id].name.lower(): pairs for id, pairs in found.items()}
             case "purge":
                 trim_memory()
@@ -289,7 +289,7 @@ class ShardProcess:
         processed = self.executor.commands_processed
         if self.port is not None:
             self.port.cron()
-            processed += self.port.dispatcher.commands_processed
+            processed += self.port.dispatcher.counts.commands
             page.set_shard(index, "cycles", self.port.reactor.cycles)
             page.set_shard(index, "cycle_us", self.port.reactor.cycle_ns // 1000)
         page.set_shard(index, "commands", processed)

@@ -1,6 +1,6 @@
 """A shard's own port: cluster-aware clients are served by the shard itself, without a worker.
 
-`ShardPort` is the host of a LocalDispatcher (see sessions.session.Dispatcher), and owns the
+`ShardPort` is the host of a LocalDispatcher (see sessions.dispatcher.Dispatcher), and owns the
 listening sockets that the router has bound for this shard. Everything runs in the shard's one
 thread; what only the router can answer (CONFIG, INFO) goes over the shard's control link.
 """

@@ -5,7 +5,6 @@ else has to change for it to be accepted. A test holds the page against this tab
 
 refuses(reason)          the server starts with the default only, and CONFIG SET refuses all others:
                          for what promises safety, which must not be promised in vain
-refuses_change(reason)   the start takes any value, CONFIG SET only the one in force
 harmless(reason)         any value is taken, without effect; the log says so at the start
 """
 
@@ -27,10 +26,6 @@ class Pending:
 
 def refuses(reason: str, *allowed: str) -> Pending:
     return Pending(reason, at_start=False, later=False, allowed=allowed)
-
-
-def refuses_change(reason: str) -> Pending:
-    return Pending(reason, later=False)
 
 
 def harmless(reason: str) -> Pending:

@@ -20,7 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from actors.boot import Boot
-from actors.control import BlockingControlLink, ControlLink
+from actors.control import ControlLink
 from actors.figures import process_figures
 from actors.supervisor import topology_message
 from router.main import Program, main
@@ -83,29 +83,30 @@ async def serve(boot: Boot) -> None:
 
 
 def shard_main(boot: Boot) -> None:
-    stopping = False
+    asyncio.run(hold(boot))
+
+
+async def hold(boot: Boot) -> None:
+    stopping = asyncio.Event()
 
     def requested(message: dict[str, Any]) -> Any:
-        nonlocal stopping
-        if message["op"] == "stats":
-            return {
-                **process_figures(),
-                "used_memory": 1000,
-                "databases": {0: [3, 1, 50]},
-                "hits": 5,
-                "commands": {"ping": [1, 5, 0, 0]},
-            }
-        if message["op"] == "shutdown":
-            stopping = True
+        match message["op"]:
+            case "stats":
+                return {
+                    **process_figures(),
+                    "used_memory": 1000,
+                    "databases": {0: [3, 1, 50]},
+                    "hits": 5,
+                    "commands": {"ping": [1, 5, 0, 0]},
+                }
+            case "shutdown":
+                stopping.set()
         return None
 
-    link = BlockingControlLink(boot.control, requested)
+    link = await ControlLink.connect(boot.control, requested, lambda: os._exit(1))
     boot.page.set_shard(boot.index, "used_memory", 1000)
-    link.request({"op": "ready"}, timeout=10)
-    while not stopping:
-        link.wait()
-        if not link.pump():
-            os._exit(1)
+    await link.request({"op": "ready"})
+    await stopping.wait()
 
 
 def load() -> Program:

@@ -1,4 +1,4 @@
-"""The tree of stream ids against a dict of Python, with nodes of four to eight ids.
+"""The tree of stream ids against a sorted dict, with nodes of four to eight ids.
 
 Ids come in order, as streams have them, and in no order, as pending entries may be claimed. Every
 invariant is checked after every step.
@@ -11,6 +11,7 @@ import random
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from sortedcontainers import SortedDict
 
 from shards.types.idtree import NativeIdTree, live_blocks
 
@@ -19,11 +20,11 @@ ids = st.one_of(
     st.tuples(st.integers(0, 30), st.integers(0, 5)),
     st.sampled_from([(0, 0), (LARGEST, LARGEST), (LARGEST, 0), (0, LARGEST), (2**63, 2**63)]),
 )
-COMPARE = {
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-    ">=": lambda a, b: a >= b,
-    ">": lambda a, b: a > b,
+FROM = {  # the place in the order where a seek begins
+    "<": lambda order, id: order.bisect_left(id) - 1,
+    "<=": lambda order, id: order.bisect_right(id) - 1,
+    ">=": lambda order, id: order.bisect_left(id),
+    ">": lambda order, id: order.bisect_right(id),
 }
 
 
@@ -35,7 +36,7 @@ class IdTreeMachine(RuleBasedStateMachine):
     @initialize(fanout=st.sampled_from([4, 5, 8, 64]))
     def create(self, fanout: int) -> None:
         self.tree = NativeIdTree(fanout)
-        self.model: dict[tuple[int, int], int] = {}
+        self.model = SortedDict()
 
     @rule(id=ids, value=st.integers(0, LARGEST))
     def insert(self, id: tuple[int, int], value: int) -> None:
@@ -59,7 +60,7 @@ class IdTreeMachine(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 100), seed=st.integers(0, 99), order=st.sampled_from("<>?"))
     def remove_many(self, count: int, seed: int, order: str) -> None:
-        there = sorted(self.model, reverse=order == ">")
+        there = list(reversed(self.model) if order == ">" else self.model)
         if order == "?":
             random.Random(seed).shuffle(there)
         for id in there[:count]:
@@ -70,17 +71,16 @@ class IdTreeMachine(RuleBasedStateMachine):
         reverse=st.booleans(),
     )  # fmt: skip
     def seek(self, id: tuple[int, int], how: str, count: int, reverse: bool) -> None:
-        order = sorted(self.model.items())
-        matching = [i for i, (other, _) in enumerate(order) if COMPARE[how](other, id)]
+        at = FROM[how](self.model, id)
         wanted = []
-        if matching:
-            at = matching[-1] if how[0] == "<" else matching[0]
+        if 0 <= at < len(self.model):
+            order = list(self.model.items())
             wanted = order[at::-1] if reverse else order[at:]
         assert self.tree.seek(id, how, count=count, reverse=reverse) == wanted[:count]
 
     @rule()
     def clear(self) -> None:
-        assert self.tree.clear() == sorted(self.model.items())
+        assert self.tree.clear() == list(self.model.items())
         self.model.clear()
 
     @invariant()
@@ -89,7 +89,7 @@ class IdTreeMachine(RuleBasedStateMachine):
             return
         self.tree.check()
         assert len(self.tree) == len(self.model)
-        order = sorted(self.model.items())
+        order = list(self.model.items())
         many = len(order) + 1
         assert self.tree.seek(None, ">=", count=many) == order
         assert self.tree.seek(None, "<=", count=many, reverse=True) == order[::-1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -17,7 +16,6 @@ from hypothesis import strategies as st
 from actors.control import (
     FRAME_BYTES_MAX,
     REQUEST,
-    BlockingControlLink,
     ControlClosed,
     ControlFailure,
     ControlLink,
@@ -158,46 +156,3 @@ def test_a_late_answer_is_dropped(run: Runner) -> None:
         await close(asker, answerer)
 
     run(scenario())
-
-
-def test_a_process_without_a_loop_asks_and_answers() -> None:
-    """Both ends ask each other at the same time: neither waits for the other to be idle."""
-    left, right = socket.socketpair()
-    asked: list[str] = []
-
-    def answer(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-        def on_request(message: dict[str, Any]) -> dict[str, Any]:
-            asked.append(name)
-            return {"from": name, "data": message["data"]}
-
-        return on_request
-
-    one = BlockingControlLink(left, answer("one"))
-    two = BlockingControlLink(right, answer("two"))
-    answers: list[Any] = []
-    payload = b"x" * 1_000_000  # more than the socket holds
-
-    def ask(link: BlockingControlLink, others_turn: threading.Event) -> None:
-        answers.append(link.request({"data": payload}, timeout=10)["from"])
-        others_turn.set()
-        while not all(turn.is_set() for turn in turns):
-            link.wait(0.01)
-            link.pump()
-
-    turns = [threading.Event(), threading.Event()]
-    threads = [
-        threading.Thread(target=ask, args=(link, turn))
-        for link, turn in zip((one, two), turns, strict=True)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(15)
-    assert sorted(answers) == ["one", "two"]
-    assert sorted(asked) == ["one", "two"]
-    one.close()
-    assert not two.pump()
-    assert two.closed
-    with pytest.raises(ControlClosed):
-        two.request({"data": b""}, timeout=1)
-    two.close()

@@ -307,6 +307,7 @@ def test_cluster_mode_leaves_the_endpoint_its_databases() -> None:
 def test_sensitive_directives_are_known_by_any_spelling() -> None:
     assert is_sensitive(b"RequirePass")
     assert is_sensitive(b"masterauth")
+    assert is_sensitive(b"tls-key-file-pass")
     assert not is_sensitive(b"maxclients")
     assert not is_sensitive(b"\xff")
 

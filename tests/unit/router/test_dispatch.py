@@ -95,7 +95,7 @@ def test_unanswered_reads_of_a_dead_shard_get_loading_in_their_order(rig: Rig) -
     rig.tick()
     assert client.take() == b"$1\r\na\r\n" + LOADING * 2 + b"+PONG\r\n"
     assert rig.in_flight(0) == 0
-    assert rig.dispatcher.errors == {b"LOADING": 2}
+    assert rig.dispatcher.counts.errors == {b"LOADING": 2}
 
 
 def test_a_read_that_was_answered_in_part_gets_loading_for_the_rest(rig: Rig) -> None:

@@ -79,7 +79,7 @@ def test_nothing_but_auth_before_auth(rig: Rig) -> None:
     assert client.take() == wrong + b"+OK\r\n+PONG\r\n+RESET\r\n" + NOAUTH
     rig.send(client, ["HELLO", 2, "AUTH", "default", "secret"], ["PING"])
     assert client.take().endswith(b"+PONG\r\n")
-    assert rig.dispatcher.errors[b"NOAUTH"] == 4
+    assert rig.dispatcher.counts.errors[b"NOAUTH"] == 4
     assert rig.shards[0].runs() == []
 
 
@@ -242,7 +242,7 @@ def test_a_shard_that_dies_does_not_break_the_silence(rig: Rig) -> None:
     rig.dispatcher.shard_down(0)
     rig.tick()
     assert client.take() == b"+OK\r\n"
-    assert rig.dispatcher.errors == {b"LOADING": 1}
+    assert rig.dispatcher.counts.errors == {b"LOADING": 1}
 
 
 def clients(rig: Rig, count: int) -> list[Client]:

@@ -198,11 +198,11 @@ def test_empty_input_lines_are_no_commands(rig: Rig) -> None:
 def test_refusals_are_counted_by_command_and_by_code(rig: Rig) -> None:
     client = rig.client()
     rig.send(client, ["GET"], ["NOSUCH"], ["ECHO", "a"], ["SELECT", "x"], ["PING"])
-    figures = rig.dispatcher.command_statistics()
+    figures = rig.dispatcher.counts.by_command()
     assert figures["get"][2:] == [1, 0]
     assert figures["select"][0::3] == [1, 1]
     assert figures["ping"][0] == figures["echo"][0] == 1
-    assert rig.dispatcher.errors == {b"ERR": 3}
+    assert rig.dispatcher.counts.errors == {b"ERR": 3}
 
 
 def test_a_session_that_is_closed_twice_is_closed_once(rig: Rig) -> None:
@@ -279,6 +279,6 @@ def test_the_time_of_a_command_is_counted_once(rig: Rig) -> None:
     client = rig.client()
     for _ in range(50):
         rig.send(client, ["CLIENT", "INFO"])
-    calls, microseconds, *_ = rig.dispatcher.command_statistics()["client|info"]
+    calls, microseconds, *_ = rig.dispatcher.counts.by_command()["client|info"]
     assert calls == 50
     assert microseconds == sum(entry[2] for entry in monitor.entries) > 0

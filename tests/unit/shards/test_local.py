@@ -119,7 +119,7 @@ def test_what_is_refused_keeps_its_place(port: Port) -> None:
     assert replies[:3] == [b"+OK\r\n", b"-MOVED %d host:1\r\n" % slot(THERE), b":2\r\n"]
     assert replies[3].startswith(b"-ERR unknown command")
     assert replies[4:] == [b"$1\r\n2\r\n", b"$1\r\nx\r\n"]
-    figures = port.dispatcher.command_statistics()["get"]
+    figures = port.dispatcher.counts.by_command()["get"]
     assert figures[2] == 1  # rejected
 
 
@@ -178,7 +178,7 @@ def test_databases_do_not_exist_at_a_node(port: Port) -> None:
 def test_errors_are_counted_where_they_belong(port: Port) -> None:
     port.run(("SET", HERE, "x"), ("INCR", HERE), ("GET", THERE))
     assert port.executor.command_statistics()["incr"][3] == 1
-    assert port.dispatcher.errors == {b"ERR": 1, b"MOVED": 1}
+    assert port.dispatcher.counts.errors == {b"ERR": 1, b"MOVED": 1}
     assert port.executor.command_statistics()["set"][0] == 1
 
 

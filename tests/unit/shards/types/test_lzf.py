@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from persistence.crc64 import checksum
 from shards.types.lzf import compress, decompress
 from tests.support.dumps import Payload, bulk, dump
 from tests.support.servers import Oracle
@@ -88,9 +89,4 @@ def long_length(n: int) -> bytes:
 
 
 def crc64(data: bytes) -> bytes:
-    crc = 0
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x95AC9329AC4BC9B5 if crc & 1 else 0)
-    return crc.to_bytes(8, "little")
+    return checksum(data).to_bytes(8, "little")
