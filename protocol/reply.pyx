@@ -122,6 +122,11 @@ cdef class Reply:
     def __dealloc__(self):
         buffer_free(&self.own)
 
+    @property
+    def size(self) -> int:
+        """Bytes in its buffer, which may hold earlier replies too; only differences say anything."""
+        return self.out.used
+
     def status(self, bytes text not None) -> None:
         buffer_append(self.out, b"+", 1)
         buffer_append(self.out, <const char *>text, <size_t>len(text))

@@ -18,6 +18,11 @@ class Settings:
     active_expire: bool  # DEBUG SET-ACTIVE-EXPIRE
     lazyfree_lazy_user_flush: bool
     cluster_enabled: bool
+    client_output_buffer_limit: list[list[int]]
+
+    @property
+    def reply_bytes_max(self) -> int:
+        """From more bytes than that on, whoever asked is closed instead of answered; 0: never."""
 
     def __init__(self, config: Mapping[str, Any]) -> None: ...
     def update(self, changes: Mapping[str, Any]) -> None: ...

@@ -30,7 +30,13 @@ class Settings:
         self.active_expire = True
         self.lazyfree_lazy_user_flush = False
         self.cluster_enabled = False
+        self.client_output_buffer_limit = []
         self.update(config)
+
+    @property
+    def reply_bytes_max(self):
+        """The hard limit of normal clients, which all are who ask a shard for anything; 0: none."""
+        return self.client_output_buffer_limit[0][0] if self.client_output_buffer_limit else 0
 
     def update(self, changes):
         """Apply CONFIG SET: {directive: value}; directives that no shard acts on are passed over."""

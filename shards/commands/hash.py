@@ -334,10 +334,13 @@ def hrandfield(ctx: Context, args: list[bytes], reply: Reply) -> None:
         start_pairs(reply, count, with_values)
         write_pairs(reply, different(ctx, view, count), with_values)
         return
+    first, most = reply.size, ctx.settings.reply_bytes_max
     start_pairs(reply, -count, with_values)
     for drawn in range(0, -count, RANDOM_CHUNK):
         chunk = draw(ctx, view, min(RANDOM_CHUNK, -count - drawn))
         write_pairs(reply, chunk, with_values)
+        if most and reply.size - first > most:
+            return  # the rest could not be sent either
 
 
 def draw(ctx: Context, view: HashView, count: int) -> list[Pair]:

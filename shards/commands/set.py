@@ -28,6 +28,7 @@ SCAN_COUNT = 10
 LOGGED_MEMBERS_MAX = 1024
 # How many members SRANDMEMBER may repeat in one reply: any number would need any amount of memory.
 DRAWN_MEMBERS_MAX = 1 << 26
+DRAWN_CHUNK = 1000  # members drawn at a time
 
 NOT_POSITIVE = b"ERR value is out of range, must be positive"
 NOT_A_COUNT = b"ERR value is out of range, value must between %d and %d"
@@ -215,7 +216,17 @@ def srandmember(ctx: Context, args: list[bytes], reply: Reply) -> None:
     view = SetView.open(ctx, args[1])
     if count < -DRAWN_MEMBERS_MAX and view.exists:
         raise CommandError(NOT_A_COUNT % (-DRAWN_MEMBERS_MAX, INT64_MAX))
-    reply.bulks(view.sample(count) if count >= 0 else view.draw(-count))
+    if count >= 0:
+        reply.bulks(view.sample(count))
+        return
+    first, most = reply.size, ctx.settings.reply_bytes_max
+    count = -count if view.exists else 0
+    reply.array(count)
+    for drawn in range(0, count, DRAWN_CHUNK):
+        for member in view.draw(min(DRAWN_CHUNK, count - drawn)):
+            reply.bulk(member)
+        if most and reply.size - first > most:
+            return  # the rest could not be sent either
 
 
 @command(

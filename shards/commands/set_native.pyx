@@ -24,7 +24,7 @@ from shards.types.set cimport (
 from shards.views.set cimport set_load, set_save
 
 cdef enum:
-    DRAWN_MEMBERS_MAX = 1 << 26     # as in set.py, which refuses more
+    DRAWN_MAX = 1 << 14     # SRANDMEMBER with more repetitions is Python's, which stops at a limit
 
 
 cdef inline int reply_count(Buffer *out, int64_t count) noexcept nogil:
@@ -186,7 +186,7 @@ cdef int srandmember(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef bint several = argv.argc > 2
     cdef Set set
     cdef Element member
-    if several and (not count_from(argv, &count) or count < -DRAWN_MEMBERS_MAX):
+    if several and (not count_from(argv, &count) or count < -DRAWN_MAX):
         return NATIVE_DECLINED
     entry = store_read(shard.store, &argv.key, True)
     if unlikely(entry != NULL and entry_type(entry) != TYPE_SET):

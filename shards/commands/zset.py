@@ -48,6 +48,7 @@ ACL = ("sortedset",)
 
 RANDOM_RATIO = 3
 """Of members to those wanted: from here on they are drawn one by one, below all are shuffled."""
+RANDOM_CHUNK = 1000  # items drawn at a time by ZRANDMEMBER with a count below zero
 
 
 def score_of(argument: bytes, error: bytes = NOT_FLOAT) -> float:
@@ -763,13 +764,31 @@ def zrandmember(ctx: Context, args: list[bytes], reply: Reply) -> None:
         raise CommandError(COUNT_TOO_LARGE)
 
     view = ZsetView.open(ctx, args[1])
-    if count < 0:
-        items = view.random(-count)
+    if count < 0 and len(view):
+        repeat_items(ctx, view, -count, reply, with_scores)
+        return
+    if count <= 0:
+        items = []
     elif count >= len(view):
         items = view.slice(0, -1, backwards=True)
     else:
         items = distinct(ctx, view, count)
     reply_items(reply, items, with_scores)
+
+
+def repeat_items(ctx: Context, view: ZsetView, count: int, reply: Reply, with_scores: bool) -> None:
+    """Reply so many items, each drawn from all of them. O(count)"""
+    first, most = reply.size, ctx.settings.reply_bytes_max
+    reply.array(count * 2 if with_scores and reply.resp == 2 else count)
+    for drawn in range(0, count, RANDOM_CHUNK):
+        for member, score in view.random(min(RANDOM_CHUNK, count - drawn)):
+            if with_scores and reply.resp == 3:
+                reply.array(2)
+            reply.bulk(member)
+            if with_scores:
+                reply.double(score)
+        if most and reply.size - first > most:
+            return  # the rest could not be sent either
 
 
 def scan_count(argument: bytes) -> int:

@@ -6,10 +6,11 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tests.support.resp_client import RespClient, parse
+from tests.support.resp_client import RespClient, encode, parse
 from tests.support.servers import Configuration, Oracle, ServerPool, Shardis
 
 pytestmark = pytest.mark.usefixtures("ours_only")
@@ -129,6 +130,30 @@ def test_who_does_not_read_is_closed(server: Shardis, clients: list[RespClient])
             with pytest.raises(ConnectionError):
                 ask_without_reading(lazy)
         assert "scheduled to be closed ASAP for overcoming of output buffer limits" in server.log()
+    finally:
+        assert first.call("CONFIG", "SET", limit, "normal 0 0 0") == b"+OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("fill", "ask"),
+    [
+        (("HSET", "many", "f", "v"), ("HRANDFIELD", "many", -(10**12))),
+        (("SADD", "many", "m"), ("SRANDMEMBER", "many", -(2**26))),
+        (("ZADD", "many", 1, "m"), ("ZRANDMEMBER", "many", -(10**12), "WITHSCORES")),
+    ],
+)
+def test_a_reply_that_nobody_may_have_is_not_made(
+    server: Shardis, clients: list[RespClient], fill: tuple[Any, ...], ask: tuple[Any, ...]
+) -> None:
+    first, greedy = clients[:2]
+    limit = "client-output-buffer-limit"
+    assert first.call("DEL", "many").startswith(b":")
+    assert first.call(*fill) == b":1\r\n"
+    assert first.call("CONFIG", "SET", limit, "normal 1mb 0 0") == b"+OK\r\n"
+    try:
+        greedy.send(encode(*ask))
+        assert greedy.read_to_end() == b""
+        assert first.call("EXISTS", "many") == b":1\r\n"
     finally:
         assert first.call("CONFIG", "SET", limit, "normal 0 0 0") == b"+OK\r\n"
 

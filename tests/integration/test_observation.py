@@ -187,6 +187,14 @@ def test_memory_subcommands(client: Values) -> None:
     assert client.call("MEMORY", "DOCTOR").endswith(b"\n")
 
 
+def test_memory_is_counted_up_to_the_last_command(client: Values) -> None:
+    for i in range(20):
+        before = int(fields(client.call("INFO", "memory"))["used_memory"])
+        client.call("SET", f"memory:{i}", b"x" * 100_000)
+        after = int(fields(client.call("INFO", "memory"))["used_memory"])
+        assert 100_000 <= after - before < 500_000  # the first one has its database made
+
+
 def test_info_has_the_fields_of_redis_server(client: Values, oracle: Oracle) -> None:
     theirs = Values(oracle.client())
     for section in ("default", "everything"):
