@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from protocol.commands import F, Keys, command
 from protocol.errors import SYNTAX, CommandError
+from shards.commands.drawing import NOT_A_COUNT, check_count, drawn
 from shards.commands.generic import scan_cursor
 from shards.glob import matching
 from shards.options import INT64_MAX, Option, Options, as_is, int64
@@ -26,11 +27,8 @@ if TYPE_CHECKING:
 SCAN_COUNT = 10
 # How many members SPOP's log names in one command.
 LOGGED_MEMBERS_MAX = 1024
-# How many members SRANDMEMBER may repeat in one reply: any number would need any amount of memory.
-DRAWN_MEMBERS_MAX = 1 << 26
 
 NOT_POSITIVE = b"ERR value is out of range, must be positive"
-NOT_A_COUNT = b"ERR value is out of range, value must between %d and %d"
 NUMKEYS_TOO_LOW = b"ERR numkeys should be greater than 0"
 NUMKEYS_TOO_HIGH = b"ERR Number of keys can't be greater than number of args"
 LIMIT_NEGATIVE = b"ERR LIMIT can't be negative"
@@ -213,9 +211,14 @@ def srandmember(ctx: Context, args: list[bytes], reply: Reply) -> None:
     if count < -INT64_MAX:
         raise CommandError(NOT_A_COUNT % (-INT64_MAX, INT64_MAX))
     view = SetView.open(ctx, args[1])
-    if count < -DRAWN_MEMBERS_MAX and view.exists:
-        raise CommandError(NOT_A_COUNT % (-DRAWN_MEMBERS_MAX, INT64_MAX))
-    reply.bulks(view.sample(count) if count >= 0 else view.draw(-count))
+    if count >= 0 or not view.exists:
+        reply.bulks(view.sample(max(count, 0)))
+        return
+    check_count(count)
+    reply.array(-count)
+    for members in drawn(-count, view.draw, len):
+        for member in members:
+            reply.bulk(member)
 
 
 @command(

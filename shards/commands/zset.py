@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from protocol.commands import F, Keys, command
 from protocol.errors import NOT_FLOAT, SYNTAX, CommandError
 from protocol.numbers import parse_double
+from shards.commands.drawing import NOT_A_COUNT, check_count, drawn
 from shards.commands.generic import scan_cursor
 from shards.glob import matching
 from shards.options import INT64_MAX, Option, Options, as_is, int64, quoted, word
@@ -59,15 +60,22 @@ def score_of(argument: bytes, error: bytes = NOT_FLOAT) -> float:
 
 def reply_items(reply: Reply, items: list[Item], with_scores: bool) -> None:
     """Members, or members and scores: flat in RESP2, pairs in RESP3."""
-    if not with_scores:
-        reply.bulks([member for member, _ in items])
-    elif reply.resp == 2:
-        reply.array(2 * len(items))
-        for member, score in items:
-            reply.bulk(member)
+    reply.array(2 * len(items) if with_scores and reply.resp == 2 else len(items))
+    write_items(reply, items, with_scores)
+
+
+def write_items(reply: Reply, items: list[Item], with_scores: bool) -> None:
+    """Those of an array that is announced."""
+    for member, score in items:
+        if with_scores and reply.resp == 3:
+            reply.array(2)
+        reply.bulk(member)
+        if with_scores:
             reply.double(score)
-    else:
-        reply_pairs(reply, items)
+
+
+def item_bytes(item: Item) -> int:
+    return len(item[0])
 
 
 def reply_pairs(reply: Reply, items: list[Item]) -> None:
@@ -752,9 +760,7 @@ def zrandmember(ctx: Context, args: list[bytes], reply: Reply) -> None:
         return
     count = int64(args[2])
     if count < -INT64_MAX:
-        raise CommandError(
-            b"ERR value is out of range, value must between %d and %d" % (-INT64_MAX, INT64_MAX)
-        )
+        raise CommandError(NOT_A_COUNT % (-INT64_MAX, INT64_MAX))
     with_scores = len(args) == 4 and word(args[3]) == b"WITHSCORES"
     if len(args) > 3 and not with_scores:
         raise CommandError(SYNTAX)
@@ -762,12 +768,14 @@ def zrandmember(ctx: Context, args: list[bytes], reply: Reply) -> None:
         raise CommandError(COUNT_TOO_LARGE)
 
     view = ZsetView.open(ctx, args[1])
-    if count < 0:
-        items = view.random(-count)
-    elif count >= len(view):
-        items = view.slice(0, -1, backwards=True)
-    else:
-        items = distinct(ctx, view, count)
+    if count < 0 and len(view):
+        check_count(count)
+        reply.array(-count * 2 if with_scores and reply.resp == 2 else -count)
+        for items in drawn(-count, view.random, item_bytes):
+            write_items(reply, items, with_scores)
+        return
+    everything = count >= len(view)
+    items = view.slice(0, -1, backwards=True) if everything else distinct(ctx, view, count)
     reply_items(reply, items, with_scores)
 
 
