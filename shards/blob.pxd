@@ -5,7 +5,7 @@ may change only while there is one reference, and only if `blob_is_growable`: a 
 received message is read-only.
 """
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport uint64_t
 
 
 cdef struct Blob:
@@ -25,4 +25,3 @@ cdef uint64_t blob_footprint(const Blob *blob) noexcept nogil  # bytes of memory
 cdef void blob_retain(Blob *blob) noexcept nogil
 cdef void blob_release(Blob *blob) noexcept nogil              # from any thread
 cdef uint64_t blob_references(const Blob *blob) noexcept nogil
-cdef int64_t blobs_alive() noexcept nogil                      # made by blob_new; debug builds only

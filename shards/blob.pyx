@@ -1,6 +1,6 @@
 """Reference-counted byte blocks; the contract is in blob.pxd."""
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport uint64_t
 
 from protocol.native cimport DEBUG, out_of_memory
 from shards.memory cimport (
@@ -9,7 +9,6 @@ from shards.memory cimport (
     c_malloc,
     c_realloc,
     live_add,
-    live_count,
     malloc_usable_size,
 )
 
@@ -87,7 +86,3 @@ cdef void blob_release(Blob *blob) noexcept nogil:
 
 cdef uint64_t blob_references(const Blob *blob) noexcept nogil:
     return load(&blob.references)
-
-
-cdef int64_t blobs_alive() noexcept nogil:
-    return live_count() if DEBUG else 0

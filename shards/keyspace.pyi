@@ -94,7 +94,6 @@ class Keyspace:
     def active_expire(self, budget_us: int, effort: int) -> int: ...  # how many keys expired
     def check(self) -> None: ...  # AssertionError on a broken invariant. O(n)
 
-def live_blocks() -> int: ...  # entries, tables, databases and blobs alive (debug builds; else 0)
 def tune_allocator() -> None: ...  # once per shard process: no stalls in malloc
 def allocator_figures() -> dict[str, int]: ...
 def trim_memory() -> None: ...  # give free memory back to the system; may stall

@@ -5,16 +5,16 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 from protocol.slots cimport SLOTS, key_slot
-from shards.blob cimport blobs_alive
 from shards.invariants cimport store_check
 from shards.memory cimport (
-    M_MXFAST, M_TRIM_THRESHOLD, malloc_trim, malloc_usable_size, mallinfo2, mallinfo2_t, mallopt,
+    M_ARENA_MAX, M_MXFAST, M_TRIM_THRESHOLD, malloc_trim, malloc_usable_size, mallinfo2,
+    mallinfo2_t, mallopt,
 )
 from shards.reaper cimport (
     reaper_free_blob, reaper_free_database, reaper_free_value, reaper_freed, reaper_start,
     reaper_stop, reaper_waiting,
 )
-from shards.store cimport FORM_RAW, FORM_SHORTEST, FORM_TEXT, store_blocks_alive
+from shards.store cimport FORM_RAW, FORM_SHORTEST, FORM_TEXT
 from shards.table cimport table_footprint
 from shards.types.kinds cimport TypeHooks
 from shards.types.limits cimport EncodingLimits
@@ -34,20 +34,18 @@ cdef dict ENCODING_NAMES = {
 }
 
 
-def live_blocks() -> int:
-    """Entries, tables, databases and blobs alive in all stores; 0 unless it is a debug build."""
-    return store_blocks_alive() + blobs_alive()
-
-
 def tune_allocator() -> None:
     """Make malloc's stalls go away; a shard process calls it once, before it has data.
 
     glibc puts small freed blocks aside (fastbins) and merges them all in one go, and gives the
     top of the heap back within one free(): with a million deleted keys each takes a command 3 to
     6 ms. Without both, no operation takes more than 0.3 ms (bench/micro/bench_keyspace.py).
+    One arena for all threads lets the reaper sort what it frees (shards/memory.pxd), instead of
+    leaving that to the next commands.
     """
     mallopt(M_MXFAST, 0)
     mallopt(M_TRIM_THRESHOLD, -1)
+    mallopt(M_ARENA_MAX, 1)
 
 
 def trim_memory() -> None:

@@ -17,9 +17,22 @@ cdef extern from *:
     #include <stdlib.h>
     #include <sys/mman.h>
     #include <unistd.h>
-    static int64_t shardis_live = 0;
-    #define SHARDIS_LIVE_ADD(n) __atomic_fetch_add(&shardis_live, (n), __ATOMIC_RELAXED)
-    #define SHARDIS_LIVE() __atomic_load_n(&shardis_live, __ATOMIC_RELAXED)
+    /* glibc puts what is freed aside unsorted, and some later malloc sorts up to 10000 pieces of it
+       in one go: two milliseconds. A request beyond its per-thread caches sorts all there is, so
+       one is made for every few pieces, by whichever thread has freed them. */
+    #define SHARDIS_PIECES_MAX 64
+    #define SHARDIS_UNCACHED_BYTES 1100
+    static uint32_t shardis_pieces = 0;
+    static inline void shardis_sort_freed(void) {
+        uint32_t pieces = __atomic_load_n(&shardis_pieces, __ATOMIC_RELAXED) + 1;
+        if (pieces >= SHARDIS_PIECES_MAX) {
+            void *volatile block = malloc(SHARDIS_UNCACHED_BYTES);
+            pieces = 0;
+            free(block);
+        }
+        __atomic_store_n(&shardis_pieces, pieces, __ATOMIC_RELAXED);
+    }
+    #define SHARDIS_ADD(p, n) __atomic_fetch_add((p), (n), __ATOMIC_RELAXED)
     #define SHARDIS_USABLE(p) malloc_usable_size((void *)(p))
     static inline void *shardis_map(size_t size) {
         void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -45,6 +58,8 @@ cdef extern from *:
     int c_munmap "munmap"(void *, size_t) noexcept nogil
     void *map_pages "shardis_map"(size_t) noexcept nogil
     size_t page_bytes "shardis_page"() noexcept nogil
+    # To be called behind each free, and each realloc that has cut a piece off.
+    void sort_freed "shardis_sort_freed"() noexcept nogil
     # Give the whole pages in [first, last) back; they read as zero afterwards.
     void drop_pages "shardis_drop_pages"(char *first, char *last) noexcept nogil
     int mallopt(int, int) noexcept nogil
@@ -59,9 +74,16 @@ cdef extern from *:
     int malloc_trim(size_t) noexcept nogil
     const int M_MXFAST
     const int M_TRIM_THRESHOLD
-    # Blocks alive that this module made; one counter per extension, kept in debug builds only.
-    void live_add "SHARDIS_LIVE_ADD"(int64_t) noexcept nogil
-    int64_t live_count "SHARDIS_LIVE"() noexcept nogil
+    const int M_ARENA_MAX
+    void atomic_add "SHARDIS_ADD"(int64_t *, int64_t) noexcept nogil
+
+
+# Blocks alive in this process, whichever kernel made them; kept in debug builds only.
+cdef int64_t live
+
+
+cdef inline void live_add(int64_t blocks) noexcept nogil:
+    atomic_add(&live, blocks)
 
 
 cdef struct Pool:
@@ -108,6 +130,7 @@ cdef inline void *pool_resize(Pool *pool, void *block, size_t size) noexcept nog
         out_of_memory(size)
     pool_discharge(pool, before)
     pool_charge(pool, malloc_usable_size(moved))
+    sort_freed()
     return moved
 
 
@@ -120,6 +143,7 @@ cdef inline void pool_free(Pool *pool, void *block) noexcept nogil:
     if DEBUG:
         live_add(-1)
     c_free(block)
+    sort_freed()
 
 
 cdef inline size_t mapped_bytes(size_t size) noexcept nogil:

@@ -178,4 +178,3 @@ cdef void store_touch(Store *store, Entry *entry) noexcept nogil
 # RESTORE: what the policy in force keeps of an entry's use; below 0: nothing is said of it.
 cdef void store_set_usage(Store *store, Entry *entry, int64_t idle_seconds,
                           int frequency) noexcept nogil
-cdef int64_t store_blocks_alive() noexcept nogil               # debug builds only

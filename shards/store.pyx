@@ -71,7 +71,6 @@ from shards.memory cimport (
     Pool,
     c_free,
     live_add,
-    live_count,
     malloc_usable_size,
     pool_alloc,
     pool_charge,
@@ -99,7 +98,7 @@ from shards.table cimport (
 )
 from shards.types.dict cimport dict_rules_default
 from shards.types.kinds cimport TypeHooks
-from shards.types.registry cimport registered_types, types_blocks_alive
+from shards.types.registry cimport registered_types
 from shards.types.skiplist cimport zset_rules_default
 
 
@@ -257,10 +256,6 @@ cdef void store_swap(Store *store, uint32_t first, uint32_t second) noexcept nog
     cdef uint8_t physical = store.physical[first]
     store.physical[first] = store.physical[second]
     store.physical[second] = physical
-
-
-cdef int64_t store_blocks_alive() noexcept nogil:
-    return live_count() + types_blocks_alive() if DEBUG else 0
 
 
 # Hashing, chance, and the clocks of LRU and LFU
@@ -750,7 +745,8 @@ cdef char *open_blob(Store *store, const Key *key, uint64_t *bucket, size_t leng
     cdef bint fresh
     data = entry_string(entry, scratch, &n)
     fresh = blob == NULL or not blob_is_growable(blob) or blob_references(blob) != 1
-    if fresh:
+    if fresh or (length > SPARE_BYTES_MAX and length // 2 > blob_capacity(blob)):
+        # Much more than there was is mapped as zeros, instead of being written.
         copy = blob_new(length, with_spare(length) if spare and n else length, True)
         memcpy(<char *>copy.data, data, n if n < length else length)
         set_blob_at(store, key, bucket, copy, EXPIRE_KEEP)

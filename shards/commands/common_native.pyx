@@ -2,9 +2,16 @@
 
 from protocol.errors import WRONG_TYPE
 
+from libc.stdint cimport int64_t, uint64_t
+
 from protocol.buffer cimport Buffer
 from protocol.reply cimport reply_error
-from shards.executor cimport NATIVE_DONE, Arg
+from shards.executor cimport NATIVE_DONE, Arg, Argv, Shard
+from shards.store cimport Entry, store_entry_footprint, store_find
+
+cdef enum:
+    DRAWS_MAX = 1000
+    DRAWN_BYTES_MAX = 64 << 20
 
 cdef bytes _wrong_type = WRONG_TYPE
 cdef const char *wrong_type = _wrong_type
@@ -15,6 +22,16 @@ cdef int reply_wrong_type(Buffer *out) noexcept nogil:
     """The error of a key that holds another type; what the handler returns then."""
     reply_error(out, wrong_type, wrong_type_length)
     return NATIVE_DONE
+
+
+cdef bint draws_too_much(Shard *shard, const Argv *argv, int64_t draws) noexcept nogil:
+    cdef Entry *entry
+    if draws > DRAWS_MAX:
+        return True
+    # No element is larger than the collection, which says its size in O(1).
+    entry = store_find(shard.store, &argv.key)
+    return (entry != NULL
+            and store_entry_footprint(shard.store, entry) > <uint64_t>DRAWN_BYTES_MAX // <uint64_t>draws)
 
 
 cdef inline char folded(char c) noexcept nogil:

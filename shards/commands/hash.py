@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from protocol.commands import F, Keys, command
 from protocol.errors import NAN_OR_INFINITY, NOT_FLOAT, SYNTAX, CommandError
 from protocol.numbers import add_long_doubles, parse_int64
+from shards.commands.drawing import NOT_A_COUNT, check_count, drawn
 from shards.commands.generic import SCAN_COUNT, count_of_keys, scan_cursor
 from shards.glob import match
 from shards.options import INT64_MAX, INT64_MIN, Option, Options, as_is, int64, word
@@ -32,7 +34,6 @@ CHANGE = Keys(1, flags="RW access update")
 
 HSCAN_OPTIONS = Options(Option(b"COUNT", count_of_keys), Option(b"MATCH", as_is))
 
-RANDOM_CHUNK = 1000  # fields drawn at a time by HRANDFIELD with a count below zero
 SPARSE_SHARE = 3  # so many times fewer fields than there are: they are drawn one by one
 
 
@@ -319,9 +320,7 @@ def hrandfield(ctx: Context, args: list[bytes], reply: Reply) -> None:
         return
     count = int64(args[2])
     if count == INT64_MIN:
-        raise CommandError(
-            OUT_OF_RANGE + b", value must between %d and %d" % (-INT64_MAX, INT64_MAX)
-        )
+        raise CommandError(NOT_A_COUNT % (-INT64_MAX, INT64_MAX))
     if len(args) > 4 or (len(args) == 4 and word(args[3]) != b"WITHVALUES"):
         raise CommandError(SYNTAX)
     with_values = len(args) == 4
@@ -334,13 +333,14 @@ def hrandfield(ctx: Context, args: list[bytes], reply: Reply) -> None:
         start_pairs(reply, count, with_values)
         write_pairs(reply, different(ctx, view, count), with_values)
         return
-    first, most = reply.size, ctx.settings.reply_bytes_max
+    check_count(ctx, count)
     start_pairs(reply, -count, with_values)
-    for drawn in range(0, -count, RANDOM_CHUNK):
-        chunk = draw(ctx, view, min(RANDOM_CHUNK, -count - drawn))
-        write_pairs(reply, chunk, with_values)
-        if most and reply.size - first > most:
-            return  # the rest could not be sent either
+    for pairs in drawn(ctx, reply, -count, partial(draw, ctx, view), pair_bytes):
+        write_pairs(reply, pairs, with_values)
+
+
+def pair_bytes(pair: Pair) -> int:
+    return len(pair[0]) + len(pair[1])
 
 
 def draw(ctx: Context, view: HashView, count: int) -> list[Pair]:

@@ -8,7 +8,7 @@ from protocol.buffer cimport Buffer, buffer_append
 from protocol.native cimport likely, unlikely
 from protocol.numbers cimport parse_int64
 from protocol.reply cimport reply_bulk, reply_header, reply_integer, reply_null
-from shards.commands.common_native cimport reply_wrong_type
+from shards.commands.common_native cimport draws_too_much, reply_wrong_type
 from shards.executor cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, shard_changed, shard_notify,
 )
@@ -340,6 +340,8 @@ cdef int hrandfield(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         if not parse_int64(argv.args[2].data, argv.args[2].length, &count):
             return NATIVE_DECLINED
         if count < -DRAWN_MAX or count > DRAWN_MAX:
+            return NATIVE_DECLINED
+        if count < 0 and draws_too_much(shard, argv, -count):
             return NATIVE_DECLINED
     if with_values:
         word = &argv.args[3]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from protocol.commands import F, Keys, command
 from protocol.errors import SYNTAX, CommandError
+from shards.commands.drawing import NOT_A_COUNT, check_count, drawn
 from shards.commands.generic import scan_cursor
 from shards.glob import matching
 from shards.options import INT64_MAX, Option, Options, as_is, int64
@@ -26,12 +27,8 @@ if TYPE_CHECKING:
 SCAN_COUNT = 10
 # How many members SPOP's log names in one command.
 LOGGED_MEMBERS_MAX = 1024
-# How many members SRANDMEMBER may repeat in one reply: any number would need any amount of memory.
-DRAWN_MEMBERS_MAX = 1 << 26
-DRAWN_CHUNK = 1000  # members drawn at a time
 
 NOT_POSITIVE = b"ERR value is out of range, must be positive"
-NOT_A_COUNT = b"ERR value is out of range, value must between %d and %d"
 NUMKEYS_TOO_LOW = b"ERR numkeys should be greater than 0"
 NUMKEYS_TOO_HIGH = b"ERR Number of keys can't be greater than number of args"
 LIMIT_NEGATIVE = b"ERR LIMIT can't be negative"
@@ -214,19 +211,14 @@ def srandmember(ctx: Context, args: list[bytes], reply: Reply) -> None:
     if count < -INT64_MAX:
         raise CommandError(NOT_A_COUNT % (-INT64_MAX, INT64_MAX))
     view = SetView.open(ctx, args[1])
-    if count < -DRAWN_MEMBERS_MAX and view.exists:
-        raise CommandError(NOT_A_COUNT % (-DRAWN_MEMBERS_MAX, INT64_MAX))
-    if count >= 0:
-        reply.bulks(view.sample(count))
+    if count >= 0 or not view.exists:
+        reply.bulks(view.sample(max(count, 0)))
         return
-    first, most = reply.size, ctx.settings.reply_bytes_max
-    count = -count if view.exists else 0
-    reply.array(count)
-    for drawn in range(0, count, DRAWN_CHUNK):
-        for member in view.draw(min(DRAWN_CHUNK, count - drawn)):
+    check_count(ctx, count)
+    reply.array(-count)
+    for members in drawn(ctx, reply, -count, view.draw, len):
+        for member in members:
             reply.bulk(member)
-        if most and reply.size - first > most:
-            return  # the rest could not be sent either
 
 
 @command(

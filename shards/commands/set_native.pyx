@@ -1,6 +1,6 @@
 """The set family's hot commands in the native lane; as string_native.pyx, errors are DECLINED."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MIN, int64_t, uint32_t, uint64_t
 
 from protocol.buffer cimport Buffer
 from protocol.native cimport likely, unlikely
@@ -8,7 +8,7 @@ from protocol.numbers cimport parse_int64
 from protocol.reply cimport (
     reply_bulk, reply_bulk_integer, reply_header, reply_integer, reply_null,
 )
-from shards.commands.common_native cimport reply_wrong_type
+from shards.commands.common_native cimport draws_too_much, reply_wrong_type
 from shards.executor cimport (
     NATIVE_DECLINED, NATIVE_DONE, Argv, NativeLane, Shard, shard_changed, shard_notify,
 )
@@ -22,9 +22,6 @@ from shards.types.set cimport (
     set_visit, set_will_grow,
 )
 from shards.views.set cimport set_load, set_save
-
-cdef enum:
-    DRAWN_MAX = 1 << 14     # SRANDMEMBER with more repetitions is Python's, which stops at a limit
 
 
 cdef inline int reply_count(Buffer *out, int64_t count) noexcept nogil:
@@ -186,7 +183,9 @@ cdef int srandmember(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef bint several = argv.argc > 2
     cdef Set set
     cdef Element member
-    if several and (not count_from(argv, &count) or count < -DRAWN_MAX):
+    if several and (not count_from(argv, &count) or count == INT64_MIN):
+        return NATIVE_DECLINED
+    if count < 0 and draws_too_much(shard, argv, -count):
         return NATIVE_DECLINED
     entry = store_read(shard.store, &argv.key, True)
     if unlikely(entry != NULL and entry_type(entry) != TYPE_SET):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from protocol.commands import F, Keys, command
 from protocol.errors import NOT_FLOAT, SYNTAX, CommandError
 from protocol.numbers import parse_double
+from shards.commands.drawing import NOT_A_COUNT, check_count, drawn
 from shards.commands.generic import scan_cursor
 from shards.glob import matching
 from shards.options import INT64_MAX, Option, Options, as_is, int64, quoted, word
@@ -48,7 +49,6 @@ ACL = ("sortedset",)
 
 RANDOM_RATIO = 3
 """Of members to those wanted: from here on they are drawn one by one, below all are shuffled."""
-RANDOM_CHUNK = 1000  # items drawn at a time by ZRANDMEMBER with a count below zero
 
 
 def score_of(argument: bytes, error: bytes = NOT_FLOAT) -> float:
@@ -61,15 +61,22 @@ def score_of(argument: bytes, error: bytes = NOT_FLOAT) -> float:
 
 def reply_items(reply: Reply, items: list[Item], with_scores: bool) -> None:
     """Members, or members and scores: flat in RESP2, pairs in RESP3."""
-    if not with_scores:
-        reply.bulks([member for member, _ in items])
-    elif reply.resp == 2:
-        reply.array(2 * len(items))
-        for member, score in items:
-            reply.bulk(member)
+    reply.array(2 * len(items) if with_scores and reply.resp == 2 else len(items))
+    write_items(reply, items, with_scores)
+
+
+def write_items(reply: Reply, items: list[Item], with_scores: bool) -> None:
+    """Those of an array that is announced."""
+    for member, score in items:
+        if with_scores and reply.resp == 3:
+            reply.array(2)
+        reply.bulk(member)
+        if with_scores:
             reply.double(score)
-    else:
-        reply_pairs(reply, items)
+
+
+def item_bytes(item: Item) -> int:
+    return len(item[0])
 
 
 def reply_pairs(reply: Reply, items: list[Item]) -> None:
@@ -754,9 +761,7 @@ def zrandmember(ctx: Context, args: list[bytes], reply: Reply) -> None:
         return
     count = int64(args[2])
     if count < -INT64_MAX:
-        raise CommandError(
-            b"ERR value is out of range, value must between %d and %d" % (-INT64_MAX, INT64_MAX)
-        )
+        raise CommandError(NOT_A_COUNT % (-INT64_MAX, INT64_MAX))
     with_scores = len(args) == 4 and word(args[3]) == b"WITHSCORES"
     if len(args) > 3 and not with_scores:
         raise CommandError(SYNTAX)
@@ -765,30 +770,14 @@ def zrandmember(ctx: Context, args: list[bytes], reply: Reply) -> None:
 
     view = ZsetView.open(ctx, args[1])
     if count < 0 and len(view):
-        repeat_items(ctx, view, -count, reply, with_scores)
+        check_count(ctx, count)
+        reply.array(-count * 2 if with_scores and reply.resp == 2 else -count)
+        for items in drawn(ctx, reply, -count, view.random, item_bytes):
+            write_items(reply, items, with_scores)
         return
-    if count <= 0:
-        items = []
-    elif count >= len(view):
-        items = view.slice(0, -1, backwards=True)
-    else:
-        items = distinct(ctx, view, count)
+    everything = count >= len(view)
+    items = view.slice(0, -1, backwards=True) if everything else distinct(ctx, view, count)
     reply_items(reply, items, with_scores)
-
-
-def repeat_items(ctx: Context, view: ZsetView, count: int, reply: Reply, with_scores: bool) -> None:
-    """Reply so many items, each drawn from all of them. O(count)"""
-    first, most = reply.size, ctx.settings.reply_bytes_max
-    reply.array(count * 2 if with_scores and reply.resp == 2 else count)
-    for drawn in range(0, count, RANDOM_CHUNK):
-        for member, score in view.random(min(RANDOM_CHUNK, count - drawn)):
-            if with_scores and reply.resp == 3:
-                reply.array(2)
-            reply.bulk(member)
-            if with_scores:
-                reply.double(score)
-        if most and reply.size - first > most:
-            return  # the rest could not be sent either
 
 
 def scan_count(argument: bytes) -> int:

@@ -1,7 +1,5 @@
 from typing import final
 
-def live_blocks() -> int: ...
-
 @final
 class NativeDict:
     def __init__(

@@ -15,7 +15,6 @@ from shards.memory cimport (
     Pool,
     c_free,
     c_malloc,
-    live_count,
     malloc_usable_size,
     out_of_memory,
     pool_alloc,
@@ -774,11 +773,6 @@ cdef int dict_check(const Dict *dict) except -1:
     require(dict.buckets == 1 or count <= <uint64_t>dict.buckets * dict.rules.grow_at,
             "a dict has not grown")
     return 0
-
-
-def live_blocks():
-    """Allocations of this module that are alive; 0 in release builds, which don't count."""
-    return live_count()
 
 
 cdef void collect(void *context, const DictItem *item) noexcept with gil:

@@ -82,7 +82,6 @@ cdef bint idtree_seek_last(const IdTree *tree, IdCursor *cursor) noexcept nogil
 
 # Every invariant, and the bytes recounted. O(n). AssertionError.
 cdef int idtree_check(const IdTree *tree) except -1
-cdef int64_t idtree_blocks_alive() noexcept nogil       # debug builds only
 
 
 cdef inline int id_compare(Id a, Id b) noexcept nogil:

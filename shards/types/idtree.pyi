@@ -1,7 +1,5 @@
 from typing import Literal, final
 
-def live_blocks() -> int: ...
-
 _Id = tuple[int, int]
 
 @final

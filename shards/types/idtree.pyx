@@ -7,7 +7,6 @@ from libc.string cimport memcpy, memmove, memset
 from protocol.native cimport fatal, likely, unlikely
 from shards.memory cimport (
     Pool,
-    live_count,
     malloc_usable_size,
     pool_alloc,
     pool_free,
@@ -384,15 +383,6 @@ cdef int idtree_check(const IdTree *tree) except -1:
     require(count == tree.count, "a tree's count is wrong")
     require(bytes == tree.bytes, "a tree's bytes are counted wrongly")
     return 0
-
-
-cdef int64_t idtree_blocks_alive() noexcept nogil:
-    return live_count()
-
-
-def live_blocks():
-    """Allocations of this module that are alive; 0 in release builds, which don't count."""
-    return live_count()
 
 
 cdef Id make_id(object pair) except *:

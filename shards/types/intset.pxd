@@ -36,7 +36,6 @@ cdef Intset *intset_remove_range(Pool *pool, Intset *integers, uint32_t index,
 # Whether bytes from outside are an intset that is not empty. Deep: also whether its members ascend,
 # and only then may the bytes be used.
 cdef bint intset_validate(const uint8_t *data, size_t n, bint deep) noexcept nogil
-cdef int64_t intset_blocks_alive() noexcept nogil                       # debug builds only
 
 
 cdef inline size_t intset_bytes(const Intset *integers) noexcept nogil:

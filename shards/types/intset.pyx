@@ -5,8 +5,7 @@ from libc.string cimport memcpy, memmove
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
-from protocol.native cimport DEBUG
-from shards.memory cimport Pool, live_count, malloc_usable_size, pool_alloc, pool_free
+from shards.memory cimport Pool, malloc_usable_size, pool_alloc, pool_free
 from shards.types.growth cimport block_give_back, block_reserve
 
 
@@ -67,10 +66,6 @@ cdef void intset_free(Pool *pool, Intset *integers) noexcept nogil:
 
 cdef uint64_t intset_footprint(const Intset *integers) noexcept nogil:
     return malloc_usable_size(integers)
-
-
-cdef int64_t intset_blocks_alive() noexcept nogil:
-    return live_count() if DEBUG else 0
 
 
 cdef bint intset_find(const Intset *integers, int64_t number) noexcept nogil:

@@ -92,7 +92,6 @@ cdef Listpack *listpack_merge(Pool *pool, Listpack *first, Listpack *second) noe
 # only then may the bytes be used. `count` is set to the number of elements if it is deep.
 cdef bint listpack_validate(const uint8_t *data, size_t n, bint deep,
                             uint64_t *count) noexcept nogil
-cdef int64_t listpack_blocks_alive() noexcept nogil             # debug builds only
 
 
 cdef inline bint listpack_fits(const Listpack *pack, size_t more) noexcept nogil:

@@ -5,10 +5,9 @@ from libc.string cimport memcmp, memcpy, memmove
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
-from protocol.native cimport DEBUG, likely, store32, store64
+from protocol.native cimport likely, store32, store64
 from shards.memory cimport (
     Pool,
-    live_count,
     malloc_usable_size,
     pool_alloc,
     pool_free,
@@ -175,10 +174,6 @@ cdef uint64_t listpack_footprint(const Listpack *pack) noexcept nogil:
 
 cdef Listpack *listpack_shrink(Pool *pool, Listpack *pack) noexcept nogil:
     return <Listpack *>block_fit(pool, pack, pack.bytes)
-
-
-cdef int64_t listpack_blocks_alive() noexcept nogil:
-    return live_count() if DEBUG else 0
 
 
 # Looking

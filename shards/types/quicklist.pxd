@@ -103,4 +103,3 @@ cdef void cursor_close(ListCursor *cursor) noexcept nogil       # more than once
 
 # What a node holds: its own data or, if it is compressed, a copy that the caller frees (pool_free).
 cdef void *node_data(Pool *pool, const QuicklistNode *node, void **opened) noexcept nogil
-cdef int64_t quicklist_blocks_alive() noexcept nogil            # debug builds only

@@ -9,10 +9,9 @@ from libc.string cimport memcmp, memcpy
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
-from protocol.native cimport DEBUG, fatal, likely, unlikely
+from protocol.native cimport fatal, likely, unlikely
 from shards.memory cimport (
     Pool,
-    live_count,
     malloc_usable_size,
     pool_alloc,
     pool_free,
@@ -327,10 +326,6 @@ cdef Quicklist *quicklist_copy(Pool *pool, const Quicklist *list) noexcept nogil
 
 cdef uint64_t quicklist_footprint(const Quicklist *list) noexcept nogil:
     return list.charged + malloc_usable_size(list)
-
-
-cdef int64_t quicklist_blocks_alive() noexcept nogil:
-    return live_count() if DEBUG else 0
 
 
 cdef inline void append_node(Pool *pool, Quicklist *list, void *data, uint64_t bytes,

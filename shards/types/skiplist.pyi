@@ -1,7 +1,5 @@
 from typing import final
 
-def live_blocks() -> int: ...
-
 _ScoreEnd = tuple[float, bool]
 
 @final

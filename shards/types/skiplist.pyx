@@ -13,7 +13,6 @@ from libc.string cimport memcmp, memcpy, memset
 from protocol.native cimport DEBUG, fatal, likely, prefetch, store32, unlikely
 from shards.memory cimport (
     Pool,
-    live_count,
     malloc_usable_size,
     pool_alloc,
     pool_free,
@@ -519,11 +518,6 @@ cdef int zset_check(const Zset *zset) except -1:
             "the highest level is empty")
     require(bytes == zset.bytes, "the nodes' bytes are counted wrongly")
     return 0
-
-
-def live_blocks():
-    """Allocations of this module that are alive; 0 in release builds, which don't count."""
-    return live_count()
 
 
 cdef object pair(const Node *node):

@@ -106,7 +106,6 @@ cdef struct StreamCursor:
     uint8_t *content            # its first field, or value if it has its node's fields
 
 cdef TypeHooks stream_hooks() noexcept
-cdef int64_t stream_blocks_alive() noexcept nogil       # of this module; debug builds only
 
 cdef Stream *stream_new(Pool *pool) noexcept nogil
 

@@ -5,7 +5,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 
 from protocol.native cimport likely, out_of_memory, unlikely
-from shards.memory cimport Pool, live_count, malloc_usable_size, pool_alloc, pool_free, pool_resize
+from shards.memory cimport Pool, malloc_usable_size, pool_alloc, pool_free, pool_resize
 from shards.types.idtree cimport (
     SEEK_LESS_OR_EQUAL,
     Id,
@@ -68,10 +68,6 @@ cdef TypeHooks stream_hooks() noexcept:
     hooks.length = hook_length
     hooks.effort = hook_effort
     return hooks
-
-
-cdef int64_t stream_blocks_alive() noexcept nogil:
-    return live_count()
 
 
 cdef Id make_id(uint64_t ms, uint64_t sequence) noexcept nogil:

@@ -14,7 +14,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from shards.types.dict import NativeDict, live_blocks
+from shards.memory import live_blocks
+from shards.types.dict import NativeDict
 
 members = st.one_of(
     st.integers(0, 60).map(lambda n: b"m%d" % n),

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sortedcontainers import SortedDict
 
-from shards.types.idtree import NativeIdTree, live_blocks
+from shards.memory import live_blocks
+from shards.types.idtree import NativeIdTree
 
 LARGEST = 2**64 - 1
 ids = st.one_of(

@@ -14,8 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from shards.types import dict as dict_module
-from shards.types import skiplist as skiplist_module
+from shards.memory import live_blocks
 from shards.types.skiplist import NativeZset
 
 members = st.one_of(
@@ -52,7 +51,7 @@ def within_lex(member: bytes, first: bytes, last: bytes) -> bool:
 class ZsetMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.blocks = dict_module.live_blocks() + skiplist_module.live_blocks()
+        self.blocks = live_blocks()
 
     @initialize(random=st.integers(0, 2**64 - 1), one_score=st.booleans())
     def create(self, random: int, one_score: bool) -> None:
@@ -182,7 +181,7 @@ class ZsetMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "zset"):
             del self.zset
-        assert dict_module.live_blocks() + skiplist_module.live_blocks() == self.blocks
+        assert live_blocks() == self.blocks
 
 
 ZsetMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -17,7 +17,8 @@ from router.table import full_table
 from shards.commands import native
 from shards.context import Context, Settings
 from shards.executor import Executor, NativeLane
-from shards.keyspace import Keyspace, live_blocks
+from shards.keyspace import Keyspace
+from shards.memory import live_blocks
 from tests.sim.client import Client
 from tests.sim.clock import Clock, VirtualLoop
 from tests.sim.model import Request

@@ -13,7 +13,8 @@ from collections.abc import Callable
 import pytest
 
 from protocol.slots import key_slot
-from shards.keyspace import Keyspace, live_blocks
+from shards.keyspace import Keyspace
+from shards.memory import live_blocks
 
 NOW_MS = 1_700_000_000_000
 MIB = 1024 * 1024

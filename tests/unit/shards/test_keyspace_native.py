@@ -14,7 +14,8 @@ import pytest
 from Cython.Build import cythonize
 from setuptools import Distribution, Extension  # type: ignore[import-untyped]
 
-from shards.keyspace import Keyspace, live_blocks
+from shards.keyspace import Keyspace
+from shards.memory import live_blocks
 
 ROOT = Path(__file__).parents[3]
 MIB = 1024 * 1024

@@ -16,8 +16,9 @@ from sessions.reactor import Reactor
 from shards.commands import native
 from shards.context import Context, Settings
 from shards.executor import Executor, NativeLane
-from shards.keyspace import Keyspace, live_blocks
+from shards.keyspace import Keyspace
 from shards.local import LocalDispatcher
+from shards.memory import live_blocks
 from tests.support.resp_client import ReplySplitter, encode
 from tests.support.slots import slot
 
