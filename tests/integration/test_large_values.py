@@ -1,8 +1,8 @@
 """Values of a hundred MiB and more: they arrive whole, and hold up nobody else meanwhile.
 
-Another client's latency is measured from a process of its own. The bound on its 99th percentile
-is generous, because tests share a small machine, and a move that exceeds it is made again: what the
-server itself does to others happens each time. The figures are printed.
+Another client's latency is measured from a process of its own. Few of its requests may wait long,
+and none very long. A busy machine delays some of them by itself, so a move that exceeds the bounds
+is made again: what the server does to others happens each time. The figures are printed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from tests.support.servers import Configuration, Oracle, ServerPool, Shardis, us
 pytestmark = pytest.mark.usefixtures("transport")
 MIB = 1 << 20
 # redis-server copies and frees such values on the one thread that also answers the prober.
-P99_SECONDS_MAX = 0.25 if uses_stand_in() else 0.05
+LONG_SECONDS = 0.25 if uses_stand_in() else 0.05
+LONG_SHARE_MAX = 0.05  # one stall for each of ten pieces would be three times that
+WORST_SECONDS_MAX = 10 * LONG_SECONDS
 ATTEMPTS = 3
 
 
@@ -58,16 +60,17 @@ def fetch(client: RespClient, key: str) -> bytes:
 
 
 def holds_up_nobody(server: Shardis, name: str, move: Callable[[], None]) -> None:
-    """One of a few moves of large values leaves another client's latency within its bound."""
+    """One of a few moves of large values leaves another client's latency within its bounds."""
     found = []
     for _ in range(ATTEMPTS):
         with latencies(server.port) as seconds:
             move()
         print(f"{name}: {seconds}")
-        found.append(seconds.p99)
-        if seconds.p99 < P99_SECONDS_MAX:
+        share = sum(one >= LONG_SECONDS for one in seconds) / len(seconds)
+        if share <= LONG_SHARE_MAX and max(seconds) < WORST_SECONDS_MAX:
             return
-    raise AssertionError(f"{name}: p99 of PING and GET {found} s")
+        found.append(f"{share:.1%} were long; {seconds}")
+    raise AssertionError(f"{name}: {found}")
 
 
 def round_trip(server: Shardis, size: int) -> None:
