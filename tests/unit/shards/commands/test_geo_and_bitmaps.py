@@ -108,10 +108,7 @@ def test_both_lanes_do_the_same(family: Callable[[Random], list[str]], resp: int
     for shard in (native, python):
         shard.call("SET", "string", "text")
     for number in range(COMMANDS):
-        if number % 400 == 0:
-            call = ["DEL", *KEYS[:3]]
-        else:
-            call = family(random)
+        call = ["DEL", *KEYS[:3]] if number % 400 == 0 else family(random)
         assert native.call(*call, resp=resp) == python.call(*call, resp=resp), call
         assert native.keyspace.changes == python.keyspace.changes, call
     for key in KEYS:
