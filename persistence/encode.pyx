@@ -18,7 +18,7 @@ from shards.types.listpack cimport Listpack, string_is_integer
 from shards.types.lzf cimport lzf_compress
 from shards.types.quicklist cimport Compressed, Quicklist, QuicklistNode
 from shards.types.skiplist cimport Node, Zset, node_member, zset_count, zset_previous
-from shards.types.stream cimport Consumer, Group, Pending, Stream
+from shards.types.stream cimport Consumer, Group, NamePlace, Pending, Stream, names_next
 
 cdef extern from *:
     uint32_t swapped32 "__builtin_bswap32"(uint32_t) noexcept nogil
@@ -228,7 +228,8 @@ cdef void encode_stream(Buffer *out, const Stream *stream, bint compress) noexce
     cdef const Group *group
     cdef const Consumer *consumer
     cdef char raw[16]
-    cdef uint32_t i, j
+    cdef NamePlace group_place = NamePlace(0, 0)
+    cdef NamePlace place
     cdef bint more
     encode_length(out, idtree_count(&stream.nodes))
     more = idtree_seek_first(&stream.nodes, &cursor)
@@ -245,16 +246,19 @@ cdef void encode_stream(Buffer *out, const Stream *stream, bint compress) noexce
     encode_length(out, stream.entries_added)
 
     encode_length(out, stream.groups.count)
-    for i in range(stream.groups.count):
-        group = <const Group *>stream.groups.items[i]
+    group = <const Group *>names_next(&stream.groups, &group_place)
+    while group != NULL:
         encode_string(out, group.named.name, group.named.length, compress)
         encode_id(out, group.last_id)
         encode_length(out, <uint64_t>group.entries_read)
         encode_pending(out, &group.pending, True)
         encode_length(out, group.consumers.count)
-        for j in range(group.consumers.count):
-            consumer = <const Consumer *>group.consumers.items[j]
+        place = NamePlace(0, 0)
+        consumer = <const Consumer *>names_next(&group.consumers, &place)
+        while consumer != NULL:
             encode_string(out, consumer.named.name, consumer.named.length, compress)
             buffer_append(out, &consumer.seen_ms, 8)
             buffer_append(out, &consumer.active_ms, 8)
             encode_pending(out, &consumer.pending, False)
+            consumer = <const Consumer *>names_next(&group.consumers, &place)
+        group = <const Group *>names_next(&stream.groups, &group_place)

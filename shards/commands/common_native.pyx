@@ -12,6 +12,7 @@ from shards.store cimport Entry, store_entry_footprint, store_find
 cdef enum:
     DRAWS_MAX = 1000
     DRAWN_BYTES_MAX = 64 << 20
+    TIMEOUT_BYTES_MAX = 9
 
 cdef bytes _wrong_type = WRONG_TYPE
 cdef const char *wrong_type = _wrong_type
@@ -32,6 +33,24 @@ cdef bint draws_too_much(Shard *shard, const Argv *argv, int64_t draws) noexcept
     entry = store_find(shard.store, &argv.key)
     return (entry != NULL
             and store_entry_footprint(shard.store, entry) > <uint64_t>DRAWN_BYTES_MAX // <uint64_t>draws)
+
+
+cdef bint is_timeout(const Arg *arg) noexcept nogil:
+    cdef size_t i
+    if not 0 < arg.length <= TIMEOUT_BYTES_MAX:
+        return False
+    for i in range(arg.length):
+        # A point has digits on both sides, and there is one.
+        if arg.data[i] == c"." and 0 < i < arg.length - 1:
+            break
+        if not c"0" <= arg.data[i] <= c"9":
+            return False
+    else:
+        return True
+    for i in range(i + 1, arg.length):
+        if not c"0" <= arg.data[i] <= c"9":
+            return False
+    return True
 
 
 cdef inline char folded(char c) noexcept nogil:

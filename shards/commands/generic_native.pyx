@@ -1,16 +1,18 @@
 """The generic family's hot commands in the native lane; as string_native.pyx, errors are DECLINED."""
 
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint32_t
+from libc.string cimport memcmp
 
 from protocol.buffer cimport Buffer, buffer_append
 from protocol.numbers cimport parse_int64
 from protocol.reply cimport reply_integer
+from shards.commands.common_native cimport is_word
 from shards.executor cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed,
 )
 from shards.keyspace cimport (
     EXPIRE_NONE, TYPE_HASH, TYPE_LIST, TYPE_SET, TYPE_STREAM, TYPE_STRING, TYPE_ZSET, Entry, EntryType, Key,
-    entry_expire_ms, entry_type, store_delete, store_read, store_set_expire, store_write,
+    entry_expire_ms, entry_type, store_copy, store_delete, store_read, store_set_expire, store_write,
 )
 
 
@@ -165,6 +167,26 @@ cdef int persist(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     return reply_count(out, 1)
 
 
+cdef int copy(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef const Arg *source = &argv.args[1]
+    cdef const Arg *name = &argv.args[2]
+    cdef bint replaces = argv.argc == 4
+    cdef Key target
+    # Another database is Python's, and so is a key copied onto itself.
+    if argv.argc > 4 or (replaces and not is_word(&argv.args[3], b"replace", 7)):
+        return NATIVE_DECLINED
+    if source.length == name.length and memcmp(source.data, name.data, name.length) == 0:
+        return NATIVE_DECLINED
+    if store_read(shard.store, &argv.key, True) == NULL:
+        return reply_count(out, 0)
+    key_at(shard, name, &target)
+    if not replaces and store_read(shard.store, &target, False) != NULL:
+        return reply_count(out, 0)
+    store_copy(shard.store, &argv.key, &target)
+    shard_changed(shard, &target, b"copy_to", 1)
+    return reply_count(out, 1)
+
+
 def register(NativeLane lane):
     """Add this family's native handlers to a shard's lane."""
     lane.add("DEL", del_)
@@ -181,3 +203,4 @@ def register(NativeLane lane):
     lane.add("EXPIRETIME", expiretime)
     lane.add("PEXPIRETIME", pexpiretime)
     lane.add("PERSIST", persist)
+    lane.add("COPY", copy)

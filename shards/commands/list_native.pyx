@@ -1,6 +1,7 @@
 """The list family's hot commands in the native lane; as string_native.pyx, errors are DECLINED."""
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp
 
 from protocol.buffer cimport Buffer, buffer_append
 from protocol.native cimport likely, unlikely
@@ -8,20 +9,20 @@ from protocol.numbers cimport parse_int64
 from protocol.reply cimport (
     reply_bulk, reply_bulk_integer, reply_header, reply_integer, reply_null,
 )
-from shards.commands.common_native cimport reply_wrong_type
+from shards.commands.common_native cimport is_timeout, is_word, reply_wrong_type
 from shards.executor cimport (
-    NATIVE_DECLINED, NATIVE_DONE, Argv, NativeLane, Shard, shard_changed, shard_notify,
+    NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed, shard_notify,
 )
 from shards.keyspace cimport (
-    TYPE_LIST, Entry, entry_encoding, entry_pointer, entry_type, store_read, store_value_length,
-    store_write,
+    TYPE_LIST, Entry, Key, entry_encoding, entry_pointer, entry_type, store_find, store_is_expired,
+    store_read, store_value_length, store_write,
 )
 from shards.types.kinds cimport ENCODING_LISTPACK
 from shards.types.list cimport (
     List, ListWalk, list_count, list_delete_range, list_grow, list_peek, list_pop, list_push,
-    list_seek, walk_close, walk_get, walk_next, walk_previous,
+    list_seek, walk_close, walk_get, walk_next, walk_previous, walk_replace,
 )
-from shards.types.listpack cimport Element, Listpack, listpack_get, listpack_seek, listpack_skip
+from shards.types.listpack cimport Element, Listpack, element_text, listpack_get, listpack_seek, listpack_skip
 from shards.views.list cimport list_keep, list_keep_rest, list_of
 
 
@@ -37,12 +38,13 @@ cdef inline bint is_list(const Entry *entry) noexcept nogil:
 
 
 cdef void reply_elements(Buffer *out, List *list, int64_t first, int64_t count,
-                         bint backwards) noexcept nogil:
-    """An array of `count` elements from `first` on, which are there."""
+                         bint backwards, bint header) noexcept nogil:
+    """An array of `count` elements from `first` on, which are there; or only these."""
     cdef ListWalk walk
     cdef Element element
     cdef int64_t left = count
-    reply_header(out, c"*", count)
+    if header:
+        reply_header(out, c"*", count)
     if count == 0:
         return
     list_seek(list, first, &walk)
@@ -148,7 +150,7 @@ cdef int pop(Shard *shard, const Argv *argv, Buffer *out, bint at_tail) noexcept
         length = <int64_t>list_count(&list)
         if count > length:
             count = length
-        reply_elements(out, &list, length - 1 if at_tail else 0, count, at_tail)
+        reply_elements(out, &list, length - 1 if at_tail else 0, count, at_tail, True)
         list_delete_range(&list, length - count if at_tail else 0, count)
     gone = list_keep_rest(shard.store, &argv.key, entry, &list)
     shard_changed(shard, &argv.key, b"rpop" if at_tail else b"lpop", count)
@@ -163,6 +165,186 @@ cdef int lpop(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 
 cdef int rpop(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     return pop(shard, argv, out, True)
+
+
+# Moving
+
+cdef bint side_of(const Arg *arg, bint *at_tail) noexcept nogil:
+    at_tail[0] = is_word(arg, b"right", 5)
+    return at_tail[0] or is_word(arg, b"left", 4)
+
+
+cdef int move(Shard *shard, const Argv *argv, Buffer *out, bint from_tail, bint to_tail) noexcept:
+    cdef const Arg *source = &argv.args[1]
+    cdef const Arg *name = &argv.args[2]
+    cdef Entry *entry = store_write(shard.store, &argv.key)
+    cdef Entry *target
+    cdef Key key
+    cdef List list
+    cdef Element element
+    cdef char scratch[24]
+    cdef const char *data
+    cdef size_t n
+    cdef bint gone = False
+    if entry == NULL:
+        reply_null(out, shard.resp)
+        return NATIVE_DONE
+    if unlikely(not is_list(entry)):
+        return reply_wrong_type(out)
+    key_at(shard, name, &key)
+    target = store_write(shard.store, &key)
+    if unlikely(target != NULL and not is_list(target)):
+        return reply_wrong_type(out)
+
+    list_of(shard.store, argv.key.database, entry, &list)
+    list_peek(&list, from_tail, &element)
+    data = element_text(&element, scratch, &n)
+    reply_bulk(out, data, n)
+    # The element dies with the pop; the reply has it still, before its line end.
+    data = out.data + out.used - 2 - n
+    list_pop(&list, from_tail)
+    if source.length == name.length and memcmp(source.data, name.data, name.length) == 0:
+        list_grow(&list, n, 1)
+        list_push(&list, data, n, to_tail)
+        list_keep_rest(shard.store, &argv.key, entry, &list)
+    else:
+        gone = list_keep_rest(shard.store, &argv.key, entry, &list)
+        target = store_find(shard.store, &key)
+        list_of(shard.store, key.database, target, &list)
+        list_grow(&list, n, 1)
+        list_push(&list, data, n, to_tail)
+        list_keep(shard.store, &key, target, &list)
+    shard_changed(shard, &key, b"rpush" if to_tail else b"lpush", 1)
+    shard_notify(shard, &argv.key, b"rpop" if from_tail else b"lpop")
+    if unlikely(gone):
+        shard_notify(shard, &argv.key, b"del")
+    return NATIVE_DONE
+
+
+cdef int lmove(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef bint from_tail, to_tail
+    if not side_of(&argv.args[3], &from_tail) or not side_of(&argv.args[4], &to_tail):
+        return NATIVE_DECLINED
+    return move(shard, argv, out, from_tail, to_tail)
+
+
+cdef int blmove(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return lmove(shard, argv, out) if is_timeout(&argv.args[5]) else NATIVE_DECLINED
+
+
+cdef int rpoplpush(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return move(shard, argv, out, True, False)
+
+
+cdef int brpoplpush(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return rpoplpush(shard, argv, out) if is_timeout(&argv.args[3]) else NATIVE_DECLINED
+
+
+# The first list of several
+
+cdef int pop_first(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, uint32_t end,
+                   bint at_tail, int64_t count) noexcept:
+    """Take from the first of the keys at..end - 1 that exists. A count of 0: one, without an array."""
+    cdef Entry *entry = NULL
+    cdef Key key
+    cdef List list
+    cdef int64_t taken, length
+    cdef bint gone
+    while at < end:
+        key_at(shard, &argv.args[at], &key)
+        entry = store_write(shard.store, &key)
+        if entry != NULL:
+            break
+        at += 1
+    if entry == NULL:
+        if shard.resp == 2:
+            buffer_append(out, b"*-1\r\n", 5)
+        else:
+            reply_null(out, shard.resp)
+        return NATIVE_DONE
+    if unlikely(not is_list(entry)):
+        return reply_wrong_type(out)
+    list_of(shard.store, key.database, entry, &list)
+    length = <int64_t>list_count(&list)
+    taken = min(max(count, <int64_t>1), length)
+    reply_header(out, c"*", 2)
+    reply_bulk(out, argv.args[at].data, argv.args[at].length)
+    reply_elements(out, &list, length - 1 if at_tail else 0, taken, at_tail, count != 0)
+    list_delete_range(&list, <uint64_t>(length - taken if at_tail else 0), <uint64_t>taken)
+    gone = list_keep_rest(shard.store, &key, entry, &list)
+    shard_changed(shard, &key, b"rpop" if at_tail else b"lpop", <uint64_t>taken)
+    if unlikely(gone):
+        shard_notify(shard, &key, b"del")
+    return NATIVE_DONE
+
+
+cdef int pop_many(Shard *shard, const Argv *argv, Buffer *out, uint32_t at) noexcept:
+    """A number of keys at `at`, the keys, a side, and maybe COUNT."""
+    cdef int64_t keys, count = 1
+    cdef uint32_t end
+    cdef bint at_tail
+    if not parse_int64(argv.args[at].data, argv.args[at].length, &keys):
+        return NATIVE_DECLINED
+    if keys < 1 or keys >= <int64_t>(argv.argc - at - 1):
+        return NATIVE_DECLINED
+    end = at + 1 + <uint32_t>keys
+    if not side_of(&argv.args[end], &at_tail):
+        return NATIVE_DECLINED
+    if argv.argc != end + 1:
+        if argv.argc != end + 3 or not is_word(&argv.args[end + 1], b"count", 5):
+            return NATIVE_DECLINED
+        if not parse_int64(argv.args[end + 2].data, argv.args[end + 2].length, &count) or count < 1:
+            return NATIVE_DECLINED
+    return pop_first(shard, argv, out, at + 1, end, at_tail, count)
+
+
+cdef int lmpop(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return pop_many(shard, argv, out, 1)
+
+
+cdef int blmpop(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return pop_many(shard, argv, out, 2) if is_timeout(&argv.args[1]) else NATIVE_DECLINED
+
+
+cdef int pop_waiting(Shard *shard, const Argv *argv, Buffer *out, bint at_tail) noexcept:
+    if not is_timeout(&argv.args[argv.argc - 1]):
+        return NATIVE_DECLINED
+    return pop_first(shard, argv, out, 1, argv.argc - 1, at_tail, 0)
+
+
+cdef int blpop(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return pop_waiting(shard, argv, out, False)
+
+
+cdef int brpop(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return pop_waiting(shard, argv, out, True)
+
+
+# Replacing
+
+cdef int lset(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef const Arg *value = &argv.args[3]
+    cdef Entry *entry
+    cdef List list
+    cdef ListWalk walk
+    cdef int64_t index, length
+    if not parse_int64(argv.args[2].data, argv.args[2].length, &index):
+        return NATIVE_DECLINED
+    entry = store_find(shard.store, &argv.key)
+    if entry == NULL or not is_list(entry) or store_is_expired(shard.store, entry):
+        return NATIVE_DECLINED
+    length = <int64_t>store_value_length(shard.store, entry)
+    if not -length <= index < length:
+        return NATIVE_DECLINED
+    entry = store_write(shard.store, &argv.key)
+    list_of(shard.store, argv.key.database, entry, &list)
+    list_grow(&list, value.length, 1)
+    list_seek(&list, index, &walk)
+    walk_replace(&walk, value.data, value.length)
+    list_keep_rest(shard.store, &argv.key, entry, &list)
+    shard_changed(shard, &argv.key, b"lset", 1)
+    buffer_append(out, b"+OK\r\n", 5)
+    return NATIVE_DONE
 
 
 # Reading
@@ -229,7 +411,7 @@ cdef int lrange(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         reply_pack(out, <Listpack *>entry_pointer(entry), start, stop - start + 1)
     else:
         list_of(shard.store, argv.key.database, entry, &list)
-        reply_elements(out, &list, start, stop - start + 1, False)
+        reply_elements(out, &list, start, stop - start + 1, False, True)
     return NATIVE_DONE
 
 
@@ -244,3 +426,12 @@ def register(NativeLane lane):
     lane.add("LLEN", llen)
     lane.add("LINDEX", lindex)
     lane.add("LRANGE", lrange)
+    lane.add("LMOVE", lmove)
+    lane.add("BLMOVE", blmove)
+    lane.add("RPOPLPUSH", rpoplpush)
+    lane.add("BRPOPLPUSH", brpoplpush)
+    lane.add("LMPOP", lmpop)
+    lane.add("BLMPOP", blmpop)
+    lane.add("BLPOP", blpop)
+    lane.add("BRPOP", brpop)
+    lane.add("LSET", lset)

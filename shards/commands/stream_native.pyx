@@ -8,10 +8,12 @@ touched.
 from libc.stdint cimport UINT64_MAX, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
-from protocol.buffer cimport Buffer
+from protocol.buffer cimport Buffer, buffer_append
 from protocol.native cimport likely, out_of_memory, unlikely
 from protocol.numbers cimport parse_int64
-from protocol.reply cimport reply_bulk, reply_header, reply_integer, reply_null
+from protocol.reply cimport (
+    reply_bulk, reply_bulk_integer, reply_header, reply_integer, reply_null,
+)
 from shards.commands.common_native cimport is_word, reply_wrong_type
 from shards.executor cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, shard_changed, shard_notify,
@@ -22,15 +24,19 @@ from shards.keyspace cimport (
 )
 from shards.memory cimport Pool
 from shards.store cimport Store
-from shards.types.idtree cimport Id, id_compare
+from shards.types.idtree cimport (
+    SEEK_GREATER_OR_EQUAL, Id, IdCursor, IdEntry, IdTree, id_compare, idcursor_entry, idcursor_next,
+    idtree_count, idtree_seek, idtree_seek_first, idtree_seek_last,
+)
 from shards.types.listpack cimport Element
 from shards.types.stream cimport (
-    TRIM_ID, TRIM_LENGTH, TRIM_NONE, Consumer, Group, Stream, Trim, group_consumer, id_decrement,
-    id_increment, stream_acknowledge, stream_add_consumer, stream_append, stream_delete,
-    stream_fits, stream_group, stream_new, stream_top, stream_trim,
+    READ_UNKNOWN, TRIM_ID, TRIM_LENGTH, TRIM_NONE, Consumer, Group, NamePlace, Pending, Stream, Trim,
+    group_consumer, group_lag, id_decrement, id_increment, names_next, stream_acknowledge,
+    stream_add_consumer, stream_add_group, stream_append, stream_delete, stream_fits, stream_group,
+    stream_new, stream_remove_consumer, stream_remove_group, stream_top, stream_trim,
 )
 from shards.views.stream cimport (
-    deliver_again, deliver_new, format_id, reply_entries, reply_null_array,
+    deliver_again, deliver_new, format_id, insert_header, reply_entries, reply_id, reply_null_array,
 )
 
 cdef enum:
@@ -462,6 +468,286 @@ cdef int xack(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     return NATIVE_DONE
 
 
+# Groups, each of which is found before anything is counted: an error is Python's to word.
+
+cdef Stream *stream_for(Shard *shard, const Argv *argv, bint write) noexcept:
+    """The stream of a live key, its access counted; NULL: there is none."""
+    cdef Entry *entry = store_find(shard.store, &argv.key)
+    if (entry == NULL or entry_type(entry) != TYPE_STREAM
+            or store_is_expired(shard.store, entry)):
+        return NULL
+    if write:
+        store_write(shard.store, &argv.key)
+    else:
+        store_read(shard.store, &argv.key, True)
+    return <Stream *>entry_pointer(entry)
+
+
+cdef Stream *stream_of_group(Shard *shard, const Argv *argv, const Arg *name, bint write,
+                             Group **group) noexcept:
+    """The stream of a group that is there, its access counted; NULL: there is none."""
+    cdef Entry *entry = store_find(shard.store, &argv.key)
+    if (entry == NULL or entry_type(entry) != TYPE_STREAM
+            or store_is_expired(shard.store, entry)):
+        return NULL
+    group[0] = stream_group(<Stream *>entry_pointer(entry), name.data, name.length)
+    if group[0] == NULL:
+        return NULL
+    return stream_for(shard, argv, write)
+
+
+cdef bint read_position(const Arg *arg, Id *id, bint *at_end) noexcept nogil:
+    """An id, or $ for a stream's last one, which is still to be looked up."""
+    at_end[0] = is_sign(arg, c"$")
+    return at_end[0] or read_plain(arg.data, arg.length, 0, id)
+
+
+cdef int xgroup_create(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef const Arg *name = &argv.args[3]
+    cdef Entry *entry
+    cdef Stream *stream
+    cdef Id id
+    cdef bint at_end
+    if argv.argc != 5 or not read_position(&argv.args[4], &id, &at_end):
+        return NATIVE_DECLINED
+    entry = store_find(shard.store, &argv.key)
+    if (entry == NULL or entry_type(entry) != TYPE_STREAM
+            or store_is_expired(shard.store, entry)):
+        return NATIVE_DECLINED
+    stream = <Stream *>entry_pointer(entry)
+    if stream_add_group(store_pool(shard.store, argv.key.database), stream, name.data, name.length,
+                        stream.last_id if at_end else id, READ_UNKNOWN) == NULL:
+        return NATIVE_DECLINED
+    store_write(shard.store, &argv.key)
+    shard_changed(shard, &argv.key, b"xgroup-create", 1)
+    buffer_append(out, b"+OK\r\n", 5)
+    return NATIVE_DONE
+
+
+cdef int xgroup_setid(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef Stream *stream
+    cdef Group *group
+    cdef Id id
+    cdef bint at_end
+    if argv.argc != 5 or not read_position(&argv.args[4], &id, &at_end):
+        return NATIVE_DECLINED
+    stream = stream_of_group(shard, argv, &argv.args[3], True, &group)
+    if stream == NULL:
+        return NATIVE_DECLINED
+    group.last_id = stream.last_id if at_end else id
+    group.entries_read = READ_UNKNOWN
+    shard_changed(shard, &argv.key, b"xgroup-setid", 1)
+    buffer_append(out, b"+OK\r\n", 5)
+    return NATIVE_DONE
+
+
+cdef int xgroup_destroy(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef Stream *stream = stream_for(shard, argv, True)
+    cdef Group *group
+    if stream == NULL:
+        return NATIVE_DECLINED
+    group = stream_group(stream, argv.args[3].data, argv.args[3].length)
+    if group != NULL:
+        stream_remove_group(store_pool(shard.store, argv.key.database), stream, group)
+        shard_changed(shard, &argv.key, b"xgroup-destroy", 1)
+    reply_integer(out, group != NULL)
+    return NATIVE_DONE
+
+
+cdef int xgroup_createconsumer(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef const Arg *name = &argv.args[4]
+    cdef Group *group
+    cdef Stream *stream = stream_of_group(shard, argv, &argv.args[3], True, &group)
+    cdef Consumer *made
+    if stream == NULL:
+        return NATIVE_DECLINED
+    made = stream_add_consumer(store_pool(shard.store, argv.key.database), stream, group, name.data,
+                               name.length, shard.store.now_ms)
+    if made != NULL:
+        shard_changed(shard, &argv.key, b"xgroup-createconsumer", 1)
+    reply_integer(out, made != NULL)
+    return NATIVE_DONE
+
+
+cdef int xgroup_delconsumer(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef Group *group
+    cdef Stream *stream = stream_of_group(shard, argv, &argv.args[3], True, &group)
+    cdef Consumer *consumer
+    cdef int64_t pending = 0
+    if stream == NULL:
+        return NATIVE_DECLINED
+    consumer = group_consumer(group, argv.args[4].data, argv.args[4].length)
+    if consumer != NULL:
+        pending = <int64_t>idtree_count(&consumer.pending)
+        stream_remove_consumer(store_pool(shard.store, argv.key.database), stream, group, consumer)
+        shard_changed(shard, &argv.key, b"xgroup-delconsumer", 1)
+    reply_integer(out, pending)
+    return NATIVE_DONE
+
+
+cdef int xsetid(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef Entry *entry
+    cdef Stream *stream
+    cdef Id id, top
+    if argv.argc != 3 or not read_plain(argv.args[2].data, argv.args[2].length, 0, &id):
+        return NATIVE_DECLINED
+    entry = store_find(shard.store, &argv.key)
+    if (entry == NULL or entry_type(entry) != TYPE_STREAM
+            or store_is_expired(shard.store, entry)):
+        return NATIVE_DECLINED
+    stream = <Stream *>entry_pointer(entry)
+    if id_compare(id, stream.max_deleted_id) < 0:
+        return NATIVE_DECLINED
+    if stream_top(stream, &top) and id_compare(id, top) < 0:
+        return NATIVE_DECLINED
+    store_write(shard.store, &argv.key)
+    stream.last_id = id
+    shard_changed(shard, &argv.key, b"xsetid", 1)
+    buffer_append(out, b"+OK\r\n", 5)
+    return NATIVE_DONE
+
+
+cdef void reply_pending_summary(Buffer *out, int resp, const Group *group) noexcept nogil:
+    cdef NamePlace place = NamePlace(0, 0)
+    cdef const Consumer *consumer
+    cdef IdCursor cursor
+    cdef size_t start
+    cdef int64_t owners = 0
+    reply_header(out, c"*", 4)
+    reply_integer(out, <int64_t>idtree_count(&group.pending))
+    if not idtree_seek_first(&group.pending, &cursor):
+        reply_null(out, resp)
+        reply_null(out, resp)
+        reply_null_array(out, resp)
+        return
+    reply_id(out, idcursor_entry(&cursor).id)
+    idtree_seek_last(&group.pending, &cursor)
+    reply_id(out, idcursor_entry(&cursor).id)
+    start = out.used
+    consumer = <const Consumer *>names_next(&group.consumers, &place)
+    while consumer != NULL:
+        if idtree_count(&consumer.pending):
+            reply_header(out, c"*", 2)
+            reply_bulk(out, consumer.named.name, consumer.named.length)
+            reply_bulk_integer(out, <int64_t>idtree_count(&consumer.pending))
+            owners += 1
+        consumer = <const Consumer *>names_next(&group.consumers, &place)
+    insert_header(out, start, owners)
+
+
+cdef int xpending(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef Group *group
+    cdef const IdTree *tree
+    cdef Consumer *consumer
+    cdef const Pending *pending
+    cdef IdCursor cursor
+    cdef IdEntry *item
+    cdef Id low, high
+    cdef int64_t count = 0, found = 0, now_ms = shard.store.now_ms
+    cdef size_t start
+    cdef bint more
+    if argv.argc != 3:
+        # IDLE is Python's.
+        if argv.argc != 6 and argv.argc != 7:
+            return NATIVE_DECLINED
+        if not read_end(&argv.args[3], True, &low) or not read_end(&argv.args[4], False, &high):
+            return NATIVE_DECLINED
+        if not parse_int64(argv.args[5].data, argv.args[5].length, &count):
+            return NATIVE_DECLINED
+    if stream_of_group(shard, argv, &argv.args[2], False, &group) == NULL:
+        return NATIVE_DECLINED
+    if argv.argc == 3:
+        reply_pending_summary(out, shard.resp, group)
+        return NATIVE_DONE
+    tree = &group.pending
+    if argv.argc == 7:
+        consumer = group_consumer(group, argv.args[6].data, argv.args[6].length)
+        tree = NULL if consumer == NULL else &consumer.pending
+    start = out.used
+    more = (count > 0 and tree != NULL
+            and idtree_seek(tree, low, SEEK_GREATER_OR_EQUAL, &cursor))
+    while more and found < count:
+        item = idcursor_entry(&cursor)
+        if id_compare(item.id, high) > 0:
+            break
+        pending = <const Pending *>item.value
+        reply_header(out, c"*", 4)
+        reply_id(out, item.id)
+        reply_bulk(out, pending.consumer.named.name, pending.consumer.named.length)
+        reply_integer(out, max(now_ms - pending.delivered_ms, <int64_t>0))
+        reply_integer(out, <int64_t>pending.deliveries)
+        found += 1
+        more = idcursor_next(&cursor)
+    insert_header(out, start, found)
+    return NATIVE_DONE
+
+
+# XINFO
+
+cdef inline void reply_field(Buffer *out, const char *name, size_t n, int64_t value) noexcept nogil:
+    reply_bulk(out, name, n)
+    reply_integer(out, value)
+
+
+cdef inline void reply_map(Buffer *out, int resp, int64_t pairs) noexcept nogil:
+    if resp == 2:
+        reply_header(out, c"*", 2 * pairs)
+    else:
+        reply_header(out, c"%", pairs)
+
+
+cdef int xinfo_groups(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef Stream *stream = stream_for(shard, argv, False)
+    cdef NamePlace place = NamePlace(0, 0)
+    cdef const Group *group
+    cdef int64_t lag
+    if stream == NULL:
+        return NATIVE_DECLINED
+    reply_header(out, c"*", stream.groups.count)
+    group = <const Group *>names_next(&stream.groups, &place)
+    while group != NULL:
+        reply_map(out, shard.resp, 6)
+        reply_bulk(out, b"name", 4)
+        reply_bulk(out, group.named.name, group.named.length)
+        reply_field(out, b"consumers", 9, group.consumers.count)
+        reply_field(out, b"pending", 7, <int64_t>idtree_count(&group.pending))
+        reply_bulk(out, b"last-delivered-id", 17)
+        reply_id(out, group.last_id)
+        reply_bulk(out, b"entries-read", 12)
+        if group.entries_read == READ_UNKNOWN:
+            reply_null(out, shard.resp)
+        else:
+            reply_integer(out, group.entries_read)
+        reply_bulk(out, b"lag", 3)
+        if group_lag(stream, group, &lag):
+            reply_integer(out, lag)
+        else:
+            reply_null(out, shard.resp)
+        group = <const Group *>names_next(&stream.groups, &place)
+    return NATIVE_DONE
+
+
+cdef int xinfo_consumers(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef Group *group
+    cdef NamePlace place = NamePlace(0, 0)
+    cdef const Consumer *consumer
+    cdef int64_t now_ms = shard.store.now_ms
+    if stream_of_group(shard, argv, &argv.args[3], False, &group) == NULL:
+        return NATIVE_DECLINED
+    reply_header(out, c"*", group.consumers.count)
+    consumer = <const Consumer *>names_next(&group.consumers, &place)
+    while consumer != NULL:
+        reply_map(out, shard.resp, 4)
+        reply_bulk(out, b"name", 4)
+        reply_bulk(out, consumer.named.name, consumer.named.length)
+        reply_field(out, b"pending", 7, <int64_t>idtree_count(&consumer.pending))
+        reply_field(out, b"idle", 4, max(now_ms - consumer.seen_ms, <int64_t>0))
+        reply_field(out, b"inactive", 8,
+                    -1 if consumer.active_ms == -1 else now_ms - consumer.active_ms)
+        consumer = <const Consumer *>names_next(&group.consumers, &place)
+    return NATIVE_DONE
+
+
 def register(NativeLane lane):
     """Add this family's native handlers to a shard's lane."""
     lane.add("XADD", xadd)
@@ -473,3 +759,12 @@ def register(NativeLane lane):
     lane.add("XREAD", xread)
     lane.add("XREADGROUP", xreadgroup)
     lane.add("XACK", xack)
+    lane.add("XSETID", xsetid)
+    lane.add("XPENDING", xpending)
+    lane.add("XGROUP|CREATE", xgroup_create)
+    lane.add("XGROUP|SETID", xgroup_setid)
+    lane.add("XGROUP|DESTROY", xgroup_destroy)
+    lane.add("XGROUP|CREATECONSUMER", xgroup_createconsumer)
+    lane.add("XGROUP|DELCONSUMER", xgroup_delconsumer)
+    lane.add("XINFO|GROUPS", xinfo_groups)
+    lane.add("XINFO|CONSUMERS", xinfo_consumers)

@@ -356,11 +356,9 @@ cdef int mget(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     return NATIVE_DONE
 
 
-cdef int mset(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+cdef void set_all(Shard *shard, const Argv *argv) noexcept:
     cdef uint32_t i
     cdef Key key
-    if argv.argc % 2 == 0:
-        return NATIVE_DECLINED
     for i in range(1, argv.argc, 2):
         key_at(shard, &argv.args[i], &key)
         store_set_string(
@@ -368,7 +366,28 @@ cdef int mset(Shard *shard, const Argv *argv, Buffer *out) noexcept:
             FORM_SHORTEST,
         )
         shard_changed(shard, &key, b"set", 1)
+
+
+cdef int mset(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    if argv.argc % 2 == 0:
+        return NATIVE_DECLINED
+    set_all(shard, argv)
     return reply_ok(out)
+
+
+cdef int msetnx(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef uint32_t i
+    cdef Key key
+    if argv.argc % 2 == 0:
+        return NATIVE_DECLINED
+    for i in range(1, argv.argc, 2):
+        key_at(shard, &argv.args[i], &key)
+        if store_read(shard.store, &key, False) != NULL:
+            reply_integer(out, 0)
+            return NATIVE_DONE
+    set_all(shard, argv)
+    reply_integer(out, 1)
+    return NATIVE_DONE
 
 
 def register(NativeLane lane):
@@ -391,3 +410,4 @@ def register(NativeLane lane):
     lane.add("SETRANGE", setrange)
     lane.add("MGET", mget)
     lane.add("MSET", mset)
+    lane.add("MSETNX", msetnx)

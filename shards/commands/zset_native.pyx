@@ -3,7 +3,7 @@
 They do what their Python handlers in zset.py do.
 """
 
-from libc.stdint cimport int8_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from protocol.buffer cimport Buffer, buffer_append, buffer_reserve
@@ -12,17 +12,21 @@ from protocol.numbers cimport format_double, format_int64, parse_double, parse_i
 from protocol.reply cimport (
     reply_bulk, reply_header, reply_integer, reply_null,
 )
-from shards.commands.common_native cimport is_word, reply_wrong_type
+from shards.commands.common_native cimport draws_too_much, is_timeout, is_word, reply_wrong_type
 from shards.executor cimport (
-    NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, shard_changed, shard_notify,
+    NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed, shard_notify,
 )
-from shards.keyspace cimport TYPE_ZSET, Entry, entry_type, store_random, store_read, store_write
-from shards.ranges cimport score_end
-from shards.types.skiplist cimport BY_SCORE, ZsetRange
+from shards.keyspace cimport (
+    TYPE_ZSET, Entry, Key, entry_type, store_find, store_is_expired, store_random, store_read,
+    store_value_length, store_write,
+)
+from shards.ranges cimport lex_end, score_end
+from shards.types.skiplist cimport BY_LEX, BY_SCORE, ZsetRange
 from shards.types.zset cimport (
     ADD_GT, ADD_INCREMENT, ADD_INSERTED, ADD_LT, ADD_NAN, ADD_NX, ADD_REFUSED, ADD_UPDATED, ADD_XX,
-    Added, SortedCursor, SortedItem, SortedSet, sorted_add, sorted_expect, sorted_find,
-    sorted_goes_on, sorted_item, sorted_length, sorted_remove, sorted_remove_at,
+    Added, SortedCursor, SortedItem, SortedSet, sorted_add, sorted_count_range, sorted_expect,
+    sorted_find, sorted_goes_on, sorted_item, sorted_length, sorted_random, sorted_remove,
+    sorted_remove_at,
     sorted_seek_range, sorted_seek_rank, sorted_step,
 )
 from shards.views.zset cimport sorted_fresh, sorted_keep, sorted_keep_rest, sorted_of
@@ -30,6 +34,9 @@ from shards.views.zset cimport sorted_fresh, sorted_keep, sorted_keep_rest, sort
 cdef enum:
     SHORT_DIGITS = 15               # so many make an integer that a double holds exactly
     DOUBLE_BYTES_MAX = 128
+    DRAWN_MAX = 1000                # with repetition; more is Python's, which has limits
+    SAMPLED_MAX = 512               # members of a set that is walked for a sample
+    SOURCES_MAX = 16
     SCORES_KEPT = 32                # of a ZADD, read once; more are read twice
 
 
@@ -37,6 +44,7 @@ cdef enum RangeBy:
     RANGE_ANY = 0                   # as the options say
     RANGE_RANK = 1
     RANGE_SCORE = 2
+    RANGE_LEX = 3
 
 
 cdef void reply_double(Buffer *out, int resp, double value) noexcept nogil:
@@ -322,11 +330,30 @@ cdef void reply_members(Buffer *out, int resp, SortedCursor *cursor, uint64_t co
             sorted_step(cursor, backwards)
 
 
-cdef int pop(Shard *shard, const Argv *argv, Buffer *out, bint last) noexcept:
-    cdef SortedSet set
+cdef void take(Shard *shard, const Key *key, Entry *entry, SortedSet *set, Buffer *out,
+               uint64_t count, bint last, bint nested) noexcept:
+    """Remove so many members, which there are, from an end, and write them and their scores."""
     cdef SortedCursor cursor
     cdef SortedItem item
-    cdef bint right, gone
+    cdef uint64_t left = count
+    while left:
+        sorted_seek_rank(set, sorted_length(set) - 1 if last else 0, &cursor)
+        sorted_item(&cursor, &item)
+        if nested:
+            buffer_append(out, b"*2\r\n", 4)
+        reply_bulk(out, item.member, item.length)
+        reply_double(out, shard.resp, item.score)
+        sorted_remove_at(set, &cursor)
+        left -= 1
+    nested = sorted_keep_rest(shard.store, key, entry, set)
+    shard_changed(shard, key, b"zpopmax" if last else b"zpopmin", count)
+    if nested:
+        shard_notify(shard, key, b"del")
+
+
+cdef int pop(Shard *shard, const Argv *argv, Buffer *out, bint last) noexcept:
+    cdef SortedSet set
+    cdef bint right
     cdef int64_t count = 1
     cdef uint64_t left
     cdef bint nested = argv.argc == 3 and shard.resp > 2
@@ -343,21 +370,8 @@ cdef int pop(Shard *shard, const Argv *argv, Buffer *out, bint last) noexcept:
         reply_empty(out)
         return NATIVE_DONE
     left = min(<uint64_t>count, sorted_length(&set))
-    count = <int64_t>left
-    reply_header(out, c"*", count if nested else count * 2)
-    while left:
-        sorted_seek_rank(&set, sorted_length(&set) - 1 if last else 0, &cursor)
-        sorted_item(&cursor, &item)
-        if nested:
-            buffer_append(out, b"*2\r\n", 4)
-        reply_bulk(out, item.member, item.length)
-        reply_double(out, shard.resp, item.score)
-        sorted_remove_at(&set, &cursor)
-        left -= 1
-    gone = sorted_keep_rest(shard.store, &argv.key, entry, &set)
-    shard_changed(shard, &argv.key, b"zpopmax" if last else b"zpopmin", <uint64_t>count)
-    if gone:
-        shard_notify(shard, &argv.key, b"del")
+    reply_header(out, c"*", <int64_t>(left if nested else left * 2))
+    take(shard, &argv.key, entry, &set, out, left, last, nested)
     return NATIVE_DONE
 
 
@@ -367,6 +381,80 @@ cdef int zpopmin(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 
 cdef int zpopmax(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     return pop(shard, argv, out, True)
+
+
+cdef int pop_first(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, uint32_t end,
+                   bint last, int64_t count) noexcept:
+    """Pop from the first of the keys at..end - 1 that exists. A count of 0: one, and flat."""
+    cdef SortedSet set
+    cdef Entry *entry = NULL
+    cdef Key key
+    cdef uint64_t taken
+    while at < end:
+        key_at(shard, &argv.args[at], &key)
+        entry = store_write(shard.store, &key)
+        if entry != NULL:
+            break
+        at += 1
+    if entry == NULL:
+        if shard.resp == 2:
+            buffer_append(out, b"*-1\r\n", 5)
+        else:
+            reply_null(out, shard.resp)
+        return NATIVE_DONE
+    if unlikely(entry_type(entry) != TYPE_ZSET):
+        return reply_wrong_type(out)
+    sorted_of(shard.store, key.database, entry, &set)
+    taken = min(<uint64_t>max(count, <int64_t>1), sorted_length(&set))
+    reply_header(out, c"*", 2 if count else 3)
+    reply_bulk(out, argv.args[at].data, argv.args[at].length)
+    if count:
+        reply_header(out, c"*", <int64_t>taken)
+    take(shard, &key, entry, &set, out, taken, last, count != 0)
+    return NATIVE_DONE
+
+
+cdef int pop_many(Shard *shard, const Argv *argv, Buffer *out, uint32_t at) noexcept:
+    """A number of keys at `at`, the keys, MIN or MAX, and maybe COUNT."""
+    cdef int64_t keys, count = 1
+    cdef uint32_t end
+    cdef bint last
+    if not parse_int64(argv.args[at].data, argv.args[at].length, &keys):
+        return NATIVE_DECLINED
+    if keys < 1 or keys >= <int64_t>(argv.argc - at - 1):
+        return NATIVE_DECLINED
+    end = at + 1 + <uint32_t>keys
+    last = is_word(&argv.args[end], b"max", 3)
+    if not last and not is_word(&argv.args[end], b"min", 3):
+        return NATIVE_DECLINED
+    if argv.argc != end + 1:
+        if argv.argc != end + 3 or not is_word(&argv.args[end + 1], b"count", 5):
+            return NATIVE_DECLINED
+        if not parse_int64(argv.args[end + 2].data, argv.args[end + 2].length, &count) or count < 1:
+            return NATIVE_DECLINED
+    return pop_first(shard, argv, out, at + 1, end, last, count)
+
+
+cdef int zmpop(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return pop_many(shard, argv, out, 1)
+
+
+cdef int bzmpop(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return pop_many(shard, argv, out, 2) if is_timeout(&argv.args[1]) else NATIVE_DECLINED
+
+
+cdef int pop_waiting(Shard *shard, const Argv *argv, Buffer *out, bint last) noexcept:
+    if not is_timeout(&argv.args[argv.argc - 1]):
+        return NATIVE_DECLINED
+    return pop_first(shard, argv, out, 1, argv.argc - 1, last, 0)
+
+
+cdef int bzpopmin(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return pop_waiting(shard, argv, out, False)
+
+
+cdef int bzpopmax(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return pop_waiting(shard, argv, out, True)
 
 
 cdef int range_by_rank(Shard *shard, const Argv *argv, Buffer *out, bint backwards,
@@ -401,8 +489,24 @@ cdef int range_by_rank(Shard *shard, const Argv *argv, Buffer *out, bint backwar
     return NATIVE_DONE
 
 
-cdef int range_by_score(Shard *shard, const Argv *argv, Buffer *out, bint backwards,
-                        bint with_scores, int64_t offset, int64_t limit) noexcept:
+cdef bint read_range(const Arg *minimum, const Arg *maximum, RangeBy by,
+                     ZsetRange *range) noexcept nogil:
+    """Two ends, by score or by member; False: one is none."""
+    memset(range, 0, sizeof(ZsetRange))
+    if by == RANGE_SCORE:
+        range.by = BY_SCORE
+        return (score_end(minimum.data, minimum.length, &range.min_score, &range.min_exclusive)
+                and score_end(maximum.data, maximum.length, &range.max_score,
+                              &range.max_exclusive))
+    range.by = BY_LEX
+    return (lex_end(minimum.data, minimum.length, &range.min_member, &range.min_length,
+                    &range.min_infinite, &range.min_exclusive)
+            and lex_end(maximum.data, maximum.length, &range.max_member, &range.max_length,
+                        &range.max_infinite, &range.max_exclusive))
+
+
+cdef int range_between(Shard *shard, const Argv *argv, Buffer *out, RangeBy by, bint backwards,
+                       bint with_scores, int64_t offset, int64_t limit) noexcept:
     cdef SortedSet set
     cdef SortedCursor cursor, ahead
     cdef ZsetRange range
@@ -411,11 +515,7 @@ cdef int range_by_score(Shard *shard, const Argv *argv, Buffer *out, bint backwa
     cdef const Arg *minimum = &argv.args[3 if backwards else 2]
     cdef const Arg *maximum = &argv.args[2 if backwards else 3]
     cdef Entry *entry
-    memset(&range, 0, sizeof(range))
-    range.by = BY_SCORE
-    if not score_end(minimum.data, minimum.length, &range.min_score, &range.min_exclusive):
-        return NATIVE_DECLINED
-    if not score_end(maximum.data, maximum.length, &range.max_score, &range.max_exclusive):
+    if not read_range(minimum, maximum, by, &range):
         return NATIVE_DECLINED
     entry = opened(shard, argv, False, &set, &right)
     if unlikely(not right):
@@ -456,11 +556,15 @@ cdef int show_range(Shard *shard, const Argv *argv, Buffer *out, RangeBy by, bin
             backwards = True
         elif any_kind and by == RANGE_ANY and is_word(option, b"byscore", 7):
             by = RANGE_SCORE
+        elif any_kind and by == RANGE_ANY and is_word(option, b"bylex", 5):
+            by = RANGE_LEX
         else:
             return NATIVE_DECLINED
         i += 1
-    if by == RANGE_SCORE:
-        return range_by_score(shard, argv, out, backwards, with_scores, offset, limit)
+    if by == RANGE_SCORE or by == RANGE_LEX:
+        if with_scores and by == RANGE_LEX:
+            return NATIVE_DECLINED
+        return range_between(shard, argv, out, by, backwards, with_scores, offset, limit)
     if limit != -1:
         return NATIVE_DECLINED
     return range_by_rank(shard, argv, out, backwards, with_scores)
@@ -482,6 +586,172 @@ cdef int zrevrangebyscore(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     return show_range(shard, argv, out, RANGE_SCORE, False, True)
 
 
+cdef int zrangebylex(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return show_range(shard, argv, out, RANGE_LEX, False, False)
+
+
+cdef int zrevrangebylex(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return show_range(shard, argv, out, RANGE_LEX, False, True)
+
+
+cdef int count_between(Shard *shard, const Argv *argv, Buffer *out, RangeBy by) noexcept:
+    cdef SortedSet set
+    cdef ZsetRange range
+    cdef bint right
+    cdef Entry *entry
+    if not read_range(&argv.args[2], &argv.args[3], by, &range):
+        return NATIVE_DECLINED
+    entry = opened(shard, argv, False, &set, &right)
+    if unlikely(not right):
+        return reply_wrong_type(out)
+    reply_integer(out, <int64_t>sorted_count_range(&set, &range) if entry != NULL else 0)
+    return NATIVE_DONE
+
+
+cdef int zcount(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return count_between(shard, argv, out, RANGE_SCORE)
+
+
+cdef int zlexcount(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return count_between(shard, argv, out, RANGE_LEX)
+
+
+# Chance
+
+cdef void reply_drawn(Buffer *out, int resp, const SortedCursor *cursor,
+                      bint with_scores) noexcept nogil:
+    cdef SortedItem item
+    sorted_item(cursor, &item)
+    if with_scores and resp > 2:
+        buffer_append(out, b"*2\r\n", 4)
+    reply_bulk(out, item.member, item.length)
+    if with_scores:
+        reply_double(out, resp, item.score)
+
+
+cdef void reply_sample(Shard *shard, Buffer *out, const SortedSet *set, uint64_t count,
+                       bint with_scores) noexcept nogil:
+    """`count` different members, in their order. O(n)"""
+    cdef SortedCursor cursor
+    cdef uint64_t left = sorted_length(set)
+    sorted_seek_rank(set, 0, &cursor)
+    while count:
+        # Each choice of so many of those that are left is as likely as any other.
+        if (store_random(shard.store) >> 16) % left < count:
+            reply_drawn(out, shard.resp, &cursor, with_scores)
+            count -= 1
+        left -= 1
+        if count:
+            sorted_step(&cursor, False)
+
+
+cdef int zrandmember(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef SortedSet set
+    cdef SortedCursor cursor
+    cdef bint right, with_scores = argv.argc == 4
+    cdef int64_t count = 1
+    cdef uint64_t length
+    cdef Entry *entry
+    if argv.argc > 4 or (with_scores and not is_word(&argv.args[3], b"withscores", 10)):
+        return NATIVE_DECLINED
+    if argv.argc > 2:
+        if not parse_int64(argv.args[2].data, argv.args[2].length, &count):
+            return NATIVE_DECLINED
+        if count < -DRAWN_MAX or count > INT64_MAX // 2:
+            return NATIVE_DECLINED
+        if count < 0 and draws_too_much(shard, argv, -count):
+            return NATIVE_DECLINED
+        entry = store_find(shard.store, &argv.key)
+        if (count > 0 and entry != NULL and entry_type(entry) == TYPE_ZSET
+                and store_value_length(shard.store, entry) > SAMPLED_MAX):
+            return NATIVE_DECLINED
+    entry = opened(shard, argv, False, &set, &right)
+    if unlikely(not right):
+        return reply_wrong_type(out)
+    if argv.argc == 2:
+        if entry == NULL:
+            reply_null(out, shard.resp)
+        else:
+            sorted_random(&set, store_random(shard.store), &cursor)
+            reply_drawn(out, shard.resp, &cursor, False)
+        return NATIVE_DONE
+    if entry == NULL or count == 0:
+        reply_empty(out)
+        return NATIVE_DONE
+    length = sorted_length(&set)
+    if count > 0 and <uint64_t>count >= length:
+        sorted_seek_rank(&set, length - 1, &cursor)
+        reply_members(out, shard.resp, &cursor, length, True, with_scores)
+    elif count > 0:
+        reply_header(out, c"*", count * 2 if with_scores and shard.resp == 2 else count)
+        reply_sample(shard, out, &set, <uint64_t>count, with_scores)
+    else:
+        count = -count
+        reply_header(out, c"*", count * 2 if with_scores and shard.resp == 2 else count)
+        while count:
+            sorted_random(&set, store_random(shard.store), &cursor)
+            reply_drawn(out, shard.resp, &cursor, with_scores)
+            count -= 1
+    return NATIVE_DONE
+
+
+# Several sorted sets
+
+cdef uint64_t count_common(const SortedSet *sets, uint32_t count, uint64_t limit) noexcept nogil:
+    """The members of all sets, at most `limit` unless that is 0. O(members of the smallest * sets)"""
+    cdef SortedCursor cursor
+    cdef SortedItem item
+    cdef uint32_t smallest = 0, i
+    cdef uint64_t found = 0
+    cdef double score
+    cdef bint more
+    for i in range(1, count):
+        if sorted_length(&sets[i]) < sorted_length(&sets[smallest]):
+            smallest = i
+    more = sorted_seek_rank(&sets[smallest], 0, &cursor)
+    while more:
+        sorted_item(&cursor, &item)
+        for i in range(count):
+            if i != smallest and not sorted_find(&sets[i], item.member, item.length, &score, NULL):
+                break
+        else:
+            found += 1
+            if found == limit:
+                break
+        more = sorted_step(&cursor, False)
+    return found
+
+
+cdef int zintercard(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    cdef SortedSet sets[SOURCES_MAX]
+    cdef Key keys[SOURCES_MAX]
+    cdef Entry *entry
+    cdef int64_t count, limit = 0
+    cdef uint32_t i
+    if not parse_int64(argv.args[1].data, argv.args[1].length, &count):
+        return NATIVE_DECLINED
+    if count < 1 or count > SOURCES_MAX or count + 2 > <int64_t>argv.argc:
+        return NATIVE_DECLINED
+    if <int64_t>argv.argc != count + 2:
+        i = <uint32_t>count + 2
+        if argv.argc != i + 2 or not is_word(&argv.args[i], b"limit", 5):
+            return NATIVE_DECLINED
+        if not parse_int64(argv.args[i + 1].data, argv.args[i + 1].length, &limit) or limit < 0:
+            return NATIVE_DECLINED
+    for i in range(<uint32_t>count):
+        key_at(shard, &argv.args[2 + i], &keys[i])
+        entry = store_find(shard.store, &keys[i])
+        # Sets, errors and what is not there are for Python.
+        if (entry == NULL or entry_type(entry) != TYPE_ZSET
+                or store_is_expired(shard.store, entry)):
+            return NATIVE_DECLINED
+        sorted_of(shard.store, keys[i].database, entry, &sets[i])
+    for i in range(<uint32_t>count):
+        store_read(shard.store, &keys[i], True)
+    reply_integer(out, <int64_t>count_common(sets, <uint32_t>count, <uint64_t>limit))
+    return NATIVE_DONE
+
+
 def register(NativeLane lane):
     """Add this family's native handlers to a shard's lane."""
     lane.add("ZADD", zadd)
@@ -497,3 +767,13 @@ def register(NativeLane lane):
     lane.add("ZREVRANGE", zrevrange)
     lane.add("ZRANGEBYSCORE", zrangebyscore)
     lane.add("ZREVRANGEBYSCORE", zrevrangebyscore)
+    lane.add("ZMPOP", zmpop)
+    lane.add("BZMPOP", bzmpop)
+    lane.add("BZPOPMIN", bzpopmin)
+    lane.add("BZPOPMAX", bzpopmax)
+    lane.add("ZRANGEBYLEX", zrangebylex)
+    lane.add("ZREVRANGEBYLEX", zrevrangebylex)
+    lane.add("ZCOUNT", zcount)
+    lane.add("ZLEXCOUNT", zlexcount)
+    lane.add("ZRANDMEMBER", zrandmember)
+    lane.add("ZINTERCARD", zintercard)

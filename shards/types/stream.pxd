@@ -18,8 +18,9 @@ Contract
 4. A Pending is in the tree of its group and in that of its consumer, under the same id. Its
    consumer is never NULL between two calls.
 5. A cursor dies with every change of nodes.
-6. Names are sorted as bytes, which is the order in which Redis lists groups and consumers: to find
-   one is O(log n), to add one moves 8 bytes for each name behind it.
+6. Names are sorted as bytes, which is the order in which Redis lists groups and consumers. They lie
+   in blocks of bounded size: to find one is O(log n), and so is to add or remove one, but for 8 bytes
+   of each block behind it where a block comes or goes. A NamePlace dies with any change of the names.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -42,10 +43,19 @@ cdef struct Named:              # what an item of Names begins with
     size_t length
     char *name                  # in the same allocation
 
-cdef struct Names:
-    Named **items               # owned, and what they point to; NULL: none yet
+cdef struct NameBlock:          # never empty; `size` addresses follow
     uint32_t count
     uint32_t size
+
+cdef struct Names:
+    NameBlock **blocks          # owned, and what is in them; NULL: none yet
+    uint32_t used               # blocks
+    uint32_t size               # of `blocks`
+    uint32_t count              # names
+
+cdef struct NamePlace:          # of one of Names; zero: the first
+    uint32_t block
+    uint32_t index
 
 cdef struct Consumer:
     Named named
@@ -157,6 +167,25 @@ cdef bint group_lag(const Stream *stream, const Group *group, int64_t *lag) noex
 
 # Every invariant. O(n). AssertionError.
 cdef int stream_check(const Stream *stream) except -1
+
+
+cdef inline Named **block_names(const NameBlock *block) noexcept nogil:
+    return <Named **><void *>(block + 1)
+
+
+cdef inline Named *names_next(const Names *names, NamePlace *place) noexcept nogil:
+    """The item at a place, which goes on to the next one; NULL behind the last."""
+    cdef const NameBlock *block
+    cdef Named *named
+    if place.block == names.used:
+        return NULL
+    block = names.blocks[place.block]
+    named = block_names(block)[place.index]
+    place.index += 1
+    if place.index == block.count:
+        place.block += 1
+        place.index = 0
+    return named
 
 
 cdef inline Group *stream_group(const Stream *stream, const char *name, size_t n) noexcept nogil:

@@ -57,6 +57,9 @@ cdef enum:
     NODE_BYTES_START = 4096         # so large a node is made at once, if the last one was
     ELEMENT_BYTES_SPARE = 128       # of a node, for the integers around fields and values
     ITEMS_ON_STACK = 64
+    BLOCK_NAMES_MIN = 2
+    BLOCK_NAMES_MAX = 256
+    BLOCK_NAMES_FEW = 64            # a block of less is put together with the next one, if that has room
     SMALL_INTEGER_MAX = 127         # of the one byte that a listpack has for it
 
 
@@ -118,20 +121,24 @@ cdef void free_consumer(Pool *pool, Consumer *consumer) noexcept nogil:
 
 
 cdef void free_group(Pool *pool, Group *group) noexcept nogil:
-    cdef uint32_t i
-    for i in range(group.consumers.count):
-        free_consumer(pool, <Consumer *>group.consumers.items[i])
-    pool_free(pool, group.consumers.items)
+    cdef NamePlace place = NamePlace(0, 0)
+    cdef Consumer *consumer = <Consumer *>names_next(&group.consumers, &place)
+    while consumer != NULL:
+        free_consumer(pool, consumer)
+        consumer = <Consumer *>names_next(&group.consumers, &place)
+    names_free(pool, &group.consumers)
     idtree_clear(pool, &group.pending, release_pending, pool)
     pool_free(pool, group)
 
 
 cdef void hook_free(Pool *pool, EntryEncoding encoding, void *value) noexcept nogil:
     cdef Stream *stream = <Stream *>value
-    cdef uint32_t i
-    for i in range(stream.groups.count):
-        free_group(pool, <Group *>stream.groups.items[i])
-    pool_free(pool, stream.groups.items)
+    cdef NamePlace place = NamePlace(0, 0)
+    cdef Group *group = <Group *>names_next(&stream.groups, &place)
+    while group != NULL:
+        free_group(pool, group)
+        group = <Group *>names_next(&stream.groups, &place)
+    names_free(pool, &stream.groups)
     idtree_clear(pool, &stream.nodes, release_node, pool)
     pool_free(pool, stream)
 
@@ -142,8 +149,9 @@ cdef void *hook_copy(Pool *pool, EntryEncoding encoding, const void *value) noex
     cdef Stream *stream = stream_new(pool)
     cdef IdCursor cursor
     cdef IdEntry *entry
+    cdef NamePlace place = NamePlace(0, 0)
+    cdef const Group *group
     cdef bint more
-    cdef uint32_t i
     stream.length = source.length
     stream.first_id = source.first_id
     stream.last_id = source.last_id
@@ -154,8 +162,10 @@ cdef void *hook_copy(Pool *pool, EntryEncoding encoding, const void *value) noex
         entry = idcursor_entry(&cursor)
         idtree_insert(pool, &stream.nodes, entry.id, listpack_copy(pool, <Listpack *>entry.value))
         more = idcursor_next(&cursor)
-    for i in range(source.groups.count):
-        copy_group(pool, stream, <const Group *>source.groups.items[i])
+    group = <const Group *>names_next(&source.groups, &place)
+    while group != NULL:
+        copy_group(pool, stream, group)
+        group = <const Group *>names_next(&source.groups, &place)
     stream.bytes = pool.bytes - before
     return stream
 
@@ -169,10 +179,10 @@ cdef void copy_group(Pool *pool, Stream *stream, const Group *source) noexcept n
     cdef const Pending *other
     cdef IdCursor cursor
     cdef IdEntry *entry
+    cdef NamePlace place = NamePlace(0, 0)
     cdef bint more
-    cdef uint32_t i
-    for i in range(source.consumers.count):
-        old = <const Consumer *>source.consumers.items[i]
+    old = <const Consumer *>names_next(&source.consumers, &place)
+    while old != NULL:
         consumer = stream_add_consumer(pool, stream, group, old.named.name, old.named.length,
                                        old.seen_ms)
         consumer.active_ms = old.active_ms
@@ -184,6 +194,7 @@ cdef void copy_group(Pool *pool, Stream *stream, const Group *source) noexcept n
             pending.delivered_ms = other.delivered_ms
             pending.deliveries = other.deliveries
             more = idcursor_next(&cursor)
+        old = <const Consumer *>names_next(&source.consumers, &place)
 
 
 cdef uint64_t hook_footprint(EntryEncoding encoding, const void *value) noexcept nogil:
@@ -584,56 +595,160 @@ cdef int compare_name(const Named *named, const char *name, size_t n) noexcept n
     return (named.length > n) - (named.length < n)
 
 
-cdef uint32_t name_place(const Names *names, const char *name, size_t n) noexcept nogil:
-    """The first place whose name is not below."""
-    cdef uint32_t low = 0, high = names.count, middle
+cdef uint32_t place_in(const NameBlock *block, const char *name, size_t n) noexcept nogil:
+    """The first place of a block whose name is not below."""
+    cdef Named **items = block_names(block)
+    cdef uint32_t low = 0, high = block.count, middle
     while low < high:
         middle = (low + high) >> 1
-        if compare_name(names.items[middle], name, n) < 0:
+        if compare_name(items[middle], name, n) < 0:
             low = middle + 1
         else:
             high = middle
     return low
 
 
+cdef bint name_place(const Names *names, const char *name, size_t n,
+                     NamePlace *place) noexcept nogil:
+    """Where a name is, or would be put: in a block that is there, if there is any."""
+    cdef uint32_t low = 0, high = names.used, middle
+    cdef const NameBlock *block
+    # The last block that does not begin above the name.
+    while high - low > 1:
+        middle = (low + high) >> 1
+        if compare_name(block_names(names.blocks[middle])[0], name, n) <= 0:
+            low = middle
+        else:
+            high = middle
+    place.block = low
+    place.index = 0
+    if names.used == 0:
+        return False
+    block = names.blocks[low]
+    place.index = place_in(block, name, n)
+    return (place.index < block.count
+            and compare_name(block_names(block)[place.index], name, n) == 0)
+
+
 cdef Named *names_find(const Names *names, const char *name, size_t n) noexcept nogil:
-    cdef uint32_t place = name_place(names, name, n)
-    if place < names.count and compare_name(names.items[place], name, n) == 0:
-        return names.items[place]
-    return NULL
+    cdef NamePlace place
+    if not name_place(names, name, n, &place):
+        return NULL
+    return block_names(names.blocks[place.block])[place.index]
+
+
+cdef NameBlock *new_block(Pool *pool, Names *names, uint32_t at, uint32_t size) noexcept nogil:
+    """An empty block among the others; it must not stay empty."""
+    cdef NameBlock *block = <NameBlock *>pool_alloc(
+        pool, sizeof(NameBlock) + size * sizeof(Named *))
+    block.count = 0
+    block.size = size
+    if names.used == names.size:
+        names.size = names.size + names.size // 2 + 1
+        if names.blocks == NULL:
+            names.blocks = <NameBlock **>pool_alloc(pool, names.size * sizeof(NameBlock *))
+        else:
+            names.blocks = <NameBlock **>pool_resize(pool, names.blocks,
+                                                     names.size * sizeof(NameBlock *))
+    memmove(&names.blocks[at + 1], &names.blocks[at], (names.used - at) * sizeof(NameBlock *))
+    names.blocks[at] = block
+    names.used += 1
+    return block
+
+
+cdef void free_block(Pool *pool, Names *names, uint32_t at) noexcept nogil:
+    pool_free(pool, names.blocks[at])
+    names.used -= 1
+    memmove(&names.blocks[at], &names.blocks[at + 1], (names.used - at) * sizeof(NameBlock *))
+
+
+cdef NameBlock *resize_block(Pool *pool, Names *names, uint32_t at, uint32_t size) noexcept nogil:
+    cdef NameBlock *block = <NameBlock *>pool_resize(
+        pool, names.blocks[at], sizeof(NameBlock) + size * sizeof(Named *))
+    block.size = size
+    names.blocks[at] = block
+    return block
+
+
+cdef NameBlock *room_at(Pool *pool, Names *names, NamePlace *place) noexcept nogil:
+    """The block for one more name at a place, which can move to another block."""
+    cdef NameBlock *block
+    cdef NameBlock *other
+    if names.used == 0:
+        return new_block(pool, names, 0, BLOCK_NAMES_MIN)
+    block = names.blocks[place.block]
+    if block.count < block.size:
+        return block
+    if block.size < BLOCK_NAMES_MAX:
+        return resize_block(pool, names, place.block, min(block.size * 2, <uint32_t>BLOCK_NAMES_MAX))
+    other = new_block(pool, names, place.block + 1, BLOCK_NAMES_MAX)
+    if place.index < block.count or place.block + 2 < names.used:
+        other.count = block.count // 2
+        block.count -= other.count
+        memcpy(block_names(other), block_names(block) + block.count,
+               other.count * sizeof(Named *))
+        if place.index <= block.count:
+            return block
+    # Otherwise nothing moves: names that come in their order leave full blocks behind.
+    place.block += 1
+    place.index -= block.count
+    return other
 
 
 cdef Named *names_add(Pool *pool, Names *names, const char *name, size_t n,
                       size_t size) noexcept nogil:
     """A zeroed item of `size` bytes under a new name; NULL if it is taken."""
-    cdef uint32_t place = name_place(names, name, n)
+    cdef NamePlace place
+    cdef NameBlock *block
+    cdef Named **items
     cdef Named *named
-    if place < names.count and compare_name(names.items[place], name, n) == 0:
+    if name_place(names, name, n, &place):
         return NULL
-    if names.count == names.size:
-        names.size = names.size + names.size // 2 + 2
-        if names.items == NULL:
-            names.items = <Named **>pool_alloc(pool, names.size * sizeof(Named *))
-        else:
-            names.items = <Named **>pool_resize(pool, names.items, names.size * sizeof(Named *))
-    memmove(&names.items[place + 1], &names.items[place],
-            (names.count - place) * sizeof(Named *))
+    block = room_at(pool, names, &place)
     named = <Named *>pool_alloc(pool, size + n)
     memset(named, 0, size)
     named.length = n
     named.name = <char *>named + size
     memcpy(named.name, name, n)
-    names.items[place] = named
+    items = block_names(block) + place.index
+    memmove(items + 1, items, (block.count - place.index) * sizeof(Named *))
+    items[0] = named
+    block.count += 1
     names.count += 1
     return named
 
 
-cdef void names_remove(Names *names, const Named *named) noexcept nogil:
+cdef void names_remove(Pool *pool, Names *names, const Named *named) noexcept nogil:
     """Take an item out; it is not freed."""
-    cdef uint32_t place = name_place(names, named.name, named.length)
+    cdef NamePlace place
+    cdef NameBlock *block
+    cdef NameBlock *other
+    cdef Named **items
+    name_place(names, named.name, named.length, &place)
+    block = names.blocks[place.block]
+    block.count -= 1
     names.count -= 1
-    memmove(&names.items[place], &names.items[place + 1],
-            (names.count - place) * sizeof(Named *))
+    items = block_names(block) + place.index
+    memmove(items, items + 1, (block.count - place.index) * sizeof(Named *))
+    if block.count == 0:
+        free_block(pool, names, place.block)
+    elif block.count < BLOCK_NAMES_FEW and place.block + 1 < names.used:
+        other = names.blocks[place.block + 1]
+        if block.count + other.count <= BLOCK_NAMES_MAX // 2:
+            if block.size < block.count + other.count:
+                block = resize_block(pool, names, place.block, BLOCK_NAMES_MAX)
+            memcpy(block_names(block) + block.count, block_names(other),
+                   other.count * sizeof(Named *))
+            block.count += other.count
+            free_block(pool, names, place.block + 1)
+
+
+cdef void names_free(Pool *pool, Names *names) noexcept nogil:
+    """What the names lie in; the items are their owner's."""
+    cdef uint32_t i
+    for i in range(names.used):
+        pool_free(pool, names.blocks[i])
+    pool_free(pool, names.blocks)
 
 
 # Groups and consumers
@@ -653,7 +768,7 @@ cdef Group *stream_add_group(Pool *pool, Stream *stream, const char *name, size_
 
 cdef void stream_remove_group(Pool *pool, Stream *stream, Group *group) noexcept nogil:
     cdef uint64_t before = pool.bytes
-    names_remove(&stream.groups, &group.named)
+    names_remove(pool, &stream.groups, &group.named)
     stream.pending -= idtree_count(&group.pending)
     free_group(pool, group)
     stream.bytes += pool.bytes - before
@@ -684,7 +799,7 @@ cdef void stream_remove_consumer(Pool *pool, Stream *stream, Group *group,
         pool_free(pool, pending)
         stream.pending -= 1
         more = idcursor_next(&cursor)
-    names_remove(&group.consumers, &consumer.named)
+    names_remove(pool, &group.consumers, &consumer.named)
     free_consumer(pool, consumer)
     stream.bytes += pool.bytes - before
 
@@ -792,11 +907,22 @@ cdef int require(bint holds, str what) except -1:
 
 
 cdef int check_names(const Names *names) except -1:
-    cdef uint32_t i
-    require(names.count <= names.size, "more names than there is room for")
-    for i in range(1, names.count):
-        require(compare_name(names.items[i - 1], names.items[i].name, names.items[i].length) < 0,
+    cdef NamePlace place = NamePlace(0, 0)
+    cdef const Named *before = NULL
+    cdef const Named *named
+    cdef uint32_t i, count = 0
+    require(names.used <= names.size, "more blocks of names than there is room for")
+    for i in range(names.used):
+        require(names.blocks[i].count > 0, "a block of names is empty")
+        require(names.blocks[i].count <= names.blocks[i].size, "a block of names is too full")
+        count += names.blocks[i].count
+    require(count == names.count, "names are counted wrongly")
+    named = names_next(names, &place)
+    while named != NULL:
+        require(before == NULL or compare_name(before, named.name, named.length) < 0,
                 "names are not sorted")
+        before = named
+        named = names_next(names, &place)
     return 0
 
 
@@ -836,7 +962,11 @@ cdef int check_node(IdEntry *node, Id *last, uint64_t *live) except -1:
 
 
 cdef uint64_t names_bytes(const Names *names) noexcept nogil:
-    return malloc_usable_size(names.items) if names.items != NULL else 0
+    cdef uint64_t bytes = malloc_usable_size(names.blocks) if names.blocks != NULL else 0
+    cdef uint32_t i
+    for i in range(names.used):
+        bytes += malloc_usable_size(names.blocks[i])
+    return bytes
 
 
 cdef int stream_check(const Stream *stream) except -1:
@@ -850,7 +980,8 @@ cdef int stream_check(const Stream *stream) except -1:
     cdef uint64_t of_consumers
     cdef const Group *group
     cdef const Consumer *consumer
-    cdef uint32_t i, j
+    cdef NamePlace group_place = NamePlace(0, 0)
+    cdef NamePlace place
     cdef bint more
     idtree_check(&stream.nodes)
     more = idtree_seek_first(&stream.nodes, &cursor)
@@ -866,15 +997,16 @@ cdef int stream_check(const Stream *stream) except -1:
     require(id_compare(id, stream.first_id) == 0, "first_id is wrong")
     check_names(&stream.groups)
     bytes += names_bytes(&stream.groups)
-    for i in range(stream.groups.count):
-        group = <const Group *>stream.groups.items[i]
+    group = <const Group *>names_next(&stream.groups, &group_place)
+    while group != NULL:
         idtree_check(&group.pending)
         check_names(&group.consumers)
         bytes += (malloc_usable_size(group) + names_bytes(&group.consumers)
                   + idtree_footprint(&group.pending))
         of_consumers = 0
-        for j in range(group.consumers.count):
-            consumer = <const Consumer *>group.consumers.items[j]
+        place = NamePlace(0, 0)
+        consumer = <const Consumer *>names_next(&group.consumers, &place)
+        while consumer != NULL:
             idtree_check(&consumer.pending)
             bytes += malloc_usable_size(consumer) + idtree_footprint(&consumer.pending)
             of_consumers += idtree_count(&consumer.pending)
@@ -887,8 +1019,10 @@ cdef int stream_check(const Stream *stream) except -1:
                         "a pending entry has another consumer")
                 bytes += malloc_usable_size(entry.value)
                 more = idcursor_next(&cursor)
+            consumer = <const Consumer *>names_next(&group.consumers, &place)
         require(of_consumers == idtree_count(&group.pending), "an entry is pending for nobody")
         pending += of_consumers
+        group = <const Group *>names_next(&stream.groups, &group_place)
     require(pending == stream.pending, "the pending entries are counted wrongly")
     require(bytes == stream.bytes, "the bytes are counted wrongly")
     return 0

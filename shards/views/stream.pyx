@@ -51,6 +51,7 @@ from shards.types.stream cimport (
     TRIM_LENGTH,
     Consumer,
     Group,
+    NamePlace,
     Pending,
     Stream,
     StreamCursor,
@@ -59,6 +60,7 @@ from shards.types.stream cimport (
     group_consumer,
     group_lag,
     id_increment,
+    names_next,
     pending_find,
     stream_acknowledge,
     stream_add_consumer,
@@ -435,10 +437,12 @@ cdef class StreamView:
         cdef const Group *group
         cdef int64_t lag
         cdef bint known
-        cdef uint32_t i
+        cdef NamePlace place = NamePlace(0, 0)
         cdef list found = []
-        for i in range(stream.groups.count):
-            group = <const Group *>stream.groups.items[i]
+        while True:
+            group = <const Group *>names_next(&stream.groups, &place)
+            if group == NULL:
+                return found
             known = group_lag(stream, group, &lag)
             found.append((
                 PyBytes_FromStringAndSize(group.named.name, <Py_ssize_t>group.named.length),
@@ -448,7 +452,6 @@ cdef class StreamView:
                 group.entries_read if group.entries_read != READ_UNKNOWN else None,
                 lag if known else None,
             ))
-        return found
 
     def add_group(self, bytes name not None, last_id, int64_t entries_read=READ_UNKNOWN):
         return stream_add_group(self.pool(), self.stream(), PyBytes_AS_STRING(name),
@@ -473,13 +476,14 @@ cdef class StreamView:
     def consumers(self, bytes group not None):
         cdef Group *native = self.group(self.stream(), group)
         cdef const Consumer *consumer
-        cdef uint32_t i
+        cdef NamePlace place = NamePlace(0, 0)
         cdef list found = []
-        for i in range(native.consumers.count):
-            consumer = <const Consumer *>native.consumers.items[i]
+        while True:
+            consumer = <const Consumer *>names_next(&native.consumers, &place)
+            if consumer == NULL:
+                return found
             found.append((name_of(consumer), idtree_count(&consumer.pending), consumer.seen_ms,
                           consumer.active_ms))
-        return found
 
     def has_consumer(self, bytes group not None, bytes name not None):
         cdef Group *native = self.group(self.stream(), group)

@@ -12,6 +12,7 @@ from protocol.errors import CommandError
 from protocol.reply import Reply
 from shards.commands import stream as family
 from shards.keyspace import Keyspace
+from shards.views.stream import StreamView
 from tests.unit.shards.test_executor import START_MS, Shard
 
 Call = Callable[..., bytes]
@@ -273,3 +274,34 @@ def test_a_mistake_raises_before_anything_is_told() -> None:
         shard.run(family.xadd, "XADD s 1-x f v")
     assert shard.told == []
     assert shard.keyspace.size(0) == 0
+
+
+def test_thousands_of_groups_come_and_go_in_any_order(shard: Shard) -> None:
+    """Names lie in blocks, which split, fill up in a row, are put together and go."""
+    random = Random(3)
+    shard.call("XADD", "s", "1-1", "f", "v")
+    for number in range(1500):
+        assert shard.call("XGROUP", "CREATE", "s", f"row:{number:05}", "0") == b"+OK\r\n"
+    names = [f"{random.randrange(10**9):09}" for _ in range(2500)]
+    for name in dict.fromkeys(names):
+        assert shard.call("XGROUP", "CREATE", "s", name, "0") == b"+OK\r\n"
+        assert shard.call("XGROUP", "CREATE", "s", name, "0").startswith(b"-BUSYGROUP")
+    shard.keyspace.check()
+    left = sorted({*names, *(f"row:{number:05}" for number in range(1500))})
+
+    def listed() -> list[str]:
+        view = StreamView.open(shard.executor.context, b"s")
+        assert view is not None
+        return [group[0].decode() for group in view.groups()]
+
+    assert listed() == left
+    shard.call("COPY", "s", "copied")
+    while left:
+        for name in random.sample(left, len(left) // 2 + 1):
+            assert shard.call("XGROUP", "DESTROY", "s", name) == b":1\r\n"
+            assert shard.call("XGROUP", "DESTROY", "s", name) == b":0\r\n"
+            left.remove(name)
+        shard.keyspace.check()
+        assert listed() == left
+    assert shard.call("XGROUP", "CREATE", "s", "again", "0") == b"+OK\r\n"
+    shard.keyspace.check()
