@@ -66,3 +66,19 @@ def test_a_list_keeps_its_encoding_on_the_way_to_another_shard(replay: Replay) -
             ),
         ),
     )
+
+
+def test_a_cursor_clears_what_an_earlier_timeout_left(replay: Replay) -> None:
+    """redis-server's SORT takes the ERANGE of any earlier command for one of its weights.
+
+    So the grammar of SORT reads a cursor first; without it, redis-server refuses this SORT.
+    """
+    case = (
+        command(b"RPUSH", b"m1", b"1", b"2"),
+        command(b"SET", b"w_1", b"2.5"),
+        command(b"BRPOPLPUSH", b"nosuch", b"m2", b"1e-5000"),
+        command(b"HSCAN", b"h_1", b"0"),
+        command(b"SORT", b"m1", b"BY", b"w_*", b"STORE", b"m6"),
+        command(b"LRANGE", b"m6", b"0", b"-1"),
+    )
+    replay(2, Step(0, case))
