@@ -21,9 +21,8 @@ cdef enum:
 # Counters with several writers: a line each, in this order from the start of the page.
 cdef enum SharedField:
     SHARED_CLIENT_ID = 0
-    SHARED_TRANSACTION = 1
-    SHARED_SLOW = 2
-    SHARED_FIELDS = 3
+    SHARED_SLOW = 1
+    SHARED_FIELDS = 2
 
 # Figures of one process, which only that process writes (the supervisor clears them when it is
 # dead): all in one line.
@@ -57,12 +56,9 @@ cdef inline int64_t *page_worker(SharedPage page, int worker) noexcept nogil:
 cdef inline int64_t *page_shard(SharedPage page, int shard) noexcept nogil:
     return page_worker(page, page.workers + shard)
 
-# Ids of clients and numbers of transactions start at 1 and are never given twice.
+# Ids of clients start at 1 and are never given twice.
 cdef inline int64_t page_next_client_id(SharedPage page) noexcept nogil:
     return atomic_add(page_shared(page, SHARED_CLIENT_ID), 1)
-
-cdef inline int64_t page_next_transaction(SharedPage page) noexcept nogil:
-    return atomic_add(page_shared(page, SHARED_TRANSACTION), 1)
 
 # Ids of slow log entries start at 0.
 cdef inline int64_t page_next_slow_id(SharedPage page) noexcept nogil:

@@ -1,8 +1,7 @@
 """One anonymous shared mapping of atomic counters, inherited by fork.
 
-What all processes must agree on at any moment without asking each other: the next client id, the
-next transaction number, how many clients are connected, how much memory is used. Everything else
-travels in control messages.
+What all processes must agree on at any moment without asking each other: the next client id, how
+many clients are connected, how much memory is used. Everything else travels in control messages.
 
 Contract
 1. A counter that several processes write has a cache line for itself; the figures of one process
@@ -67,10 +66,6 @@ cdef class SharedPage:
     def next_client_id(self):
         """A client id that no other call in any process returns. O(1)."""
         return page_next_client_id(self)
-
-    def next_transaction(self):
-        """A transaction number that no other call in any process returns. O(1)."""
-        return page_next_transaction(self)
 
     def next_slow_id(self):
         """An id for the slow log that no other call in any process returns. O(1)."""

@@ -7,25 +7,22 @@ simulation (tests/sim) adds links in memory and a loop whose time it decides. Bo
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from actors.boot import Topology
 from protocol.commands import Command, Place
-from protocol.errors import INTERNAL_ERROR, CommandError
 from protocol.table import NativeTable
 from router.dispatch import WorkerDispatcher
 from router.multi_shard import ShardLost, run_multi_shard
+from sessions.barriers import Barriers
 from sessions.clients import ClientControl
 from sessions.reactor import Reactor
 from sessions.session import Session
 
 SLOW_CLIENTS_MAX = 1024
 """Clients remembered for the shards' slow logs, which outlive them."""
-
-logger = logging.getLogger("shardis")
 
 
 class _Call:
@@ -48,12 +45,14 @@ class _Call:
             self.future.set_exception(ShardLost())
 
 
-class Host:
+class Host(Barriers):
     """The host of a dispatcher (see sessions.dispatcher.Dispatcher), and the topology it works in.
 
     Subclasses say how connections come (`accept`), what their end means (`connection_closed`), how
     shards are reached (`connect`, `disconnect`) and who answers ADMIN commands (`ask_router`).
     """
+
+    dispatcher: WorkerDispatcher
 
     def __init__(
         self,
@@ -65,18 +64,16 @@ class Host:
         self.table = table.table
         self.settings = dict(settings)
         self.databases = int(settings["databases"])
-        self.loop = loop
+        super().__init__(loop)
         self.dispatcher = WorkerDispatcher(table, shard_count)
         self.dispatcher.host = self
         self.reactor = Reactor(self.dispatcher, self.accept)
         self.epochs: list[int] = [0] * shard_count  # 0: no links
-        self.tasks: set[asyncio.Task[None]] = set()
         self.barriers: set[asyncio.Task[None]] = set()  # those of `tasks` that work on shards
         self.clients = ClientControl(
             self.dispatcher, loop, self.schedule_flush, lambda: self.barriers
         )
         self.first_slots: list[tuple[int, int]] = []  # each shard's first slot, ascending
-        self.flush_due = False
         self.slow_clients: dict[int, tuple[str, bytes]] = {}  # id -> address, name; oldest first
 
     def accept(self, connection: Any, peer: Any) -> tuple[int, str, str] | None:
@@ -92,10 +89,6 @@ class Host:
 
     def disconnect(self, link: Any) -> None:
         """Close a link that `connect` gave."""
-        raise NotImplementedError
-
-    async def ask_router(self, session: Session, args: list[bytes]) -> bytes:
-        """The raw reply of an ADMIN command."""
         raise NotImplementedError
 
     def note_slow_client(self, session: Session) -> None:
@@ -133,56 +126,15 @@ class Host:
         if not isinstance(session.driver, _Call):
             self.connection_closed(session)
 
-    def schedule_flush(self) -> None:
-        """Send what was queued outside a tick, once, at the end of this turn of the loop."""
-        if not self.flush_due:
-            self.flush_due = True
-            self.loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self.flush_due = False
-        self.reactor.flush_sessions()
-
     def run_barrier(self, session: Session, command: Command, args: list[bytes]) -> None:
         """Start a command that needs more than this process and one shard."""
-        task = self.spawn(self._run_barrier(session, command, args))
+        task = self.spawn(self.answer_barrier(session, command, args))
         if command.place is not Place.ADMIN:
             self.barriers.add(task)
             task.add_done_callback(self.barriers.discard)
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a coroutine beside everything else."""
-        task = self.loop.create_task(coroutine)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-        return task
-
-    async def _run_barrier(self, session: Session, command: Command, args: list[bytes]) -> None:
-        started = time.perf_counter_ns()
-        try:
-            if command.place is Place.ADMIN:
-                reply = await self.ask_router(session, args)
-            else:
-                reply = await run_multi_shard(self, session, command, args)
-                elapsed = time.perf_counter_ns() - started
-                self.dispatcher.count_call(session, command.id, elapsed, args, reply)
-        except CommandError as error:
-            reply = b"-" + error.message + b"\r\n"
-            self.dispatcher.count_call(session, command.id, 0, args, reply)
-        except ShardLost:
-            # As when redis-server dies: a write may or may not have happened, so no reply is true,
-            # and what stands behind it in the pipeline must not be executed.
-            session.abort()
-            session.complete_barrier(b"")
-            self.schedule_flush()
-            return
-        except Exception:
-            # A mistake of ours; the client must not wait for ever.
-            logger.exception("%s failed", command.name)
-            reply = b"-" + INTERNAL_ERROR + b"\r\n"
-            self.dispatcher.count_call(session, command.id, 0, args, reply)
-        session.complete_barrier(reply)
-        self.schedule_flush()
+    async def ask_shards(self, session: Session, command: Command, args: list[bytes]) -> bytes:
+        return await run_multi_shard(self, session, command, args)
 
     def call(
         self,

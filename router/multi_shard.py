@@ -20,6 +20,7 @@ from protocol.numbers import parse_int64
 from protocol.replies import elements
 from protocol.slots import key_slot
 from router.merge import all_succeeded, first_error, integer, interleave, is_null, merge
+from sessions.barriers import Unanswerable
 from shards.debug import debug
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Shards:
         self.database = session.database
         self.resp = session.resp
         self.count = len(host.epochs)
+        self.databases = host.databases
 
     def of(self, key: bytes) -> int:
         return self.host.dispatcher.shard_of(key_slot(key))
@@ -189,7 +191,7 @@ async def borrow(shards: Shards, home: int, keys: Sequence[bytes]) -> dict[bytes
     }
 
 
-class ShardLost(Exception):
+class ShardLost(Unanswerable):
     """A shard died with a call unanswered; whether it was executed is unknown."""
 
 

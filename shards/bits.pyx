@@ -23,12 +23,6 @@ cdef extern from *:
 
 AND, OR, XOR, NOT = range(4)
 
-cdef enum Operation:
-    OPERATION_AND = 0
-    OPERATION_OR = 1
-    OPERATION_XOR = 2
-    OPERATION_NOT = 3
-
 
 cdef inline uint8_t first_mask(uint64_t first) noexcept nogil:
     """The bits of a range's first byte that are in the range."""
@@ -173,7 +167,6 @@ cdef class Bits:
 
 
 cdef uint64_t integer_in(const uint8_t *window, uint64_t shift, int width) noexcept nogil:
-    """The integer that begins `shift` (0 to 7) bits behind the start of 9 bytes."""
     cdef uint64_t value = swapped(load64(window)) << shift
     if shift:
         value |= window[8] >> (8 - shift)
@@ -190,35 +183,42 @@ cdef void integer_into(uint8_t *window, uint64_t shift, int width, uint64_t valu
             (window[8] & ~<uint8_t>(mask << (8 - shift))) | <uint8_t>(value << (8 - shift)))
 
 
+cdef void combine_in(Operation operation, uint8_t *out, size_t length, const uint8_t *source,
+                     size_t n) noexcept nogil:
+    cdef size_t i
+    if operation == OPERATION_NOT:
+        for i in range(length):
+            out[i] = ~out[i]
+    elif operation == OPERATION_AND:
+        for i in range(n):
+            out[i] &= source[i]
+        if length > n:
+            memset(out + n, 0, length - n)
+    elif operation == OPERATION_OR:
+        for i in range(n):
+            out[i] |= source[i]
+    else:
+        for i in range(n):
+            out[i] ^= source[i]
+
+
 def combine(int operation, list strings not None) -> bytes:
     """AND, OR, XOR of strings, or NOT of the first; short ones are padded with zeros. O(bytes)"""
-    cdef size_t length = 0, n, i
-    cdef const char *source
-    cdef char *out
+    cdef size_t length = 0, n
+    cdef uint8_t *out
     cdef bytes string, result
     for string in strings:
         length = max(length, <size_t>PyBytes_GET_SIZE(string))
     result = PyBytes_FromStringAndSize(NULL, length)
-    out = PyBytes_AS_STRING(result)
+    out = <uint8_t *>PyBytes_AS_STRING(result)
     string = strings[0]
     n = PyBytes_GET_SIZE(string)
     memcpy(out, PyBytes_AS_STRING(string), n)
     memset(out + n, 0, length - n)
     if operation == OPERATION_NOT:
-        for i in range(length):
-            out[i] = ~out[i]
+        combine_in(OPERATION_NOT, out, length, NULL, 0)
         return result
     for string in strings[1:]:
-        source = PyBytes_AS_STRING(string)
-        n = PyBytes_GET_SIZE(string)
-        if operation == OPERATION_AND:
-            for i in range(n):
-                out[i] &= source[i]
-            memset(out + n, 0, length - n)
-        elif operation == OPERATION_OR:
-            for i in range(n):
-                out[i] |= source[i]
-        else:
-            for i in range(n):
-                out[i] ^= source[i]
+        combine_in(<Operation>operation, out, length,
+                   <const uint8_t *>PyBytes_AS_STRING(string), PyBytes_GET_SIZE(string))
     return result

@@ -18,8 +18,9 @@ from protocol.numbers import parse_int64
 from protocol.replies import elements
 from protocol.reply import Reply
 from sessions.protected import allowed
-from shards.commands.server import DEBUG_HELP, bad_subcommand
+from shards.commands.server import DEBUG_HELP, bad_subcommand, wants_all
 from shards.digest import EMPTY, fold, xor
+from shards.hashtables import NOTHING, Figures, add, text, unpack
 from shards.options import word
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ NOT_ALLOWED: Final = (
     b'"local", you can run it from a local connection, otherwise you need to set this option '
     b"in the configuration file, and then restart the server."
 )
+OUT_OF_RANGE: Final = b"ERR Out of range database"
 NOT_POSITIVE: Final = b"ERR value is out of range, must be positive"
 WRONG_TYPE_NAME: Final = (
     b"ERR Wrong protocol type name. Please use one of the following: string|integer|double|"
@@ -71,6 +73,7 @@ class Targets(Protocol):
 
     count: int
     resp: int
+    databases: int
     session: Session
 
     @property
@@ -243,6 +246,34 @@ async def digest_value(shards: Targets, args: list[bytes]) -> bytes:
     return b"*%d\r\n%b" % (len(found), b"".join(found))
 
 
+async def hash_tables(shards: Targets, args: list[bytes]) -> bytes:
+    """The hash tables of one database: those of all slots of all shards added up."""
+    if len(args) < 3:
+        raise bad_subcommand(args)
+    number = parse_int64(args[2])
+    if number is None:
+        raise CommandError(NOT_INTEGER)
+    if not 0 <= number < shards.databases:
+        raise CommandError(OUT_OF_RANGE)
+    full = wants_all(args)
+    totals: list[Figures] = [NOTHING] * 4
+    for answer in await asyncio.gather(
+        *(
+            shards.run(shard, [b"SHARDIS.HTSTATS", b"%d" % number, b"%d" % full])
+            for shard in range(shards.count)
+        )
+    ):
+        if answer.startswith(b"-"):
+            return answer
+        totals = [add(*pair) for pair in zip(totals, unpack(answer), strict=True)]
+    reply = Reply(shards.resp)
+    reply.verbatim(
+        b"[Dictionary HT]\n%b[Expires HT]\n%b"
+        % (text((totals[0], totals[1]), full), text((totals[2], totals[3]), full))
+    )
+    return reply.take()
+
+
 async def populate(shards: Targets, args: list[bytes]) -> bytes:
     """Create many strings: each shard is told the slots it has, and makes the keys in them."""
     if not 3 <= len(args) <= 5:
@@ -264,6 +295,7 @@ HERE: Final[dict[bytes, Callable[[Targets, list[bytes]], Awaitable[bytes]]]] = {
     b"DIGEST": digest,
     b"DIGEST-VALUE": digest_value,
     b"HELP": show_help,
+    b"HTSTATS": hash_tables,
     b"POPULATE": populate,
     b"PROTOCOL": protocol,
     b"REPLYBUFFER": reply_buffer,

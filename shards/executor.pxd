@@ -31,12 +31,8 @@ cdef enum NativeStatus:
     NATIVE_DECLINED = 1
     NATIVE_BLOB = 2         # done; `shard.blob` (a reference of ours) follows as a bulk string's payload
 
-cdef enum Feature:          # bits of Shard.features; all off: one predictable branch
-    FEATURE_NONE = 0
-
 cdef struct Shard:          # what native handlers see
     Store *store
-    uint32_t features
     uint32_t database       # logical, of the current run
     uint8_t resp
     uint8_t flags           # envelope.RunFlag

@@ -9,16 +9,31 @@ which Redis does them: replies show every digit.
 
 cimport cython
 from libc.math cimport asin, cos, fabs, sin, sqrt
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from protocol.native cimport load64
+from protocol.numbers cimport format_int64
 
-from protocol.numbers cimport format_long_double
+cdef extern from *:
+    """
+    /* The fraction of a double, which is fraction / 2^bits, in units of 1e-17, rounded half to even. */
+    static inline uint64_t shardis_decimals(uint64_t fraction, int bits) {
+        unsigned __int128 product = (unsigned __int128)fraction * 100000000000000000ULL;
+        unsigned __int128 rest = product & (((unsigned __int128)1 << bits) - 1);
+        unsigned __int128 half = (unsigned __int128)1 << (bits - 1);
+        uint64_t decimals = (uint64_t)(product >> bits);
+        return decimals + (rest > half || (rest == half && (decimals & 1)));
+    }
+    """
+    uint64_t decimals_of "shardis_decimals"(uint64_t fraction, int bits) noexcept nogil
 
 cdef enum:
     STEPS = 26                      # bits of each coordinate
-    TEXT_BYTES = 11
-    HUMAN_BYTES_MAX = 5 * 1024      # what format_long_double may write
+    DECIMALS = 17
+    FRACTION_BITS_MAX = 120         # what decimals_of can shift by; less is a tiny number
+    MANTISSA_BITS = 52
+    EXPONENT_BIAS = 1075
 
 STEPS_MAX = STEPS
 
@@ -28,10 +43,6 @@ cdef double RADIANS = 3.14159265358979323846 / 180.0
 cdef double LONGITUDE_MAX = 180
 cdef double LATITUDE_MAX = 85.05112878
 cdef const char *ALPHABET = b"0123456789bcdefghjkmnpqrstuvwxyz"
-
-cdef struct Cell:
-    uint64_t bits
-    int steps                       # 0: left out
 
 cdef struct Bounds:
     double longitude_min
@@ -139,8 +150,140 @@ cdef int steps_for(double radius, double latitude) noexcept nogil:
     return min(max(steps, 1), STEPS)
 
 
-def encode(double longitude, double latitude):
+cdef uint64_t position_score(double longitude, double latitude) noexcept nogil:
     return cell_bits(longitude, latitude, LATITUDE_MAX, STEPS)
+
+
+cdef void write_geohash(double longitude, double latitude, char *letters) noexcept nogil:
+    cdef uint64_t bits = cell_bits(longitude, latitude, 90, STEPS)
+    cdef int i
+    for i in range(GEOHASH_BYTES - 1):
+        letters[i] = ALPHABET[(bits >> (2 * STEPS - (i + 1) * 5)) & 31]
+    letters[GEOHASH_BYTES - 1] = c"0"   # 52 bits are not enough for it
+
+
+cdef int format_coordinate(char *out, double value) noexcept nogil:
+    """The digits of printf's %.17f without trailing zeros, in integers: that takes it a lot longer."""
+    cdef uint64_t mantissa = load64(&value)
+    cdef int bits = EXPONENT_BIAS - <int>(mantissa >> MANTISSA_BITS & 0x7FF)
+    cdef bint negative = mantissa >> 63
+    cdef uint64_t decimals
+    cdef int n, at, i
+    mantissa = (mantissa & ((<uint64_t>1 << MANTISSA_BITS) - 1)) | <uint64_t>1 << MANTISSA_BITS
+    if bits < 1 or bits > FRACTION_BITS_MAX:        # no fraction, or a tiny one
+        n = snprintf(out, COORDINATE_BYTES_MAX, b"%.17f", value)
+    else:
+        n = 0
+        if negative:
+            out[0] = c"-"
+            n = 1
+        decimals = decimals_of(
+            mantissa & ((<uint64_t>1 << bits) - 1) if bits < 64 else mantissa, bits)
+        mantissa = mantissa >> bits if bits < 64 else 0
+        if decimals == 100000000000000000U:
+            decimals = 0
+            mantissa += 1
+        n += format_int64(out + n, <int64_t>mantissa)
+        out[n] = c"."
+        at = n + DECIMALS
+        n = at + 1
+        for i in range(DECIMALS):
+            out[at - i] = <char>(c"0" + decimals % 10)
+            decimals //= 10
+    while out[n - 1] == c"0":       # stops at the point at the latest
+        n -= 1
+    if out[n - 1] == c".":
+        n -= 1
+    if n == 2 and out[0] == c"-" and out[1] == c"0":
+        out[0] = c"0"
+        n = 1
+    return n
+
+
+cdef Bounds area_bounds(const Area *area) noexcept nogil:
+    cdef Bounds bounds
+    cdef double height = area.unit * (area.height / 2 if area.box else area.width)
+    cdef double width = area.unit * (area.width / 2 if area.box else area.width)
+    cdef double latitude_delta = (height / EARTH_RADIUS) / RADIANS
+    cdef double edge = area.latitude + latitude_delta
+    cdef double longitude_delta
+    if area.latitude < 0:
+        edge = area.latitude - latitude_delta
+    longitude_delta = (width / EARTH_RADIUS / cos(edge * RADIANS)) / RADIANS
+    bounds.longitude_min = area.longitude - longitude_delta
+    bounds.longitude_max = area.longitude + longitude_delta
+    bounds.latitude_min = area.latitude - latitude_delta
+    bounds.latitude_max = area.latitude + latitude_delta
+    return bounds
+
+
+cdef int area_ranges(const Area *area, ScoreRange *ranges) noexcept nogil:
+    cdef Bounds bounds = area_bounds(area)
+    cdef Bounds cell
+    cdef uint64_t centre, bits
+    cdef uint64_t last = 0
+    cdef bint has_last = False
+    cdef int i, steps, shift
+    cdef int found = 0
+    cdef double radius = area.width
+    # The order in which Redis goes through them, which unsorted replies show.
+    cdef int[9] east = [0, 0, 0, 1, -1, 1, -1, 1, -1]
+    cdef int[9] north = [0, 1, -1, 0, 0, 1, 1, -1, -1]
+    if area.box:
+        radius = sqrt((area.width / 2) * (area.width / 2)
+                      + (area.height / 2) * (area.height / 2))
+    radius *= area.unit
+    steps = steps_for(radius, area.latitude)
+    centre = cell_bits(area.longitude, area.latitude, LATITUDE_MAX, steps)
+    if steps > 1 and (
+            cell_bounds(moved(centre, steps, 0, 1), steps).latitude_max < bounds.latitude_max
+            or cell_bounds(moved(centre, steps, 0, -1), steps).latitude_min
+            > bounds.latitude_min
+            or cell_bounds(moved(centre, steps, 1, 0), steps).longitude_max
+            < bounds.longitude_max
+            or cell_bounds(moved(centre, steps, -1, 0), steps).longitude_min
+            > bounds.longitude_min):
+        steps -= 1
+        centre = cell_bits(area.longitude, area.latitude, LATITUDE_MAX, steps)
+    cell = cell_bounds(centre, steps)
+    shift = 2 * (STEPS - steps)
+    for i in range(9):
+        bits = moved(centre, steps, east[i], north[i])
+        if steps >= 2 and (
+                (north[i] < 0 and cell.latitude_min < bounds.latitude_min)
+                or (north[i] > 0 and cell.latitude_max > bounds.latitude_max)
+                or (east[i] < 0 and cell.longitude_min < bounds.longitude_min)
+                or (east[i] > 0 and cell.longitude_max > bounds.longitude_max)):
+            continue
+        # Of huge shapes, neighbours may be the same; Redis compares with the one before only.
+        if has_last and last == bits:
+            continue
+        ranges[found].first = bits << shift
+        ranges[found].end = (bits + 1) << shift
+        found += 1
+        if i:
+            last = bits
+            has_last = True
+    return found
+
+
+cdef bint area_holds(const Area *area, double score, Spot *spot) noexcept nogil:
+    cdef double limit = area.width * area.unit
+    position(score, &spot.longitude, &spot.latitude)
+    if area.box:
+        if latitude_metres(spot.latitude, area.latitude) > area.height * area.unit / 2:
+            return False
+        if metres(spot.longitude, spot.latitude, area.longitude, spot.latitude) > limit / 2:
+            return False
+    # What is too far north or south by more than any rounding needs no trigonometry.
+    elif latitude_metres(spot.latitude, area.latitude) > limit * 1.000001 + 0.001:
+        return False
+    spot.metres = metres(area.longitude, area.latitude, spot.longitude, spot.latitude)
+    return area.box or not spot.metres > limit
+
+
+def encode(double longitude, double latitude):
+    return position_score(longitude, latitude)
 
 
 def decode(double score):
@@ -154,114 +297,44 @@ def distance(double longitude, double latitude, double other_longitude, double o
 
 
 def text(double longitude, double latitude):
-    cdef char letters[TEXT_BYTES]
-    cdef uint64_t bits = cell_bits(longitude, latitude, 90, STEPS)
-    cdef int i
-    for i in range(TEXT_BYTES - 1):
-        letters[i] = ALPHABET[(bits >> (2 * STEPS - (i + 1) * 5)) & 31]
-    letters[TEXT_BYTES - 1] = c"0"      # 52 bits are not enough for it
-    return letters[:TEXT_BYTES]
+    cdef char letters[GEOHASH_BYTES]
+    write_geohash(longitude, latitude, letters)
+    return letters[:GEOHASH_BYTES]
 
 
 def coordinate(double value):
-    cdef char digits[HUMAN_BYTES_MAX]
-    cdef int n = format_long_double(digits, <long double>value)
-    return PyBytes_FromStringAndSize(digits, n)
+    cdef char digits[COORDINATE_BYTES_MAX]
+    cdef int n
+    if not fabs(value) <= LONGITUDE_MAX:
+        raise ValueError("not a coordinate")
+    n = format_coordinate(digits, value)
+    return digits[:n]
 
 
 @cython.final
 cdef class Shape:
-    cdef double longitude
-    cdef double latitude
-    cdef double width               # of a circle, the radius
-    cdef double height
-    cdef readonly double unit
-    cdef bint box
+    cdef Area area
 
     def __init__(self, double longitude, double latitude, double width, double height, double unit,
                  bint box):
-        self.longitude = longitude
-        self.latitude = latitude
-        self.width = width
-        self.height = height
-        self.unit = unit
-        self.box = box
+        self.area.longitude = longitude
+        self.area.latitude = latitude
+        self.area.width = width
+        self.area.height = height
+        self.area.unit = unit
+        self.area.box = box
 
-    cdef Bounds bounds(self) noexcept:
-        cdef Bounds bounds
-        cdef double height = self.unit * (self.height / 2 if self.box else self.width)
-        cdef double width = self.unit * (self.width / 2 if self.box else self.width)
-        cdef double latitude_delta = (height / EARTH_RADIUS) / RADIANS
-        cdef double edge = self.latitude + latitude_delta
-        cdef double longitude_delta
-        if self.latitude < 0:
-            edge = self.latitude - latitude_delta
-        longitude_delta = (width / EARTH_RADIUS / cos(edge * RADIANS)) / RADIANS
-        bounds.longitude_min = self.longitude - longitude_delta
-        bounds.longitude_max = self.longitude + longitude_delta
-        bounds.latitude_min = self.latitude - latitude_delta
-        bounds.latitude_max = self.latitude + latitude_delta
-        return bounds
+    @property
+    def unit(self):
+        return self.area.unit
 
     def areas(self):
-        cdef Bounds bounds = self.bounds()
-        cdef Bounds area
-        cdef Cell cells[9]
-        cdef Cell last
-        cdef uint64_t centre
-        cdef int i, steps, shift
-        cdef double radius = self.width
-        # The order in which Redis goes through them, which unsorted replies show.
-        cdef int[9] east = [0, 0, 0, 1, -1, 1, -1, 1, -1]
-        cdef int[9] north = [0, 1, -1, 0, 0, 1, 1, -1, -1]
-        cdef list found = []
-        if self.box:
-            radius = sqrt((self.width / 2) * (self.width / 2)
-                          + (self.height / 2) * (self.height / 2))
-        radius *= self.unit
-        steps = steps_for(radius, self.latitude)
-        centre = cell_bits(self.longitude, self.latitude, LATITUDE_MAX, steps)
-        if steps > 1 and (
-                cell_bounds(moved(centre, steps, 0, 1), steps).latitude_max < bounds.latitude_max
-                or cell_bounds(moved(centre, steps, 0, -1), steps).latitude_min
-                > bounds.latitude_min
-                or cell_bounds(moved(centre, steps, 1, 0), steps).longitude_max
-                < bounds.longitude_max
-                or cell_bounds(moved(centre, steps, -1, 0), steps).longitude_min
-                > bounds.longitude_min):
-            steps -= 1
-            centre = cell_bits(self.longitude, self.latitude, LATITUDE_MAX, steps)
-        area = cell_bounds(centre, steps)
-        shift = 2 * (STEPS - steps)
-        last.steps = 0
-        last.bits = 0
-        for i in range(9):
-            cells[i].bits = moved(centre, steps, east[i], north[i])
-            cells[i].steps = steps
-            if steps >= 2 and (
-                    (north[i] < 0 and area.latitude_min < bounds.latitude_min)
-                    or (north[i] > 0 and area.latitude_max > bounds.latitude_max)
-                    or (east[i] < 0 and area.longitude_min < bounds.longitude_min)
-                    or (east[i] > 0 and area.longitude_max > bounds.longitude_max)):
-                continue
-            # Of huge shapes, neighbours may be the same; Redis compares with the one before only.
-            if last.steps and last.bits == cells[i].bits:
-                continue
-            found.append((cells[i].bits << shift, (cells[i].bits + 1) << shift))
-            if i:
-                last = cells[i]
-        return found
+        cdef ScoreRange ranges[RANGES_MAX]
+        cdef int i
+        return [(ranges[i].first, ranges[i].end) for i in range(area_ranges(&self.area, ranges))]
 
     def within(self, double score):
-        cdef double longitude, latitude, apart
-        position(score, &longitude, &latitude)
-        if self.box:
-            if latitude_metres(latitude, self.latitude) > self.height * self.unit / 2:
-                return None
-            if (metres(longitude, latitude, self.longitude, latitude)
-                    > self.width * self.unit / 2):
-                return None
-            return (metres(self.longitude, self.latitude, longitude, latitude), longitude,
-                    latitude)
-        apart = metres(self.longitude, self.latitude, longitude, latitude)
-        return None if apart > self.width * self.unit else (apart, longitude, latitude)
+        cdef Spot spot
+        if not area_holds(&self.area, score, &spot):
+            return None
+        return spot.metres, spot.longitude, spot.latitude

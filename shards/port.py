@@ -8,9 +8,8 @@ thread; what only the router can answer (CONFIG, INFO) goes over the shard's con
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -18,10 +17,10 @@ from actors.boot import Topology
 from actors.control import ControlLink
 from actors.listening import Listener
 from actors.page import SharedPage
-from protocol.commands import Command, Place
-from protocol.errors import INTERNAL_ERROR, CommandError
+from protocol.commands import Command
 from protocol.table import NativeTable
 from sessions.admission import Admission
+from sessions.barriers import Barriers
 from sessions.clients import ClientControl
 from sessions.cluster import SLOTS, Cluster
 from sessions.connections import Connections, ask_router
@@ -36,11 +35,12 @@ DATABASES: Final = 1
 ROUNDS_MAX: Final = 8
 """How often a tick of busy clients looks again before the event loop, and with it the workers'
 links, have their turn. Answers are there at once, so a look is cheaper than a turn of the loop."""
-logger = logging.getLogger("shardis")
 
 
-class ShardPort:
+class ShardPort(Barriers):
     """The connections of one shard. `settings` is its live configuration, by directive name."""
+
+    dispatcher: LocalDispatcher
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class ShardPort:
         self.databases = DATABASES
         self.index = index
         self.page = page
-        self.loop = loop
+        super().__init__(loop)
         self.cluster = Cluster(nodes, settings, myself=index, is_node=True)
         self.dispatcher = LocalDispatcher(table, executor, index)
         self.dispatcher.host = self
@@ -83,8 +83,6 @@ class ShardPort:
         self.connections.tls.context = tls
         self.clients = ClientControl(self.dispatcher, loop, self.schedule_flush)
         self.control: ControlLink | None = None
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.flush_due = False
 
     def listen(self, listeners: Sequence[Listener], control: ControlLink) -> None:
         """Serve clients from now on."""
@@ -121,35 +119,8 @@ class ShardPort:
 
     # What this port cannot do alone
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a coroutine beside everything else."""
-        task = self.loop.create_task(coroutine)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-        return task
-
-    def run_barrier(self, session: Session, command: Command, args: list[bytes]) -> None:
-        """Start an ADMIN command or DEBUG: the session is held until it is answered."""
-        self.spawn(self._run_barrier(session, command, args))
-
-    async def _run_barrier(self, session: Session, command: Command, args: list[bytes]) -> None:
-        started = time.perf_counter_ns()
-        try:
-            if command.place is Place.ADMIN:
-                reply = await self.ask_router(session, args)
-            else:
-                reply = await debug(Node(self, session), args)
-                elapsed = time.perf_counter_ns() - started
-                self.dispatcher.count_call(session, command.id, elapsed, args, reply)
-        except CommandError as error:
-            reply = b"-" + error.message + b"\r\n"
-            self.dispatcher.count_call(session, command.id, 0, args, reply)
-        except Exception:
-            # A mistake of ours; the client must not wait for ever.
-            logger.exception("%s failed", command.name)
-            reply = b"-" + INTERNAL_ERROR + b"\r\n"
-        session.complete_barrier(reply)
-        self.schedule_flush()
+    async def ask_shards(self, session: Session, command: Command, args: list[bytes]) -> bytes:
+        return await debug(Node(self, session), args)
 
     async def ask_router(self, session: Session, args: list[bytes]) -> bytes:
         """The raw reply of an ADMIN command."""
@@ -166,16 +137,6 @@ class ShardPort:
         reply = session.take_output()
         session.closed_by_driver()
         return reply
-
-    def schedule_flush(self) -> None:
-        """Send what was queued outside a tick, once, at the end of this turn of the loop."""
-        if not self.flush_due:
-            self.flush_due = True
-            self.loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self.flush_due = False
-        self.reactor.flush_sessions()
 
     # Upkeep and figures
 
@@ -195,6 +156,7 @@ class Node:
         self.session = session
         self.settings = port.settings
         self.resp = session.resp
+        self.databases = port.databases
         self.count = 1
 
     def of(self, key: bytes) -> int:

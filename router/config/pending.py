@@ -19,13 +19,12 @@ class Pending:
     """Why a directive has no effect, and whether its values are taken nevertheless."""
 
     reason: str
-    at_start: bool = True  # other values than the default are taken at the start
-    later: bool = True  # and by CONFIG SET
+    taken: bool = True  # other values than the default are
     allowed: tuple[str, ...] = ()  # further values that are as good as the default
 
 
 def refuses(reason: str, *allowed: str) -> Pending:
-    return Pending(reason, at_start=False, later=False, allowed=allowed)
+    return Pending(reason, taken=False, allowed=allowed)
 
 
 def harmless(reason: str) -> Pending:

@@ -87,14 +87,14 @@ class Config:
         if directive.kind.accumulates and directive.name not in self.given:
             current = ""
         value = directive.kind.parse(arguments, current)
-        refusal = _refusal(directive, value, self.values[directive.name], at_start=True)
+        refusal = _refusal(directive, value)
         if refusal:
             raise ValueRefused(refusal)
         self.given.add(directive.name)
         self.values[directive.name] = value
         if isinstance(directive.kind, Directory):
             _enter(value)
-        if directive.name in NOT_ACTED_ON and NOT_ACTED_ON[directive.name].later:
+        if directive.name in NOT_ACTED_ON and NOT_ACTED_ON[directive.name].taken:
             changed = value != directive.default_value()
             if changed and directive.name not in self.accepted:
                 self.accepted.append(directive.name)
@@ -210,7 +210,7 @@ class Config:
                 value = kind.parse(arguments, "" if kind.accumulates else present)
             except ValueRefused as error:
                 raise set_failed(name, str(error)) from None
-            refusal = _refusal(directive, value, self.values[directive.name], at_start=False)
+            refusal = _refusal(directive, value)
             if refusal:
                 raise set_failed(name, refusal)
             changes[directive.name] = _clamped(directive, value)
@@ -256,13 +256,12 @@ def set_failed(name: str, reason: str) -> SetError:
     return SetError(f"ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}")
 
 
-def _refusal(directive: Directive, value: Any, present: Any, at_start: bool) -> str:
+def _refusal(directive: Directive, value: Any) -> str:
     """Why nothing may pretend to act on this value, or ""."""
     pending = NOT_ACTED_ON.get(directive.name)
-    if pending is None or (pending.at_start if at_start else pending.later):
+    if pending is None or pending.taken:
         return ""
-    as_good = [present] if pending.at_start else [directive.default_value(), *pending.allowed]
-    return "" if value in as_good else pending.reason
+    return "" if value in (directive.default_value(), *pending.allowed) else pending.reason
 
 
 def _clamped(directive: Directive, value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 A client that names one gets "unknown command". A worker uses them for commands whose keys lie on
 several shards (router/multi_shard.py): EXPORT where keys are, WITH where the command runs, and
-IMPORT for those that it has changed. SWAP is SWAPDB's, POPULATE DEBUG's.
+IMPORT for those that it has changed. SWAP is SWAPDB's; DIGEST, HTSTATS and POPULATE are DEBUG's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from protocol.errors import CommandError
 from protocol.reply import Reply
 from protocol.slots import key_slot
 from shards.context import NeedKeys
+from shards.hashtables import pack
 from shards.views.digest import of_database
+from shards.views.layout import table_figures
 
 if TYPE_CHECKING:
     from shards.context import Context
@@ -150,6 +152,25 @@ def digest(ctx: Context, args: list[bytes], reply: Reply) -> None:
     for number in range(ctx.databases):
         ctx.database = number
         reply.bulk(of_database(ctx) if ctx.keyspace.size(number) else b"")
+
+
+@command(
+    "SHARDIS.HTSTATS",
+    arity=3,
+    flags=F.READONLY | F.INTERNAL,
+    since=SINCE,
+    complexity="O(N) for N keys if chains are wanted",
+)
+def hash_tables(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """DEBUG HTSTATS: database, and 1 if chains are wanted. The figures of keys, then of TTLs."""
+    number, full = int(args[1]), args[2] == b"1"
+    pack(
+        reply,
+        [
+            *table_figures(ctx.keyspace, number, False, full),
+            *table_figures(ctx.keyspace, number, True, full),
+        ],
+    )
 
 
 @command(

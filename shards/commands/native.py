@@ -5,6 +5,7 @@ from __future__ import annotations
 from shards.commands import (
     bitmap_native,
     generic_native,
+    geo_native,
     hash_native,
     list_native,
     set_native,
@@ -17,6 +18,7 @@ from shards.executor import NativeLane
 LANES = (
     bitmap_native,
     generic_native,
+    geo_native,
     hash_native,
     list_native,
     set_native,

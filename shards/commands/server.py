@@ -13,9 +13,10 @@ from protocol.help import help_reply
 from protocol.numbers import parse_int64
 from shards.commands.generic import references, unknown_subcommand
 from shards.glob import match
+from shards.hashtables import NOTHING, text
 from shards.options import INT32_MAX, Option, Options, int64, quoted, word
 from shards.views.digest import of_value
-from shards.views.layout import listpack_lines, quicklist_figures, quicklist_lines
+from shards.views.layout import dict_figures, listpack_lines, quicklist_figures, quicklist_lines
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
@@ -30,6 +31,11 @@ DEBUG_HELP = (
     b"    Reply with a hash of the value of each key.",
     b"ERROR <string>",
     b"    Reply with an error of this text.",
+    b"HTSTATS <database> [FULL]",
+    b"    Show the figures of the hash tables of a database, added up over its hash slots;",
+    b"    with FULL, how evenly they are filled.",
+    b"HTSTATS-KEY <key> [FULL]",
+    b"    Show the same of the hash table that is a key's value.",
     b"LISTPACK <key>",
     b"    Write what the listpack of a key is made of to the log.",
     b"OBJECT <key>",
@@ -74,6 +80,8 @@ MEMORY_UNITS = {
 PACKED_THRESHOLD_MAX = (1 << 32) - (1 << 20)
 BAD_PACKED_THRESHOLD = b"ERR argument must be a memory value bigger than 1 and smaller than 4gb"
 
+NO_HASH_TABLE = b"ERR The value stored at the specified key is not represented using an hash table"
+
 
 @command(
     "DEBUG",
@@ -91,6 +99,8 @@ def debug(ctx: Context, args: list[bytes], reply: Reply) -> None:
         raise CommandError(args[2])
     elif subcommand == b"OBJECT" and len(args) == 3:
         reply.status(describe(ctx, args[2]))
+    elif subcommand == b"HTSTATS-KEY" and len(args) >= 3:
+        reply.verbatim(hash_table(ctx, args[2], full=wants_all(args)))
     elif subcommand == b"LISTPACK" and len(args) == 3:
         log_listpack(ctx, args[2])
         reply.status(b"Listpack structure printed on stdout")
@@ -164,6 +174,21 @@ def describe_nodes(ctx: Context, key: bytes) -> bytes:
         b" ql_nodes:%d ql_avg_node:%.2f ql_listpack_max:%d ql_compressed:%d"
         b" ql_uncompressed_size:%d" % (nodes, count / nodes, fill, depth != 0, size)
     )
+
+
+def wants_all(args: list[bytes]) -> bool:
+    """Whether HTSTATS and HTSTATS-KEY are to say everything; other words mean nothing."""
+    return len(args) > 3 and word(args[3]) == b"FULL"
+
+
+def hash_table(ctx: Context, key: bytes, full: bool) -> bytes:
+    """The text of DEBUG HTSTATS-KEY. O(buckets) if full."""
+    if ctx.keyspace.encoding(ctx.database, key) is None:
+        raise CommandError(NO_SUCH_KEY)
+    figures = dict_figures(ctx.keyspace, ctx.database, key, full)
+    if figures is None:
+        raise CommandError(NO_HASH_TABLE)
+    return text((figures, NOTHING), full)
 
 
 def log_listpack(ctx: Context, key: bytes) -> None:

@@ -19,10 +19,6 @@ from shards.types.set cimport (
 )
 
 
-cdef inline uint64_t length_of(const Set *set) noexcept nogil:
-    return set_length(set) if set.value != NULL else 0
-
-
 cdef void sort_by_length(Set *sets, size_t count) noexcept nogil:
     """The shortest first; equal ones keep their order. Few are expected: O(sets^2)"""
     cdef size_t i, place

@@ -95,5 +95,3 @@ cdef void sorted_item(const SortedCursor *cursor, SortedItem *item) noexcept nog
 cdef uint64_t sorted_count_range(const SortedSet *set, const ZsetRange *range) noexcept nogil
 # A member of a set that is not empty, each as likely as any other; expected O(1) in a skip list.
 cdef void sorted_random(const SortedSet *set, uint64_t random, SortedCursor *cursor) noexcept nogil
-# Every invariant. O(n log n). AssertionError.
-cdef int sorted_check(const SortedSet *set) except -1

@@ -21,7 +21,6 @@ from shards.types.listpack cimport (
     listpack_append_integer,
     listpack_copy,
     listpack_delete,
-    listpack_end,
     listpack_find,
     listpack_first,
     listpack_fits,
@@ -45,7 +44,6 @@ from shards.types.skiplist cimport (
     ZsetRange,
     node_member,
     zset_at,
-    zset_check,
     zset_copy,
     zset_count,
     zset_count_range,
@@ -580,38 +578,3 @@ cdef void sorted_random(const SortedSet *set, uint64_t random, SortedCursor *cur
         return
     dict_random((<Zset *>set.value).members, random, &item)
     at_node(cursor, <Node *>item.node)
-
-
-# Checks
-
-cdef int require(bint holds, str what) except -1:
-    if not holds:
-        raise AssertionError(what)
-    return 0
-
-
-cdef int sorted_check(const SortedSet *set) except -1:
-    cdef Listpack *pack = <Listpack *>set.value
-    cdef uint8_t *p
-    cdef uint8_t *next
-    cdef char scratch[24]
-    cdef char next_scratch[24]
-    cdef const char *member
-    cdef const char *next_member
-    cdef size_t n, next_n
-    if set.encoding != ENCODING_LISTPACK:
-        return zset_check(<Zset *>set.value)
-    require(listpack_length(pack) % 2 == 0, "a member without a score")
-    p = listpack_first(pack)
-    while p != NULL:
-        require(listpack_skip(p) != listpack_end(pack), "a member without a score")
-        next = listpack_next(listpack_skip(p))
-        member = listpack_text(p, scratch, &n)
-        require(find_packed(pack, member, n) == p, "a member twice")
-        if next != NULL:
-            next_member = listpack_text(next, next_scratch, &next_n)
-            require(score_behind(p) < score_behind(next)
-                    or (score_behind(p) == score_behind(next)
-                        and compare(member, n, next_member, next_n) < 0), "the order is wrong")
-        p = next
-    return 0

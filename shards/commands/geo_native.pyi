@@ -1,0 +1,3 @@
+from shards.executor import NativeLane
+
+def register(lane: NativeLane) -> None: ...
