@@ -64,6 +64,9 @@ DEFAULTS = {
     for name, values in directives.items()
 }
 CONNECTIONS = 2
+# For a redis-server that ends to be gone: while it writes what it crashed of, it takes connections.
+ORACLE_END_SECONDS = 10.0
+CRASH_LINES = 40  # of the report of a crash: the signal and the stack
 OWN_SHARE = 0.8  # of a case that is about one family; the rest is of all
 CASE_COMMANDS = 250  # commands of one case: enough to meet each other, few enough to shrink
 REPLY_SECONDS = 8.0
@@ -106,6 +109,13 @@ class Difference:
             f"  oracle: {shown(self.oracle)}\n"
             f"  ours:   {shown(self.ours)}"
         )
+
+
+class OracleEndedError(Exception):
+    """The oracle crashed, which leaves nothing to compare with; another one runs by now."""
+
+
+ORACLE_ENDS: list[str] = []  # the cases in which it did, for the summary of the tests
 
 
 def shown(data: bytes, most: int = 400) -> str:
@@ -249,18 +259,36 @@ class Machine:
         self._connections: dict[int, tuple[RespClient, RespClient]] = {}
 
     def run(self, case: Sequence[Step]) -> Difference | None:
-        """The first difference of a case, from empty servers; None when there is none."""
-        self._reset()
+        """The first difference of a case, from empty servers; None when there is none.
+
+        Raises OracleEndedError, with the end of its log, when redis-server crashes in it.
+        """
         try:
+            self._reset()
             for index, step in enumerate(case):
                 difference = self._iterate(index, step) if step.iterate else self._run(index, step)
                 if difference is not None:
+                    # Of an oracle that still answers, no end is awaited.
+                    if difference.oracle.startswith(b"("):
+                        self._replace_ended_oracle(shown_args(difference.command))
                     return difference
                 if step.pause_ms:
                     time.sleep(step.pause_ms / 1000)
+        except OSError as error:
+            self._replace_ended_oracle(str(error))
+            raise
         finally:
             self.close()
         return None
+
+    def _replace_ended_oracle(self, meanwhile: str) -> None:
+        """Raise OracleEndedError if the oracle has ended, after starting it anew."""
+        if not self.oracle.ends_within(ORACLE_END_SECONDS):
+            return
+        text = f"redis-server ended, at the latest behind {meanwhile}\n{crash_report(self.oracle)}"
+        self.close()
+        self.oracle.start()
+        raise OracleEndedError(text)
 
     def close(self) -> None:
         for connection in list(self._connections):
@@ -355,6 +383,15 @@ class Machine:
         return None
 
 
+def crash_report(oracle: Server) -> str:
+    """What its log tells of its last crash: the signal, the stack and the command."""
+    lines = oracle.log(1000).splitlines()
+    starts = [at for at, line in enumerate(lines) if "BUG REPORT START" in line]
+    report = lines[starts[-1] if starts else -CRASH_LINES :]
+    command = [line for line in report[CRASH_LINES:] if line.startswith("argv[")]
+    return "\n".join([*report[:CRASH_LINES], *command])
+
+
 def _full_scan(client: RespClient, options: Sequence[bytes]) -> bytes:
     cursor = b"0"
     seen: set[Node] = set()
@@ -389,15 +426,23 @@ def cut_points(length: int, seed: int) -> list[int]:
 
 
 def minimise(machine: Machine, case: Sequence[Step], found: Difference) -> list[Step]:
-    """The smallest case that still shows a difference of the same command."""
+    """The smallest case that still shows a difference of the same command.
+
+    The oracle's reply to it must stay of its type, lest what keeps known differences away, as a
+    command in front of SORT does, is left out and one of these is found instead.
+    """
     machine.reply_seconds = SHRINK_REPLY_SECONDS
 
     def fails(trial: Sequence[Step]) -> bool:
         try:
             difference = machine.run(trial)
-        except OSError:
+        except (OSError, OracleEndedError):
             return False  # a server that can't be reached is another failure
-        return difference is not None and difference.command.name == found.command.name
+        return (
+            difference is not None
+            and difference.command.name == found.command.name
+            and difference.oracle[:1] == found.oracle[:1]
+        )
 
     units = [
         (at, command) for at, step in enumerate(case[: found.step + 1]) for command in step.commands

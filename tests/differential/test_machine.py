@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -14,6 +16,7 @@ from tests.differential.grammar import MIXED_KEYS, PLAIN_KEYS, TAGGED_KEYS, Comm
 from tests.differential.machine import (
     FAMILIES,
     Machine,
+    OracleEndedError,
     Step,
     count_of_families,
     cut_points,
@@ -25,7 +28,7 @@ from tests.differential.normalise import NORMALISERS, Exchange, equal
 from tests.differential.shrink import shrink
 from tests.differential.test_differential import COMMANDS, CONFIGURATIONS
 from tests.support.resp_client import ReplySplitter, parse
-from tests.support.servers import Configuration
+from tests.support.servers import Configuration, Oracle, ServerPool
 
 REPLIES = [
     b"+OK\r\n",
@@ -127,6 +130,40 @@ def test_a_difference_is_found_and_shrunk_to_the_command_that_shows_it(
     assert [step.commands for step in small] == [(Command((b"TIME",)),)]
     text = reproduction("s", 2, small, found)
     assert "Step(0, (Command((b'TIME',)), ))," in text
+
+
+@pytest.fixture
+def mortal_oracle() -> Iterator[Oracle]:
+    server = Oracle()
+    server.start()
+    yield server
+    server.kill()
+
+
+def test_a_crash_of_the_oracle_is_no_difference(
+    mortal_oracle: Oracle, server_pool: ServerPool
+) -> None:
+    """DEBUG SEGFAULT is one; ours refuses it. The next case has another oracle."""
+    ours = server_pool.get(Configuration())
+    machine = Machine(ours, mortal_oracle, resp=2, oracle_is_72=False)
+    crash = Step(0, (Command((b"SET", b"a", b"1")), Command((b"DEBUG", b"SEGFAULT"))))
+    before = mortal_oracle.pid
+    with pytest.raises(OracleEndedError, match="crashed by signal: 11") as caught:
+        machine.run([crash])
+    assert "SEGFAULT" in str(caught.value)
+    assert mortal_oracle.pid != before
+    assert machine.run([Step(0, (Command((b"SET", b"a", b"1")),))]) is None
+
+
+def test_an_oracle_that_ended_is_named_between_cases_too(
+    mortal_oracle: Oracle, server_pool: ServerPool
+) -> None:
+    machine = Machine(server_pool.get(), mortal_oracle, resp=3, oracle_is_72=False)
+    os.kill(mortal_oracle.pid, signal.SIGKILL)
+    case = [Step(0, (Command((b"PING",)),))]
+    with pytest.raises(OracleEndedError, match="redis-server ended"):
+        machine.run(case)
+    assert machine.run(case) is None
 
 
 def test_normalisers_allow_only_what_they_are_for() -> None:

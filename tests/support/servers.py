@@ -194,6 +194,16 @@ class Server:
     def ended(self) -> bool:
         return self._running().poll() is not None
 
+    def ends_within(self, seconds: float) -> bool:
+        """Whether it has ended by then; one that answers has not."""
+        deadline = time.monotonic() + seconds
+        while not self.ended and time.monotonic() < deadline:
+            with contextlib.suppress(OSError), RespClient(self.port, timeout=0.5) as client:
+                if client.call("PING") == b"+PONG\r\n":
+                    return False
+            time.sleep(0.02)
+        return self.ended
+
     def log(self, lines: int = 40) -> str:
         """The last lines of what it has logged."""
         with contextlib.suppress(OSError):
