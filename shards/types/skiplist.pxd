@@ -3,8 +3,7 @@
     Zset -> head -> Node <-> Node <-> ... last          ordered by score, then by the member's bytes
          -> members: a Dict of the same nodes           found by member
 
-    Node: score, previous, next, meta | links of the levels above the first | member
-    Link: next node, its score, span
+    Node: score, previous, next, meta | next and span of each level above the first | member
 
 Differences from Pugh's skip lists: scores may repeat, the lowest level is linked both ways, and
 links know how many nodes they step over, so that ranks cost O(log n) too. A member is stored once,
@@ -44,7 +43,6 @@ cdef packed struct Node:
 
 cdef packed struct Link:        # of the levels above the first
     Node *next
-    double score                # of `next`, so that a search touches only nodes that it goes to
     uint32_t span               # nodes stepped over, `next` included; to the end if that is NULL
 
 cdef struct Zset:

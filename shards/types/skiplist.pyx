@@ -1,10 +1,8 @@
 """The skip list of big sorted sets; contract and layout are in skiplist.pxd.
 
-A search goes down from the highest level. What costs is waiting for nodes that are not in a cache:
-links know the score that they lead to, so that a node is touched only when the search goes there,
-or when the scores are the same. The lowest level has no such links; its next node is prefetched
-while the level above is searched. A rank is found from the node itself: up and right to the end of
-the list, adding spans, which compares nothing.
+A search goes down from the highest level. Since it will go down from a node as often as right, the
+link of the level below is prefetched while that of this level is compared. A rank is found from
+the node itself: up and right to the end of the list, adding spans, which compares nothing.
 """
 
 cimport cython
@@ -65,21 +63,12 @@ cdef inline uint32_t span_at(const Node *node, uint32_t level) noexcept nogil:
     return node.next != NULL
 
 
-cdef inline void set_link(Node *node, uint32_t level, Node *next, double score,
-                          uint32_t span) noexcept nogil:
-    """`score` is that of `next`, or anything behind the last."""
-    cdef Link *link
+cdef inline void set_link(Node *node, uint32_t level, Node *next, uint32_t span) noexcept nogil:
     if level:
-        link = &node_links(node)[level - 1]
-        link.next = next
-        link.score = score
-        link.span = span
+        node_links(node)[level - 1].next = next
+        node_links(node)[level - 1].span = span
     else:
         node.next = next
-
-
-cdef inline double score_at(const Node *node, uint32_t level) noexcept nogil:
-    return node_links(node)[level - 1].score if level else 0
 
 
 cdef inline int compare(const char *a, size_t a_length, const char *b,
@@ -90,20 +79,14 @@ cdef inline int compare(const char *a, size_t a_length, const char *b,
     return (a_length > b_length) - (a_length < b_length)
 
 
-cdef inline bint comes_before(double node_score, const Node *node, double score, const char *member,
-                              size_t n) noexcept nogil:
-    """Whether a node comes before this score and member; it is touched only if it must be."""
-    cdef const char *data
-    cdef size_t length
-    if likely(node_score != score):
-        return node_score < score
-    data = node_member(node, &length)
-    return compare(data, length, member, n) < 0
-
-
 cdef inline bint node_before(const Node *node, double score, const char *member,
                              size_t n) noexcept nogil:
-    return comes_before(node.score, node, score, member, n)
+    cdef const char *data
+    cdef size_t length
+    if node.score != score:
+        return node.score < score
+    data = node_member(node, &length)
+    return compare(data, length, member, n) < 0
 
 
 # Searches
@@ -112,25 +95,21 @@ cdef inline void find_path(const Zset *zset, double score, const char *member, s
                            Path *path) noexcept nogil:
     """To the last node before this score and member."""
     cdef Node *node = zset.head
-    cdef const Link *link
+    cdef Node *ahead
     cdef uint32_t position = 0
-    cdef uint32_t level = zset.levels - 1
+    cdef uint32_t level = zset.levels
     while level:
-        link = &node_links(node)[level - 1]
-        if level == 1:
-            prefetch(node.next)
-        if link.next != NULL and comes_before(link.score, link.next, score, member, n):
-            position += link.span
-            node = link.next
-        else:
-            path.nodes[level] = node
-            path.positions[level] = position
-            level -= 1
-    while node.next != NULL and node_before(node.next, score, member, n):
-        position += 1
-        node = node.next
-    path.nodes[0] = node
-    path.positions[0] = position
+        level -= 1
+        while True:
+            ahead = next_at(node, level)
+            if level:
+                prefetch(next_at(node, level - 1))
+            if ahead == NULL or not node_before(ahead, score, member, n):
+                break
+            position += span_at(node, level)
+            node = ahead
+        path.nodes[level] = node
+        path.positions[level] = position
 
 
 cdef inline void find_path_of_rank(const Zset *zset, uint64_t rank, Path *path) noexcept nogil:
@@ -147,15 +126,14 @@ cdef inline void find_path_of_rank(const Zset *zset, uint64_t rank, Path *path) 
         path.positions[level] = <uint32_t>position
 
 
-cdef inline bint is_below(const ZsetRange *range, double score, const Node *node) noexcept nogil:
-    """Of a node with this score; it is touched only if it must be."""
+cdef bint zset_is_below(const ZsetRange *range, const Node *node) noexcept nogil:
     cdef const char *data
     cdef size_t n
     cdef int order
     if range.by == BY_SCORE:
         if range.min_exclusive:
-            return score <= range.min_score
-        return score < range.min_score
+            return node.score <= range.min_score
+        return node.score < range.min_score
     if range.min_infinite:
         return range.min_infinite > 0
     data = node_member(node, &n)
@@ -163,14 +141,14 @@ cdef inline bint is_below(const ZsetRange *range, double score, const Node *node
     return order < 0 or (order == 0 and range.min_exclusive)
 
 
-cdef inline bint is_above(const ZsetRange *range, double score, const Node *node) noexcept nogil:
+cdef bint zset_is_above(const ZsetRange *range, const Node *node) noexcept nogil:
     cdef const char *data
     cdef size_t n
     cdef int order
     if range.by == BY_SCORE:
         if range.max_exclusive:
-            return score >= range.max_score
-        return score > range.max_score
+            return node.score >= range.max_score
+        return node.score > range.max_score
     if range.max_infinite:
         return range.max_infinite < 0
     data = node_member(node, &n)
@@ -178,42 +156,27 @@ cdef inline bint is_above(const ZsetRange *range, double score, const Node *node
     return order > 0 or (order == 0 and range.max_exclusive)
 
 
-cdef bint zset_is_below(const ZsetRange *range, const Node *node) noexcept nogil:
-    return is_below(range, node.score, node)
-
-
-cdef bint zset_is_above(const ZsetRange *range, const Node *node) noexcept nogil:
-    return is_above(range, node.score, node)
-
-
-cdef inline bint before_end(const ZsetRange *range, bint end, double score,
-                            const Node *node) noexcept nogil:
-    return not is_above(range, score, node) if end else is_below(range, score, node)
-
-
 cdef inline void find_path_of_range(const Zset *zset, const ZsetRange *range, bint end,
                                     Path *path) noexcept nogil:
     """To the last node below the range or, for its end, to the last that is not above it."""
     cdef Node *node = zset.head
-    cdef const Link *link
+    cdef Node *ahead
     cdef uint32_t position = 0
-    cdef uint32_t level = zset.levels - 1
+    cdef uint32_t level = zset.levels
     while level:
-        link = &node_links(node)[level - 1]
-        if level == 1:
-            prefetch(node.next)
-        if link.next != NULL and before_end(range, end, link.score, link.next):
-            position += link.span
-            node = link.next
-        else:
-            path.nodes[level] = node
-            path.positions[level] = position
-            level -= 1
-    while node.next != NULL and before_end(range, end, node.next.score, node.next):
-        position += 1
-        node = node.next
-    path.nodes[0] = node
-    path.positions[0] = position
+        level -= 1
+        while True:
+            ahead = next_at(node, level)
+            if level:
+                prefetch(next_at(node, level - 1))
+            if ahead == NULL:
+                break
+            if zset_is_above(range, ahead) if end else not zset_is_below(range, ahead):
+                break
+            position += span_at(node, level)
+            node = ahead
+        path.nodes[level] = node
+        path.positions[level] = position
 
 
 cdef Node *zset_find(const Zset *zset, uint64_t hash, const char *member,
@@ -316,14 +279,13 @@ cdef void link_node(Zset *zset, Node *node, uint64_t linked, Path *path) noexcep
     while zset.levels < levels:
         path.nodes[zset.levels] = zset.head
         path.positions[zset.levels] = 0
-        set_link(zset.head, zset.levels, NULL, 0, <uint32_t>linked)
+        set_link(zset.head, zset.levels, NULL, <uint32_t>linked)
         zset.levels += 1
     for level in range(levels):
         left = path.nodes[level]
         before = path.positions[0] - path.positions[level]
-        set_link(node, level, next_at(left, level), score_at(left, level),
-                 span_at(left, level) - before)
-        set_link(left, level, node, node.score, before + 1)
+        set_link(node, level, next_at(left, level), span_at(left, level) - before)
+        set_link(left, level, node, before + 1)
     for level in range(levels, zset.levels):
         node_links(path.nodes[level])[level - 1].span += 1
     node.previous = path.nodes[0] if path.nodes[0] != zset.head else NULL
@@ -342,7 +304,7 @@ cdef void unlink_node(Zset *zset, Node *node, Path *path) noexcept nogil:
         fatal("a path does not lead to its node")
     for level in range(levels):
         left = path.nodes[level]
-        set_link(left, level, next_at(node, level), score_at(node, level),
+        set_link(left, level, next_at(node, level),
                  span_at(left, level) + span_at(node, level) - 1)
     for level in range(levels, zset.levels):
         node_links(path.nodes[level])[level - 1].span -= 1
@@ -425,21 +387,16 @@ cdef void zset_update(Zset *zset, Node *node, double score) noexcept nogil:
     cdef Path path
     cdef const char *member
     cdef size_t n
-    cdef uint32_t level
     require_number(score)
     if score == node.score:
-        node.score = score          # 0 and -0 are equal, also to the links that lead here
+        node.score = score          # 0 and -0 are equal
         return
-    member = node_member(node, &n)
     # Strictly between the neighbours' scores it stays where it is, whatever the members are.
     if ((node.previous == NULL or node.previous.score < score)
             and (node.next == NULL or node.next.score > score)):
-        if node_levels(node) > 1:
-            find_path(zset, node.score, member, n, &path)
-            for level in range(1, node_levels(node)):
-                node_links(path.nodes[level])[level - 1].score = score
         node.score = score
         return
+    member = node_member(node, &n)
     find_path(zset, node.score, member, n, &path)
     unlink_node(zset, node, &path)
     node.score = score
@@ -523,8 +480,6 @@ cdef int check_level(const Zset *zset, uint32_t level) except -1:
         require(next_at(node, level) == NULL or walker == next_at(node, level),
                 "a link leads out of the order")
         require(steps == span_at(node, level), "a span is wrong")
-        require(level == 0 or next_at(node, level) == NULL
-                or score_at(node, level) == next_at(node, level).score, "a link's score is wrong")
         node = next_at(node, level)
         require(node == NULL or node_levels(node) > level, "a node is in too many levels")
     return 0
