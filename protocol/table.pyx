@@ -359,6 +359,30 @@ cdef int64_t find_keyword(const KeySpec *spec, const char *command, const Span *
     return 0
 
 
+cdef int64_t leading_number(const char *text, size_t n) noexcept nogil:
+    """What redis-server takes for a count of keys that is no number, such as 2x or 1.0; 0 if none.
+
+    The command will be refused, but only after its keys have been looked at: in cluster mode they
+    may be elsewhere. More digits than nine are never the count of arguments that are there.
+    """
+    cdef size_t i = 0
+    cdef size_t first
+    cdef int64_t number = 0
+    while i < n and (text[i] == c" " or c"\t" <= text[i] <= c"\r"):
+        i += 1
+    if i < n and text[i] == c"+":
+        i += 1
+    while i < n and text[i] == c"0":
+        i += 1
+    first = i
+    while i < n and c"0" <= text[i] <= c"9":
+        if i - first == 9:
+            return 0
+        number = number * 10 + (text[i] - c"0")
+        i += 1
+    return number
+
+
 cdef bint put_keys(const KeySpec *spec, const char *command, const Span *spans, uint32_t argc,
                    bint none_is_fine, uint32_t *indexes, uint32_t size,
                    uint32_t *found) noexcept nogil:
@@ -371,7 +395,10 @@ cdef bint put_keys(const KeySpec *spec, const char *command, const Span *spans, 
             return False
         if not parse_int64(command + spans[spec.count_at].offset, spans[spec.count_at].length,
                            &keys):
-            return False
+            keys = leading_number(command + spans[spec.count_at].offset,
+                                  spans[spec.count_at].length)
+            if keys < 1:
+                return False
         if keys == 0 and none_is_fine:
             return True
         if keys < 1 or keys > argc:
@@ -382,6 +409,8 @@ cdef bint put_keys(const KeySpec *spec, const char *command, const Span *spans, 
         first = find_keyword(spec, command, spans, argc)
         if first == 0:
             return True         # an option that is not used
+        if spec.limit > 1 and (<int64_t>argc - first) % spec.limit:
+            return False        # keys without their ids, which the command will refuse
         if last >= 0:
             last += first
     if last < 0:

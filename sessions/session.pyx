@@ -305,7 +305,7 @@ cdef class Session:
             + len(self.name) + len(self.library_name) + len(self.library_version)
         )
 
-    cdef bint exceeds_output_limit(self) noexcept:
+    cpdef bint exceeds_output_limit(self) noexcept:
         """Whether its unsent replies are beyond what its class may have, now or for too long."""
         cdef DispatcherBase dispatcher = self.dispatcher
         cdef uint64_t hard = dispatcher.output_hard[self.output_class]

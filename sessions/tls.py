@@ -192,6 +192,13 @@ class TlsConnection(asyncio.BufferedProtocol):
 
     def flush_session(self, session: Session) -> None:
         """The session has output, or may go on."""
+        if session.exceeds_output_limit():
+            logger.warning(
+                "Client %s scheduled to be closed ASAP for overcoming of output buffer limits.",
+                session.description(),
+            )
+            self._abort()
+            return
         self._write()
 
     def close_session(self, session: Session) -> None:
