@@ -1,17 +1,20 @@
 """Where the keys of a command stand, spec by spec: for COMMAND GETKEYS, with each key's flags.
 
 The native table answers the same question on the hot path without flags; both follow the
-rules of COMMAND INFO's key specs.
+rules of COMMAND INFO's key specs. They differ as redis-server's two ways do: keys of streams whose
+ids are missing are shown here, and not looked for there.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from protocol.commands import Command, Keys
 
 KEYS_MAX = 1024 * 1024
+LEADING_NUMBER = re.compile(rb"[ \t-\r]*\+?0*(\d{1,9})(?!\d)")
 
 Positions = list[tuple[int, Keys]]
 """(index in the arguments, spec) of keys."""
@@ -66,11 +69,11 @@ def _bounds(spec: Keys, begin: int, args: Sequence[bytes]) -> tuple[int, int] | 
     if spec.count_at:
         if spec.count_at >= count:
             return None
-        text = args[spec.count_at]
-        # Canonical and short: a count of keys, never a length that could run away.
-        if not text.isdigit() or len(text) > 7 or (text[:1] == b"0" and text != b"0"):
+        # As redis-server takes it for a number; the command itself may refuse it.
+        number = LEADING_NUMBER.match(args[spec.count_at])
+        if number is None:
             return None
-        return spec.first, spec.first + (int(text) - 1) * spec.step
+        return spec.first, spec.first + (int(number[1]) - 1) * spec.step
     if spec.keyword:
         last = spec.last or 0  # relative to the keyword, as COMMAND INFO has it
         if last >= 0:

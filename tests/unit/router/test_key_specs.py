@@ -28,7 +28,9 @@ declare("STREAMED", Keys(1, -1, keyword="STREAMS", limit=2))
 TABLE = CommandTable(one for handler in HANDLERS for one in handler.commands)  # type: ignore[attr-defined]
 NATIVE = NativeTable(TABLE)
 WORDS = st.lists(
-    st.sampled_from([b"a", b"b", b"0", b"1", b"2", b"3", b"-1", b"99999999", b"streams"]),
+    st.sampled_from(
+        [b"a", b"b", b"0", b"1", b"2", b"3", b"-1", b"2x", b"+01", b"99999999", b"streams"]
+    ),
     max_size=8,
 )
 
@@ -40,4 +42,7 @@ def test_both_find_the_same_keys(name: str, words: list[bytes]) -> None:
     positions = key_positions(declared, args)
     found = None if positions is None else [index for index, _ in positions]
     native = NATIVE.keys(declared.id, args)
+    if found and native is None and name == "STREAMED":
+        assert (len(args) - found[0]) % 2  # ids are missing
+        return
     assert found == native or (not found and not native)
