@@ -1,5 +1,6 @@
 """Key extraction and name lookup against a model in plain Python."""
 
+import re
 from itertools import pairwise
 
 from hypothesis import given, settings
@@ -59,11 +60,12 @@ def keys_of_spec(spec: Keys, args: list[bytes], none_is_fine: bool) -> list[int]
         if spec.count_at >= len(args):
             return None
         text = args[spec.count_at]
-        if not text.isdigit() or str(int(text)).encode() != text:
+        number = re.match(rb"[ \t-\r]*\+?0*(\d{1,9})(?!\d)", text)
+        if number is None:
             return None
-        if int(text) == 0:
-            return [] if none_is_fine else None
-        last = first + (int(text) - 1) * spec.step
+        if int(number[1]) == 0:
+            return [] if none_is_fine and text == b"0" else None
+        last = first + (int(number[1]) - 1) * spec.step
     elif spec.keyword:
         if spec.first > 0:
             start, stop = spec.first, len(args) - 1
@@ -76,6 +78,8 @@ def keys_of_spec(spec: Keys, args: list[bytes], none_is_fine: bool) -> list[int]
         if not found or not 1 <= start < len(args):
             return []
         first = found[0] + 1
+        if spec.limit > 1 and (len(args) - first) % spec.limit:
+            return None
         last = spec.last or 0
         if last >= 0:
             last += first
