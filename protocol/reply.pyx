@@ -86,6 +86,13 @@ cdef void reply_null(Buffer *out, int resp) noexcept nogil:
         buffer_append(out, b"_\r\n", 3)
 
 
+cdef void reply_null_array(Buffer *out, int resp) noexcept nogil:
+    if resp == 2:
+        buffer_append(out, b"*-1\r\n", 5)
+    else:
+        buffer_append(out, b"_\r\n", 3)
+
+
 cdef void reply_error(Buffer *out, const char *message, size_t n) noexcept nogil:
     """An error reply; `message` starts with its code word, without the dash.
 
@@ -157,10 +164,7 @@ cdef class Reply:
 
     def null_array(self) -> None:
         """What stands for an absent array: RESP3 has but one null."""
-        if self.resp == 2:
-            buffer_append(self.out, b"*-1\r\n", 5)
-        else:
-            buffer_append(self.out, b"_\r\n", 3)
+        reply_null_array(self.out, self.resp)
 
     def array(self, int64_t count) -> None:
         reply_header(self.out, c"*", count)

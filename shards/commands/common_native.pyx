@@ -2,12 +2,13 @@
 
 from protocol.errors import WRONG_TYPE
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from protocol.buffer cimport Buffer
+from protocol.numbers cimport parse_int64
 from protocol.reply cimport reply_error
-from shards.executor cimport NATIVE_DONE, Arg, Argv, Shard
-from shards.store cimport Entry, store_entry_footprint, store_find
+from shards.executor cimport NATIVE_DONE, Arg, Argv, Shard, key_at
+from shards.store cimport Entry, Key, store_entry_footprint, store_find, store_write
 
 cdef enum:
     DRAWS_MAX = 1000
@@ -51,6 +52,34 @@ cdef bint is_timeout(const Arg *arg) noexcept nogil:
         if not c"0" <= arg.data[i] <= c"9":
             return False
     return True
+
+
+cdef bint numbered_keys(const Argv *argv, uint32_t at, uint32_t *end,
+                        int64_t *count) noexcept nogil:
+    cdef int64_t keys
+    count[0] = 1
+    if not parse_int64(argv.args[at].data, argv.args[at].length, &keys):
+        return False
+    if keys < 1 or keys >= <int64_t>(argv.argc - at - 1):
+        return False
+    end[0] = at + 1 + <uint32_t>keys
+    if argv.argc == end[0] + 1:
+        return True
+    return (argv.argc == end[0] + 3 and is_word(&argv.args[end[0] + 1], b"count", 5)
+            and parse_int64(argv.args[end[0] + 2].data, argv.args[end[0] + 2].length, count)
+            and count[0] >= 1)
+
+
+cdef Entry *first_of(Shard *shard, const Argv *argv, uint32_t *at, uint32_t end,
+                     Key *key) noexcept:
+    cdef Entry *entry
+    while at[0] < end:
+        key_at(shard, &argv.args[at[0]], key)
+        entry = store_write(shard.store, key)
+        if entry != NULL:
+            return entry
+        at[0] += 1
+    return NULL
 
 
 cdef inline char folded(char c) noexcept nogil:

@@ -13,7 +13,9 @@ from libc.string cimport memcmp, memcpy, memset
 from protocol.buffer cimport Buffer, buffer_append, buffer_reserve
 from protocol.native cimport likely, out_of_memory, unlikely
 from protocol.numbers cimport format_int64, parse_double, parse_int64
-from protocol.reply cimport reply_bulk, reply_error, reply_header, reply_integer, reply_null
+from protocol.reply cimport (
+    reply_bulk, reply_error, reply_header, reply_integer, reply_null, reply_null_array,
+)
 from shards.commands.common_native cimport is_word, reply_wrong_type
 from shards.executor cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed,
@@ -22,16 +24,14 @@ from shards.geohash cimport (
     COORDINATE_BYTES_MAX, GEOHASH_BYTES, RANGES_MAX, Area, ScoreRange, Spot, area_holds,
     area_ranges, format_coordinate, metres, position, position_score, write_geohash,
 )
-from shards.keyspace cimport (
-    TYPE_ZSET, Entry, Key, entry_type, store_delete, store_random, store_read, store_write,
-)
+from shards.keyspace cimport Entry, Key, store_delete, store_random
 from shards.types.skiplist cimport BY_SCORE, ZsetRange
 from shards.types.zset cimport (
     ADD_INSERTED, ADD_NX, ADD_UPDATED, ADD_XX, Added, SortedCursor, SortedItem, SortedSet,
     sorted_add, sorted_append, sorted_expect, sorted_find, sorted_goes_on, sorted_item,
-    sorted_length, sorted_seek_range, sorted_step,
+    sorted_seek_range, sorted_step,
 )
-from shards.views.zset cimport sorted_fresh, sorted_keep, sorted_of
+from shards.views.zset cimport sorted_fresh, sorted_keep, sorted_open
 
 from shards.commands.geo import NO_MEMBER
 
@@ -39,7 +39,6 @@ cdef extern from "<math.h>" nogil:
     long long llrint(double)
 
 cdef enum:
-    SHORT_DIGITS = 15               # so many make an integer that a double holds exactly
     SCORES_KEPT = 16                # of a GEOADD, read once; more are read twice
     FOUND_KEPT = 32                 # on the stack
     DISTANCE_SCALE = 10000          # distances have four decimals
@@ -47,8 +46,6 @@ cdef enum:
 
 cdef double LONGITUDE_MAX = 180.0
 cdef double LATITUDE_MAX = 85.05112878
-cdef double[SHORT_DIGITS + 1] POWERS = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15]
 cdef bytes _no_member = NO_MEMBER
 cdef const char *no_member = _no_member
 cdef size_t no_member_length = len(_no_member)
@@ -88,36 +85,8 @@ cdef struct Places:
 
 # Arguments
 
-cdef bint number_from(const Arg *arg, double *number) noexcept nogil:
-    """A double; short decimals, which most are, without strtod.
-
-    Both the digits and the power of ten are exact, and a division rounds once: strtod's result.
-    """
-    cdef const char *data = arg.data
-    cdef size_t i = 0
-    cdef size_t digits = 0
-    cdef size_t point
-    cdef int64_t value = 0
-    cdef bint negative = arg.length != 0 and data[0] == c"-"
-    if unlikely(arg.length > SHORT_DIGITS + 1):
-        return parse_double(data, arg.length, number)
-    i += negative
-    point = arg.length
-    while i < arg.length:
-        if c"0" <= data[i] <= c"9":
-            value = value * 10 + (data[i] - c"0")
-            digits += 1
-        elif data[i] == c"." and point == arg.length:
-            point = i + 1
-        else:
-            return parse_double(data, arg.length, number)
-        i += 1
-    if unlikely(digits == 0 or digits > SHORT_DIGITS):
-        return parse_double(data, arg.length, number)
-    number[0] = <double>value / POWERS[arg.length - point]
-    if negative:
-        number[0] = -number[0]
-    return True
+cdef inline bint number_from(const Arg *arg, double *number) noexcept nogil:
+    return parse_double(arg.data, arg.length, number)
 
 
 cdef bint position_from(const Arg *args, double *longitude, double *latitude) noexcept nogil:
@@ -137,24 +106,6 @@ cdef bint unit_from(const Arg *arg, double *unit) noexcept nogil:
     else:
         return False
     return True
-
-
-cdef inline Entry *opened(Shard *shard, const Key *key, uint32_t database, bint write,
-                          SortedSet *set, bint *right) noexcept:
-    """The key's entry and its sorted set; `right` is False if it is of another type."""
-    cdef Entry *entry
-    right[0] = True
-    if write:
-        entry = store_write(shard.store, key)
-    else:
-        entry = store_read(shard.store, key, True)
-    if entry == NULL:
-        return NULL
-    if unlikely(entry_type(entry) != TYPE_ZSET):
-        right[0] = False
-        return NULL
-    sorted_of(shard.store, database, entry, set)
-    return entry
 
 
 # Replies
@@ -236,7 +187,7 @@ cdef int geoadd(Shard *shard, const Argv *argv, Buffer *out) noexcept:
             return NATIVE_DECLINED
         if i < SCORES_KEPT:
             scores[i] = <double>position_score(longitude, latitude)
-    entry = opened(shard, &argv.key, argv.key.database, True, &set, &right)
+    entry = sorted_open(shard.store, &argv.key, True, &set, &right)
     if unlikely(not right):
         return reply_wrong_type(out)
     random = store_random(shard.store)
@@ -269,7 +220,7 @@ cdef int geopos(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef bint right
     cdef uint32_t i
     cdef double score, longitude, latitude
-    cdef Entry *entry = opened(shard, &argv.key, argv.key.database, False, &set, &right)
+    cdef Entry *entry = sorted_open(shard.store, &argv.key, False, &set, &right)
     if unlikely(not right):
         return reply_wrong_type(out)
     reply_header(out, c"*", argv.argc - 2)
@@ -278,10 +229,8 @@ cdef int geopos(Shard *shard, const Argv *argv, Buffer *out) noexcept:
                                          NULL):
             position(score, &longitude, &latitude)
             reply_position(out, shard.resp, longitude, latitude)
-        elif shard.resp == 2:
-            buffer_append(out, b"*-1\r\n", 5)
         else:
-            buffer_append(out, b"_\r\n", 3)
+            reply_null_array(out, shard.resp)
     return NATIVE_DONE
 
 
@@ -291,7 +240,7 @@ cdef int geohash(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef uint32_t i
     cdef double score, longitude, latitude
     cdef char letters[GEOHASH_BYTES]
-    cdef Entry *entry = opened(shard, &argv.key, argv.key.database, False, &set, &right)
+    cdef Entry *entry = sorted_open(shard.store, &argv.key, False, &set, &right)
     if unlikely(not right):
         return reply_wrong_type(out)
     reply_header(out, c"*", argv.argc - 2)
@@ -316,7 +265,7 @@ cdef int geodist(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef Entry *entry
     if argv.argc > 5 or (argv.argc == 5 and not unit_from(&argv.args[4], &unit)):
         return NATIVE_DECLINED
-    entry = opened(shard, &argv.key, argv.key.database, False, &set, &right)
+    entry = sorted_open(shard.store, &argv.key, False, &set, &right)
     if unlikely(not right):
         return reply_wrong_type(out)
     if entry == NULL or not sorted_find(
@@ -524,7 +473,7 @@ cdef int show(Shard *shard, const Argv *argv, Buffer *out, Search *search) noexc
     cdef bint right
     cdef uint64_t i
     cdef int shown = 1 + search.with_distance + search.with_hash + search.with_position
-    cdef Entry *entry = opened(shard, &argv.key, argv.key.database, False, &set, &right)
+    cdef Entry *entry = sorted_open(shard.store, &argv.key, False, &set, &right)
     if unlikely(not right):
         return reply_wrong_type(out)
     if entry == NULL:
@@ -583,7 +532,7 @@ cdef int geosearchstore(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     if not options_from(argv, 3, True, True, &search):
         return NATIVE_DECLINED
     key_at(shard, &argv.args[2], &source)
-    entry = opened(shard, &source, source.database, False, &set, &right)
+    entry = sorted_open(shard.store, &source, False, &set, &right)
     if unlikely(not right):
         return reply_wrong_type(out)
     places.items = places.kept

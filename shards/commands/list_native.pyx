@@ -7,9 +7,11 @@ from protocol.buffer cimport Buffer, buffer_append
 from protocol.native cimport likely, unlikely
 from protocol.numbers cimport parse_int64
 from protocol.reply cimport (
-    reply_bulk, reply_bulk_integer, reply_header, reply_integer, reply_null,
+    reply_bulk, reply_bulk_integer, reply_header, reply_integer, reply_null, reply_null_array,
 )
-from shards.commands.common_native cimport is_timeout, is_word, reply_wrong_type
+from shards.commands.common_native cimport (
+    first_of, is_timeout, is_word, numbered_keys, reply_wrong_type,
+)
 from shards.executor cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed, shard_notify,
 )
@@ -134,10 +136,8 @@ cdef int pop(Shard *shard, const Argv *argv, Buffer *out, bint at_tail) noexcept
     if entry == NULL:
         if argv.argc == 2:
             reply_null(out, shard.resp)
-        elif shard.resp == 2:
-            buffer_append(out, b"*-1\r\n", 5)
         else:
-            reply_null(out, shard.resp)
+            reply_null_array(out, shard.resp)
         return NATIVE_DONE
     if unlikely(not is_list(entry)):
         return reply_wrong_type(out)
@@ -245,22 +245,14 @@ cdef int brpoplpush(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 cdef int pop_first(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, uint32_t end,
                    bint at_tail, int64_t count) noexcept:
     """Take from the first of the keys at..end - 1 that exists. A count of 0: one, without an array."""
-    cdef Entry *entry = NULL
+    cdef Entry *entry
     cdef Key key
     cdef List list
     cdef int64_t taken, length
     cdef bint gone
-    while at < end:
-        key_at(shard, &argv.args[at], &key)
-        entry = store_write(shard.store, &key)
-        if entry != NULL:
-            break
-        at += 1
+    entry = first_of(shard, argv, &at, end, &key)
     if entry == NULL:
-        if shard.resp == 2:
-            buffer_append(out, b"*-1\r\n", 5)
-        else:
-            reply_null(out, shard.resp)
+        reply_null_array(out, shard.resp)
         return NATIVE_DONE
     if unlikely(not is_list(entry)):
         return reply_wrong_type(out)
@@ -280,21 +272,11 @@ cdef int pop_first(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, uin
 
 cdef int pop_many(Shard *shard, const Argv *argv, Buffer *out, uint32_t at) noexcept:
     """A number of keys at `at`, the keys, a side, and maybe COUNT."""
-    cdef int64_t keys, count = 1
+    cdef int64_t count
     cdef uint32_t end
     cdef bint at_tail
-    if not parse_int64(argv.args[at].data, argv.args[at].length, &keys):
+    if not numbered_keys(argv, at, &end, &count) or not side_of(&argv.args[end], &at_tail):
         return NATIVE_DECLINED
-    if keys < 1 or keys >= <int64_t>(argv.argc - at - 1):
-        return NATIVE_DECLINED
-    end = at + 1 + <uint32_t>keys
-    if not side_of(&argv.args[end], &at_tail):
-        return NATIVE_DECLINED
-    if argv.argc != end + 1:
-        if argv.argc != end + 3 or not is_word(&argv.args[end + 1], b"count", 5):
-            return NATIVE_DECLINED
-        if not parse_int64(argv.args[end + 2].data, argv.args[end + 2].length, &count) or count < 1:
-            return NATIVE_DECLINED
     return pop_first(shard, argv, out, at + 1, end, at_tail, count)
 
 

@@ -12,7 +12,7 @@ from protocol.buffer cimport Buffer, buffer_append
 from protocol.native cimport likely, out_of_memory, unlikely
 from protocol.numbers cimport parse_int64
 from protocol.reply cimport (
-    reply_bulk, reply_bulk_integer, reply_header, reply_integer, reply_null,
+    reply_bulk, reply_bulk_integer, reply_header, reply_integer, reply_null, reply_null_array,
 )
 from shards.commands.common_native cimport is_word, reply_wrong_type
 from shards.executor cimport (
@@ -36,7 +36,7 @@ from shards.types.stream cimport (
     stream_new, stream_remove_consumer, stream_remove_group, stream_top, stream_trim,
 )
 from shards.views.stream cimport (
-    deliver_again, deliver_new, format_id, insert_header, reply_entries, reply_id, reply_null_array,
+    deliver_again, deliver_new, format_id, insert_header, reply_entries, reply_id,
 )
 
 cdef enum:

@@ -8,17 +8,19 @@ from libc.string cimport memset
 
 from protocol.buffer cimport Buffer, buffer_append, buffer_reserve
 from protocol.native cimport likely, unlikely
-from protocol.numbers cimport format_double, format_int64, parse_double, parse_int64
+from protocol.numbers cimport format_double, parse_double, parse_int64
 from protocol.reply cimport (
-    reply_bulk, reply_header, reply_integer, reply_null,
+    reply_bulk, reply_header, reply_integer, reply_null, reply_null_array,
 )
-from shards.commands.common_native cimport draws_too_much, is_timeout, is_word, reply_wrong_type
+from shards.commands.common_native cimport (
+    draws_too_much, first_of, is_timeout, is_word, numbered_keys, reply_wrong_type,
+)
 from shards.executor cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed, shard_notify,
 )
 from shards.keyspace cimport (
     TYPE_ZSET, Entry, Key, entry_type, store_find, store_is_expired, store_random, store_read,
-    store_value_length, store_write,
+    store_value_length,
 )
 from shards.ranges cimport lex_end, score_end
 from shards.types.skiplist cimport BY_LEX, BY_SCORE, ZsetRange
@@ -29,10 +31,9 @@ from shards.types.zset cimport (
     sorted_remove_at,
     sorted_seek_range, sorted_seek_rank, sorted_step,
 )
-from shards.views.zset cimport sorted_fresh, sorted_keep, sorted_keep_rest, sorted_of
+from shards.views.zset cimport sorted_fresh, sorted_keep, sorted_keep_rest, sorted_of, sorted_open
 
 cdef enum:
-    SHORT_DIGITS = 15               # so many make an integer that a double holds exactly
     DOUBLE_BYTES_MAX = 128
     DRAWN_MAX = 1000                # with repetition; more is Python's, which has limits
     SAMPLED_MAX = 512               # members of a set that is walked for a sample
@@ -69,39 +70,8 @@ cdef inline void reply_empty(Buffer *out) noexcept nogil:
     buffer_append(out, b"*0\r\n", 4)
 
 
-cdef bint score_of(const Arg *arg, double *score) noexcept nogil:
-    """A score; short integers, which most are, without strtod."""
-    cdef const char *data = arg.data
-    cdef size_t n = arg.length
-    cdef size_t i
-    cdef int64_t value = 0
-    if likely(0 < n <= SHORT_DIGITS):
-        for i in range(n):
-            if not c"0" <= data[i] <= c"9":
-                break
-            value = value * 10 + (data[i] - c"0")
-        else:
-            score[0] = <double>value
-            return True
-    return parse_double(data, n, score)
-
-
-cdef inline Entry *opened(Shard *shard, const Argv *argv, bint write, SortedSet *set,
-                          bint *right) noexcept:
-    """The key's entry and its sorted set; `right` is False if it is of another type."""
-    cdef Entry *entry
-    right[0] = True
-    if write:
-        entry = store_write(shard.store, &argv.key)
-    else:
-        entry = store_read(shard.store, &argv.key, True)
-    if entry == NULL:
-        return NULL
-    if unlikely(entry_type(entry) != TYPE_ZSET):
-        right[0] = False
-        return NULL
-    sorted_of(shard.store, argv.key.database, entry, set)
-    return entry
+cdef inline bint score_of(const Arg *arg, double *score) noexcept nogil:
+    return parse_double(arg.data, arg.length, score)
 
 
 cdef int add_members(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, int flags,
@@ -122,7 +92,7 @@ cdef int add_members(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, i
             return NATIVE_DECLINED
         if i < SCORES_KEPT:
             scores[i] = score
-    entry = opened(shard, argv, True, &set, &right)
+    entry = sorted_open(shard.store, &argv.key, True, &set, &right)
     if unlikely(not right):
         return reply_wrong_type(out)
     random = store_random(shard.store)
@@ -160,7 +130,7 @@ cdef int increment(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, int
     cdef uint64_t random
     if not score_of(&argv.args[at], &score):
         return NATIVE_DECLINED
-    entry = opened(shard, argv, True, &set, &right)
+    entry = sorted_open(shard.store, &argv.key, True, &set, &right)
     if unlikely(not right):
         return reply_wrong_type(out)
     random = store_random(shard.store)
@@ -239,7 +209,7 @@ cdef int zincrby(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 cdef int zcard(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef SortedSet set
     cdef bint right
-    cdef Entry *entry = opened(shard, argv, False, &set, &right)
+    cdef Entry *entry = sorted_open(shard.store, &argv.key, False, &set, &right)
     if unlikely(not right):
         return reply_wrong_type(out)
     reply_integer(out, <int64_t>sorted_length(&set) if entry != NULL else 0)
@@ -251,7 +221,7 @@ cdef int zscore(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef bint right
     cdef double score
     cdef const Arg *member = &argv.args[2]
-    cdef Entry *entry = opened(shard, argv, False, &set, &right)
+    cdef Entry *entry = sorted_open(shard.store, &argv.key, False, &set, &right)
     if unlikely(not right):
         return reply_wrong_type(out)
     if entry != NULL and sorted_find(&set, member.data, member.length, &score, NULL):
@@ -270,7 +240,7 @@ cdef int rank_of(Shard *shard, const Argv *argv, Buffer *out, bint backwards) no
     cdef Entry *entry
     if argv.argc != 3:
         return NATIVE_DECLINED
-    entry = opened(shard, argv, False, &set, &right)
+    entry = sorted_open(shard.store, &argv.key, False, &set, &right)
     if unlikely(not right):
         return reply_wrong_type(out)
     if entry == NULL or not sorted_find(&set, member.data, member.length, &score, &rank):
@@ -295,7 +265,7 @@ cdef int zrem(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef bint right
     cdef uint32_t i
     cdef uint64_t removed = 0
-    cdef Entry *entry = opened(shard, argv, True, &set, &right)
+    cdef Entry *entry = sorted_open(shard.store, &argv.key, True, &set, &right)
     if unlikely(not right):
         return reply_wrong_type(out)
     if entry != NULL:
@@ -363,7 +333,7 @@ cdef int pop(Shard *shard, const Argv *argv, Buffer *out, bint last) noexcept:
     if argv.argc == 3 and (not parse_int64(argv.args[2].data, argv.args[2].length, &count)
                            or count < 0):
         return NATIVE_DECLINED
-    entry = opened(shard, argv, True, &set, &right)
+    entry = sorted_open(shard.store, &argv.key, True, &set, &right)
     if unlikely(not right):
         return reply_wrong_type(out)
     if entry == NULL or count == 0:
@@ -387,20 +357,12 @@ cdef int pop_first(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, uin
                    bint last, int64_t count) noexcept:
     """Pop from the first of the keys at..end - 1 that exists. A count of 0: one, and flat."""
     cdef SortedSet set
-    cdef Entry *entry = NULL
+    cdef Entry *entry
     cdef Key key
     cdef uint64_t taken
-    while at < end:
-        key_at(shard, &argv.args[at], &key)
-        entry = store_write(shard.store, &key)
-        if entry != NULL:
-            break
-        at += 1
+    entry = first_of(shard, argv, &at, end, &key)
     if entry == NULL:
-        if shard.resp == 2:
-            buffer_append(out, b"*-1\r\n", 5)
-        else:
-            reply_null(out, shard.resp)
+        reply_null_array(out, shard.resp)
         return NATIVE_DONE
     if unlikely(entry_type(entry) != TYPE_ZSET):
         return reply_wrong_type(out)
@@ -416,22 +378,14 @@ cdef int pop_first(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, uin
 
 cdef int pop_many(Shard *shard, const Argv *argv, Buffer *out, uint32_t at) noexcept:
     """A number of keys at `at`, the keys, MIN or MAX, and maybe COUNT."""
-    cdef int64_t keys, count = 1
+    cdef int64_t count
     cdef uint32_t end
     cdef bint last
-    if not parse_int64(argv.args[at].data, argv.args[at].length, &keys):
+    if not numbered_keys(argv, at, &end, &count):
         return NATIVE_DECLINED
-    if keys < 1 or keys >= <int64_t>(argv.argc - at - 1):
-        return NATIVE_DECLINED
-    end = at + 1 + <uint32_t>keys
     last = is_word(&argv.args[end], b"max", 3)
     if not last and not is_word(&argv.args[end], b"min", 3):
         return NATIVE_DECLINED
-    if argv.argc != end + 1:
-        if argv.argc != end + 3 or not is_word(&argv.args[end + 1], b"count", 5):
-            return NATIVE_DECLINED
-        if not parse_int64(argv.args[end + 2].data, argv.args[end + 2].length, &count) or count < 1:
-            return NATIVE_DECLINED
     return pop_first(shard, argv, out, at + 1, end, last, count)
 
 
@@ -468,7 +422,7 @@ cdef int range_by_rank(Shard *shard, const Argv *argv, Buffer *out, bint backwar
         return NATIVE_DECLINED
     if not parse_int64(argv.args[3].data, argv.args[3].length, &last):
         return NATIVE_DECLINED
-    entry = opened(shard, argv, False, &set, &right)
+    entry = sorted_open(shard.store, &argv.key, False, &set, &right)
     if unlikely(not right):
         return reply_wrong_type(out)
     if entry == NULL:
@@ -517,7 +471,7 @@ cdef int range_between(Shard *shard, const Argv *argv, Buffer *out, RangeBy by, 
     cdef Entry *entry
     if not read_range(minimum, maximum, by, &range):
         return NATIVE_DECLINED
-    entry = opened(shard, argv, False, &set, &right)
+    entry = sorted_open(shard.store, &argv.key, False, &set, &right)
     if unlikely(not right):
         return reply_wrong_type(out)
     if entry == NULL or offset < 0 or limit == 0 or not sorted_seek_range(
@@ -601,7 +555,7 @@ cdef int count_between(Shard *shard, const Argv *argv, Buffer *out, RangeBy by) 
     cdef Entry *entry
     if not read_range(&argv.args[2], &argv.args[3], by, &range):
         return NATIVE_DECLINED
-    entry = opened(shard, argv, False, &set, &right)
+    entry = sorted_open(shard.store, &argv.key, False, &set, &right)
     if unlikely(not right):
         return reply_wrong_type(out)
     reply_integer(out, <int64_t>sorted_count_range(&set, &range) if entry != NULL else 0)
@@ -665,7 +619,7 @@ cdef int zrandmember(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         if (count > 0 and entry != NULL and entry_type(entry) == TYPE_ZSET
                 and store_value_length(shard.store, entry) > SAMPLED_MAX):
             return NATIVE_DECLINED
-    entry = opened(shard, argv, False, &set, &right)
+    entry = sorted_open(shard.store, &argv.key, False, &set, &right)
     if unlikely(not right):
         return reply_wrong_type(out)
     if argv.argc == 2:

@@ -14,7 +14,6 @@ from shards.views.view cimport View
 cdef int format_id(char *out, Id id) noexcept nogil             # how many bytes
 cdef void reply_id(Buffer *out, Id id) noexcept nogil
 cdef void reply_entry(Buffer *out, const StreamCursor *cursor) noexcept nogil   # its id and fields
-cdef void reply_null_array(Buffer *out, int resp) noexcept nogil
 # Put the header of an array before its elements, which begin at `start`. O(bytes)
 cdef void insert_header(Buffer *out, size_t start, int64_t count) noexcept nogil
 # The entries low..high, at most `count` of them (0: all), as an array; how many there are.

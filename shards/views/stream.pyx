@@ -10,10 +10,10 @@ from libc.stdint cimport INT64_MAX, UINT64_MAX, int64_t, uint8_t, uint32_t, uint
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove
 
-from protocol.buffer cimport Buffer, buffer_append, buffer_reserve
+from protocol.buffer cimport Buffer, buffer_reserve
 from protocol.native cimport out_of_memory
 from protocol.numbers cimport format_int64
-from protocol.reply cimport Reply, reply_bulk, reply_header
+from protocol.reply cimport Reply, reply_bulk, reply_header, reply_null_array
 from shards.keyspace cimport (
     ENCODING_STREAM,
     EXPIRE_NONE,
@@ -147,13 +147,6 @@ cdef void insert_header(Buffer *out, size_t start, int64_t count) noexcept nogil
     memmove(out.data + start + n, out.data + start, out.used - start)
     memcpy(out.data + start, line, <size_t>n)
     out.used += <size_t>n
-
-
-cdef void reply_null_array(Buffer *out, int resp) noexcept nogil:
-    if resp == 2:
-        buffer_append(out, b"*-1\r\n", 5)
-    else:
-        buffer_append(out, b"_\r\n", 3)
 
 
 cdef uint64_t reply_entries(Buffer *out, const Stream *stream, Id low, Id high, uint64_t count,

@@ -9,6 +9,7 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
+from protocol.native cimport unlikely
 from shards.keyspace cimport (
     EXPIRE_NONE,
     TYPE_ZSET,
@@ -19,10 +20,13 @@ from shards.keyspace cimport (
     entry_encoding,
     entry_pointer,
     entry_set_pointer,
+    entry_type,
     store_drop_if_empty,
     store_pool,
     store_random,
+    store_read,
     store_set_value,
+    store_write,
 )
 from shards.types.zset cimport SortedSet, sorted_new
 from shards.views.view cimport View
@@ -41,6 +45,24 @@ cdef inline void sorted_of(Store *store, uint32_t database, const Entry *entry,
     sorted_limits(store, database, set)
     set.encoding = entry_encoding(entry)
     set.value = entry_pointer(entry)
+
+
+cdef inline Entry *sorted_open(Store *store, const Key *key, bint write, SortedSet *set,
+                               bint *right) noexcept:
+    """A key's entry and its sorted set, or NULL; `right` is False if it is of another type."""
+    cdef Entry *entry
+    right[0] = True
+    if write:
+        entry = store_write(store, key)
+    else:
+        entry = store_read(store, key, True)
+    if entry == NULL:
+        return NULL
+    if unlikely(entry_type(entry) != TYPE_ZSET):
+        right[0] = False
+        return NULL
+    sorted_of(store, key.database, entry, set)
+    return entry
 
 
 cdef inline void sorted_fresh(Store *store, uint32_t database, SortedSet *set, uint64_t count,
