@@ -22,4 +22,4 @@ def restore(
     payload: bytes,
     database: int | None = None,
 ) -> Restored | None:
-    """What an intact dump holds, in the encoding that the limits ask for; None if it is broken. O(n)"""
+    """What an intact dump holds, encoded as the limits ask for; None if it is broken. O(n)"""

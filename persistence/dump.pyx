@@ -86,7 +86,7 @@ cdef class Restored:
 
 
 def restore(ctx, bytes key not None, bytes payload not None, database=None) -> Restored | None:
-    """What an intact dump holds, in the encoding that the limits ask for; None if it is broken. O(n)"""
+    """What an intact dump holds, encoded as the limits ask for; None if it is broken. O(n)"""
     cdef Restored restored = Restored.__new__(Restored)
     cdef Reader reader
     cdef const uint8_t *data

@@ -14,7 +14,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from protocol.commands import Command, F, Keys, Place, Request, Response
+from protocol.commands import Command, Keys, Place, Request, Response
 from protocol.errors import LOADING, CommandError
 from protocol.key_specs import key_positions
 from protocol.numbers import parse_int64
@@ -35,6 +35,7 @@ SLOTS: Final = 16384
 ROUNDS_MAX: Final = 16  # of a command that asks for more keys
 NULL: Final = {2: b"$-1\r\n", 3: b"_\r\n"}
 OK: Final = b"+OK\r\n"
+CHANGE_WHAT_THEY_READ: Final = {"XREADGROUP"}  # whatever their key specs say
 REFUSED: Final = b"*-1\r\n"  # by SHARDIS.TRYLOCK
 SCAN_ENDS: Final = b"*2\r\n$1\r\n0\r\n"  # how a reply with the cursor 0 begins
 
@@ -182,15 +183,11 @@ def home_preference(position: tuple[int, Keys]) -> tuple[bool, bool, int]:
 def held_alone(
     command: Command, args: list[bytes], positions: Iterable[tuple[int, Keys]]
 ) -> dict[bytes, bool]:
-    """A command's keys, and whether it may change each; those that it only reads can be shared.
-
-    XREADGROUP, which writes, says of all its keys that it reads them.
-    """
-    reads = {index: "RO" in spec.flags.upper().split() for index, spec in positions}
-    believed = F.WRITE not in command.flags or not all(reads.values())
+    """A command's keys, and whether it may change each; those that it only reads can be shared."""
     keys: dict[bytes, bool] = {}
-    for index, only_read in reads.items():
-        keys[args[index]] = keys.get(args[index], False) or not (only_read and believed)
+    for index, spec in positions:
+        reads = "RO" in spec.flags.upper().split() and command.name not in CHANGE_WHAT_THEY_READ
+        keys[args[index]] = keys.get(args[index], False) or not reads
     return keys
 
 

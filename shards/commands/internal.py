@@ -3,8 +3,8 @@
 A client that names one gets "unknown command". A worker uses them for commands whose keys lie on
 several shards (router/multi_shard.py): LOCK or TRYLOCK wherever keys are, which are lent by that,
 WITH where the command runs, IMPORT for those that it has changed, and UNLOCK. What a lock means is
-the executor's to know (shards/executor, shards/locks). SWAP is SWAPDB's; DIGEST, HTSTATS and POPULATE
-are DEBUG's.
+the executor's to know (shards/executor, shards/locks). SWAP is SWAPDB's; DIGEST, HTSTATS and
+POPULATE are DEBUG's.
 """
 
 from __future__ import annotations
@@ -113,9 +113,9 @@ def with_keys(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Run a command lent foreign keys: count, (key, parcel) each, then the call.
 
     They are put into the keyspace while it runs, in slots that are not ours, so that handlers and
-    views know nothing of this. The answer is [reply, changed keys, used keys]: changed ones as IMPORT
-    takes them, (key, usage) of those that were read at a later time or more often than theirs says.
-    Or [keys] that the command must be lent, too.
+    views know nothing of this. The answer is [reply, changed keys, used keys]: the changed ones as
+    IMPORT takes them, and (key, usage) of others whose LRU clock or LFU is another by now. Or
+    [keys] that the command must be lent, too.
     """
     count = int(args[1])
     lent = {args[at]: args[at + 1] for at in range(2, 2 + 2 * count, 2)}

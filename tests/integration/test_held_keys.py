@@ -24,7 +24,7 @@ SECONDS = 1.0
 PIPELINE = 8
 ROUNDS = 300
 Call = tuple[bytes | str | int, ...]
-MISSING = b"-ERR no such key\r\n"  # by RENAMENX: another client was faster
+MISSING = b"-ERR no such key\r\n"  # by RENAMENX: nothing was pushed since the last one
 
 
 def keys_of(shards: int, count: int) -> list[bytes]:
@@ -53,13 +53,18 @@ class Clients:
         self.failures: list[BaseException] = []
 
     def start(
-        self, calls: Iterator[Call], heard: Callable[[Call, bytes], None] | None = None
+        self,
+        calls: Iterator[Call],
+        heard: Callable[[Call, bytes], None] | None = None,
+        step: threading.Barrier | None = None,
     ) -> None:
         def run() -> None:
             try:
                 with self.server.client() as client:
                     while time.monotonic() < self.ends:
-                        batch = list(itertools.islice(calls, PIPELINE))
+                        batch = list(itertools.islice(calls, 1 if step else PIPELINE))
+                        if step is not None and batch:
+                            step.wait(10)
                         for call, reply in zip(batch, client.pipeline(batch), strict=True):
                             assert not reply.startswith(b"-") or reply == MISSING, (call, reply)
                             if heard is not None:
@@ -118,9 +123,7 @@ def check(found: list[bytes], writers: list[Writer]) -> None:
     wanted = Counter(element for one in writers for element in one.acknowledged)
     assert len(wanted) > 50
     lost, doubled = wanted - Counter(found), Counter(found) - wanted
-    assert not lost and not doubled, (
-        f"of {len(wanted)}, {lost.total()} lost, {doubled.total()} too many"
-    )
+    assert (lost.total(), doubled.total()) == (0, 0), f"lost and too many, of {len(wanted)}"
 
 
 @pytest.fixture(params=[2, 3], ids=["2 shards", "3 shards"])
@@ -139,7 +142,6 @@ def server(shards: int, server_pool: ServerPool) -> Server:
 MOVES: dict[str, tuple[str, tuple[Any, ...], Callable[[bytes, bytes], Call]]] = {
     "LMOVE": ("RPUSH", (0, -1), lambda a, b: ("LMOVE", a, b, "LEFT", "RIGHT")),
     "RPOPLPUSH": ("LPUSH", (0, -1), lambda a, b: ("RPOPLPUSH", a, b)),
-    "RENAMENX": ("RPUSH", (0, -1), lambda a, b: ("RENAMENX", a, b)),
     "SMOVE": ("SADD", (), lambda a, b: ("SMOVE", a, b, "")),
 }
 
@@ -164,6 +166,22 @@ def test_what_is_written_beside_a_move_is_kept(move: str, shards: int, server: S
     with server.client() as client:
         found = [item for key in keys for item in items(client.call(read, key, *read_all))]
     check(found, writers)
+
+
+@pytest.mark.usefixtures("ours_only")
+def test_what_is_pushed_beside_a_rename_is_under_one_name_or_the_other(
+    shards: int, server: Server
+) -> None:
+    source, *targets = keys_of(shards, 2000)
+    clients = Clients(server)
+    writers = [Writer("RPUSH", name, [source]) for name in ("first", "second")]
+    for writer in writers:
+        clients.start(writer.calls(), writer.heard)
+    clients.start(("RENAMENX", source, target) for target in targets)
+    clients.finish()
+    with server.client() as client:
+        replies = client.pipeline([("LRANGE", key, 0, -1) for key in (source, *targets)])
+    check([item for reply in replies for item in items(reply)], writers)
 
 
 @pytest.mark.usefixtures("ours_only")
@@ -218,8 +236,9 @@ def test_a_key_that_comes_first_is_not_overwritten_unseen(
         "MSETNX": lambda key: ("MSETNX", key, "value", key + b".other", "value"),
     }
     lengths: list[bytes] = []
-    clients.start(map(makers[made], targets))
-    clients.start(map(push, targets), lambda _, reply: lengths.append(reply))
+    step = threading.Barrier(2)  # both come to a key at the same time
+    clients.start(map(makers[made], targets), step=step)
+    clients.start(map(push, targets), lambda _, reply: lengths.append(reply), step)
     clients.finish()
     with server.client() as client:
         for key, length in zip(targets, lengths, strict=True):
@@ -285,3 +304,143 @@ def test_a_client_that_hangs_up_leaves_nothing_held(shards: int, server_pool: Se
                 )
                 passing.abort()
             assert client.call("RPUSH", keys[0], "x", timeout=5).startswith(b":")
+
+
+LIMITS = {
+    "list-max-listpack-size": (3, -2),
+    "list-compress-depth": (1, 0),
+    "hash-max-listpack-entries": (2, 128),
+    "set-max-intset-entries": (2, 512),
+    "set-max-listpack-entries": (2, 128),
+    "zset-max-listpack-entries": (2, 128),
+}
+MADE: list[Call] = [
+    ("RPUSH", "{key}", *(f"{n}" * 40 for n in range(20))),
+    ("HSET", "{key}", *range(8)),
+    ("SADD", "{key}", *range(8)),
+    ("SADD", "{key}", *"abcdefgh"),
+    ("ZADD", "{key}", *range(8)),
+    ("XADD", "{key}", "1-1", "f", "v"),
+    ("APPEND", "{key}", "12"),
+    ("SET", "{key}", 12),
+    ("SET", "{key}", "x" * 70_000),
+]
+
+
+def figures(client: RespClient, key: bytes) -> list[bytes]:
+    """All that can be seen of a key; without what is its place in memory, and its use by this."""
+    shown = client.call("DEBUG", "OBJECT", key).split()
+    return [
+        client.call("OBJECT", "ENCODING", key),
+        client.call("PEXPIRETIME", key),
+        client.call("DUMP", key)
+        if shown[3] in (b"encoding:quicklist", b"encoding:listpack")
+        else b"",
+        *(word for word in shown if word[:3] in (b"ser", b"ql_")),
+    ]
+
+
+@pytest.mark.usefixtures("ours_only")
+@pytest.mark.parametrize("made", MADE, ids=lambda call: f"{call[0]}-{len(str(call))}")
+@pytest.mark.parametrize("before", [0, 1], ids=["low limits first", "high limits first"])
+def test_a_key_looks_the_same_after_it_was_lent(
+    made: Call, before: int, shards: int, server: Server
+) -> None:
+    """The limits are others when it is made than when it goes to a shard and back."""
+    key, target, absent = keys_of(shards, 3)
+    with server.client() as client:
+        try:
+            for directive, values in LIMITS.items():
+                client.call("CONFIG", "SET", directive, values[before])
+            client.call(*(key if word == "{key}" else word for word in made))
+            if made[0] == "APPEND":
+                client.call(*(key if word == "{key}" else word for word in made))
+            client.call("PEXPIREAT", key, 4_000_000_000_123)
+            for directive, values in LIMITS.items():
+                client.call("CONFIG", "SET", directive, values[1 - before])
+            wanted = figures(client, key)
+            assert client.call("COPY", key, target) == b":1\r\n"  # lent, and not changed
+            assert figures(client, key) == wanted
+            assert figures(client, target) == wanted
+            assert client.call("RENAME", key, target) == b"+OK\r\n"
+            assert figures(client, target) == wanted
+            if made[0] == "RPUSH":
+                client.call("LMOVE", target, absent, "LEFT", "LEFT")  # changed, and given back
+                client.call("LMOVE", absent, target, "LEFT", "LEFT")
+                assert figures(client, target)[:2] == wanted[:2]
+        finally:
+            for directive, values in LIMITS.items():
+                client.call("CONFIG", "SET", directive, values[1])
+
+
+def number(reply: bytes) -> int:
+    assert reply.startswith(b":"), reply
+    return int(reply[1:-2])
+
+
+@pytest.mark.usefixtures("ours_only")
+def test_a_lent_key_is_as_idle_as_its_use_makes_it(shards: int, server: Server) -> None:
+    key, target, other = keys_of(shards, 3)
+    with server.client() as client:
+        client.call("SADD", other, "x")
+        payload = parse(client.call("DUMP", other)).value
+        client.call("RESTORE", key, 0, payload, "IDLETIME", 1000)
+        client.call("CLIENT", "NO-TOUCH", "ON")
+        client.call("SUNIONSTORE", target, key)
+        assert number(client.call("OBJECT", "IDLETIME", key)) >= 1000
+        client.call("SMOVE", key, target, "nothing")
+        assert number(client.call("OBJECT", "IDLETIME", key)) >= 1000
+        client.call("CLIENT", "NO-TOUCH", "OFF")
+        client.call("SUNIONSTORE", target, key)
+        assert number(client.call("OBJECT", "IDLETIME", key)) <= 1
+        client.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lfu")
+        try:
+            client.call("RESTORE", key, 0, payload, "REPLACE", "FREQ", 100)
+            client.call("SADD", key, "y")
+            client.call("SMOVE", key, target, "y")
+            assert 100 <= number(client.call("OBJECT", "FREQ", key)) <= 104
+        finally:
+            client.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+
+@pytest.mark.usefixtures("ours_only")
+def test_what_is_written_at_a_shard_s_own_port_is_kept_too(server_pool: ServerPool) -> None:
+    """Cluster-aware clients reach the shard without a worker; they wait as all others do."""
+    server = server_pool.get(Configuration(shards=2, workers=1, extra=("--cluster-enabled", "yes")))
+    keys = keys_of(2, 2)
+    with server.client() as client:
+        client.call("FLUSHALL")
+        nodes = parse(client.call("CLUSTER", "SLOTS")).value
+    ports = {
+        key: next(
+            node.value[2].value[1].value
+            for node in nodes
+            if node.value[0].value <= slot(key) <= node.value[1].value
+        )
+        for key in keys
+    }
+    clients = Clients(server)
+    clients.start(at_random(1, [("LMOVE", *order, "LEFT", "LEFT") for order in (keys, keys[::-1])]))
+    pushed: Counter[bytes] = Counter()
+    popped: Counter[bytes] = Counter()
+    connections = {key: RespClient(int(port)) for key, port in ports.items()}
+    try:
+        for round_ in itertools.count():
+            if time.monotonic() > clients.ends:
+                break
+            for key, connection in connections.items():
+                batch: list[Call] = [("RPUSH", key, f"{round_}.{n}.{key!r}") for n in range(6)]
+                replies = connection.pipeline([*batch, ("LPOP", key)])
+                assert all(reply.startswith(b":") for reply in replies[:6]), replies
+                pushed.update(str(call[2]).encode() for call in batch)
+                found = parse(replies[6]).value
+                popped.update([found] if found is not None else [])
+    finally:
+        clients.finish()
+        for connection in connections.values():
+            connection.close()
+    with server.client() as client:
+        for key in keys:
+            popped.update(items(client.call("LRANGE", key, 0, -1)))
+    assert len(pushed) > 50
+    assert popped == pushed
