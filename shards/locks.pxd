@@ -9,7 +9,7 @@ Contract
    Those at its front hold it: one that is exclusive, or any number that share it. So nobody who
    waits is overtaken on a key.
 2. Who holds all keys on one shard waits for nobody there. Over several shards, whoever waits asks
-   the shards in ascending order, so that no circle can form (docs/decisions).
+   the shards in ascending order, so that no circle can form (docs/decisions/locks-in-the-order-of-shards.md).
 3. Keys are names: those of all databases share a lock, so that MOVE, COPY and SWAPDB need no more.
    The key None is the whole shard: every ticket shares it but those of commands without keys that
    write (FLUSHALL, SWAPDB), which hold it alone.

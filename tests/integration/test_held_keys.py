@@ -253,17 +253,16 @@ def test_a_key_that_comes_first_is_not_overwritten_unseen(
 
 @pytest.mark.usefixtures("ours_only")
 def test_a_flush_beside_a_move_leaves_nothing_behind(shards: int, server: Server) -> None:
-    """The moved list came back after it, as it was lent."""
-    keys = keys_of(shards, 2)
+    """The list came back after it, as it was lent."""
+    source, target = keys_of(shards, 2)
     clients = Clients(server)
-    clients.start(at_random(1, [("LMOVE", *order, "LEFT", "LEFT") for order in (keys, keys[::-1])]))
+    for seed in range(2):
+        clients.start(at_random(seed, [("LMOVE", source, target, "LEFT", "LEFT")]))
     with server.client() as client:
         while time.monotonic() < clients.ends:
-            client.call("RPUSH", keys[0], *range(50))
+            client.call("RPUSH", source, *range(50))
             client.call("FLUSHDB")
-            lengths = [client.call("LLEN", key) for key in keys]
-            # One element may have been on its way while the flush ran over the shards.
-            assert sum(int(length[1:-2]) for length in lengths) <= 1, lengths
+            assert client.call("LLEN", source) == b":0\r\n"
     clients.finish()
 
 
@@ -328,7 +327,7 @@ MADE: list[Call] = [
 
 
 def figures(client: RespClient, key: bytes) -> list[bytes]:
-    """All that can be seen of a key; without what is its place in memory, and its use by this."""
+    """What can be seen of a key, but for its place in memory and the bytes that it takes there."""
     shown = client.call("DEBUG", "OBJECT", key).split()
     return [
         client.call("OBJECT", "ENCODING", key),
@@ -336,7 +335,7 @@ def figures(client: RespClient, key: bytes) -> list[bytes]:
         client.call("DUMP", key)
         if shown[3] in (b"encoding:quicklist", b"encoding:listpack")
         else b"",
-        *(word for word in shown if word[:3] in (b"ser", b"ql_")),
+        *(word for word in shown if word.startswith(b"ql_")),
     ]
 
 
@@ -364,7 +363,7 @@ def test_a_key_looks_the_same_after_it_was_lent(
             assert figures(client, target) == wanted
             assert client.call("RENAME", key, target) == b"+OK\r\n"
             assert figures(client, target) == wanted
-            if made[0] == "RPUSH":
+            if made[0] == "RPUSH" and before == 0:  # else what is pushed is over today's limit
                 client.call("LMOVE", target, absent, "LEFT", "LEFT")  # changed, and given back
                 client.call("LMOVE", absent, target, "LEFT", "LEFT")
                 assert figures(client, target)[:2] == wanted[:2]
@@ -415,7 +414,7 @@ def test_what_is_written_at_a_shard_s_own_port_is_kept_too(server_pool: ServerPo
         key: next(
             node.value[2].value[1].value
             for node in nodes
-            if node.value[0].value <= slot(key) <= node.value[1].value
+            if int(node.value[0].value) <= slot(key) <= int(node.value[1].value)
         )
         for key in keys
     }
