@@ -236,9 +236,9 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
     """True when replies could differ for reasons that aren't to be found out.
 
     An expiry so near, or a comparison of relative times so close, that the answer depends on the
-    millisecond; a sleep, a pause, or a command that might wait; a NUL in a client name, which Redis 7.2 no
-    longer refuses, or in a directive, which ends there; all that is known of a client; something
-    else that chance takes away; more elements than memory could hold.
+    millisecond; a sleep, a pause, or a command that might wait; a NUL in a client name, which Redis
+    7.2 no longer refuses, or in a directive, which ends there; all that is known of a client;
+    something else that chance takes away; more elements than memory could hold.
     """
     name = args[0].upper()
     upper = [arg.upper() for arg in args]
