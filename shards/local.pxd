@@ -49,6 +49,7 @@ cdef class LocalDispatcher(Dispatcher):
     cdef uint32_t args_used
     cdef uint32_t *indexes              # owned; where the keys of the last looked-at command stand
     cdef uint32_t indexes_size
+    cdef size_t replied                 # bytes since a client's output limit was last looked at
     cdef int32_t _find_keys(self, const CommandSpec *spec, const char *raw) noexcept
     cdef Verdict _judge(self, const CommandSpec *spec, const char *raw, uint32_t first, uint32_t slot,
                         int32_t found) noexcept

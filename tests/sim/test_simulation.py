@@ -6,6 +6,8 @@ clients hang up. A failure prints its seed: `SIM_SEED=<seed> pytest tests/sim` r
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.sim.faults import (
@@ -23,6 +25,8 @@ from tests.sim.world import Options, Violation, World, seeds
 CALM = Options(deaths=0, hang_ups=0)
 ROUGH = Options(deaths=5, hang_ups=3)
 PYTHON_LANE = Options(native_lane=False)
+NARROW = Options(unread_bytes_max=400, clients=10)
+"""Shards send little ahead of what the workers have read: runs are cut, and messages held."""
 
 
 @pytest.mark.parametrize(
@@ -32,6 +36,8 @@ PYTHON_LANE = Options(native_lane=False)
         pytest.param(Options(), 120, id="usual"),
         pytest.param(ROUGH, 60, id="rough"),
         pytest.param(PYTHON_LANE, 25, id="python lane"),
+        pytest.param(NARROW, 60, id="narrow"),
+        pytest.param(replace(NARROW, unread_bytes_max=16, deaths=5), 40, id="narrowest"),
     ],
 )
 def test_every_client_gets_what_the_model_says(options: Options, count: int) -> None:
