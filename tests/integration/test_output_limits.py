@@ -72,7 +72,7 @@ def test_no_process_grows_by_a_pipeline_of_replies_that_nobody_reads(
 def test_a_shard_does_not_run_ahead_of_a_worker_that_does_not_read(
     own_server: Callable[..., Shardis],
 ) -> None:
-    """A stopped worker stands for a slow one. It misses nothing, and others are served meanwhile."""
+    """A stopped worker stands for a slow one: it misses nothing, others are served meanwhile."""
     server = own_server(shards=1, workers=1, extra=("--cluster-enabled", "yes"))
     shard, worker = server.shard_pids()[0], server.worker_pids()[0]
     gets = 2000

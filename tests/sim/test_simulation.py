@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from tests.sim.faults import (
+    DeafeningNetwork,
     ForgingNetwork,
     HauntedNetwork,
     LosingNetwork,
@@ -86,6 +87,11 @@ def test_a_faulty_network_is_noticed(network: type[Network]) -> None:
     planted, found = detected(network, CALM)
     assert planted >= 20
     assert found >= planted * 0.8
+
+
+def test_a_shard_waits_for_its_replies_to_be_read() -> None:
+    planted, found = detected(DeafeningNetwork, replace(NARROW, deaths=0, hang_ups=0), 15)
+    assert planted == found == 15
 
 
 def test_a_network_that_swaps_messages_is_noticed() -> None:
