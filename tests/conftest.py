@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -84,12 +85,16 @@ class Notes:
         for leak in LEAKS:
             terminalreporter.write_line(leak, red=True)
         for case in ORACLE_ENDS:
-            terminalreporter.write_line(f"redis-server crashed in the case {case!r}", yellow=True)
+            terminalreporter.write_line(
+                f"redis-server crashed or erred in the case {case!r}", yellow=True
+            )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(NativeBlocks(), "native-blocks")
     config.pluginmanager.register(Notes(), "notes")
+    # A shell's background job is deaf to interrupts, and so would be the processes under test.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

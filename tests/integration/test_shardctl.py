@@ -80,13 +80,11 @@ def test_top_sees_what_runs_between_two_looks(shardis: Shardis) -> None:
 
 
 def test_top_ends_by_an_interrupt(shardis: Shardis) -> None:
-    # Where the tests run in the background of a script, interrupts are ignored, and inherited so.
     with subprocess.Popen(
         command(shardis, "top", "-i", "0.1", "--json"),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as watching:
         assert watching.stdout is not None
         assert json.loads(watching.stdout.readline())["healthy"] is True
