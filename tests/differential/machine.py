@@ -117,9 +117,6 @@ class OracleEndedError(Exception):
     """The oracle crashed, which leaves nothing to compare with; another one runs by now."""
 
 
-ORACLE_ENDS: list[str] = []  # the cases in which it did, for the summary of the tests
-
-
 def shown(data: bytes, most: int = 400) -> str:
     if len(data) <= most:
         return repr(data)
