@@ -225,13 +225,18 @@ class Server:
     def ended(self) -> bool:
         return self._running().poll() is not None
 
+    def answers(self, seconds: float = 0.5) -> bool:
+        """Whether it says PONG in that time."""
+        with contextlib.suppress(OSError), RespClient(self.port, timeout=seconds) as client:
+            return client.call("PING") == b"+PONG\r\n"
+        return False
+
     def ends_within(self, seconds: float) -> bool:
         """Whether it has ended by then; one that answers has not."""
         deadline = time.monotonic() + seconds
         while not self.ended and time.monotonic() < deadline:
-            with contextlib.suppress(OSError), RespClient(self.port, timeout=0.5) as client:
-                if client.call("PING") == b"+PONG\r\n":
-                    return False
+            if self.answers():
+                return False
             time.sleep(0.02)
         return self.ended
 
