@@ -105,7 +105,10 @@ class Driver:
         self.executor.add_links(far, far_bulk)
 
     def execute(self, message: bytes, refused: bool = False) -> tuple[int, bytes]:
-        """Thread CPU time in nanoseconds, and the reply message, of an error only if it may be."""
+        """Thread CPU time in nanoseconds, and the first reply message, of an error only if it may be.
+
+        Behind a large reply another message says that this was the last.
+        """
         clock, which = time.clock_gettime_ns, time.CLOCK_THREAD_CPUTIME_ID
         self.link.post(message)
         service = self.executor.service
@@ -116,8 +119,9 @@ class Driver:
         assert reply is not None
         if not refused and reply[REPLY_AT : REPLY_AT + 1] == b"-":
             raise AssertionError((message, reply))
-        while self.bulk.fetch() is not None:
-            pass
+        for link in (self.link, self.bulk):
+            while link.fetch() is not None:
+                pass
         return spent, reply
 
     def wait_for_reaper(self) -> None:
