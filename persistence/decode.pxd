@@ -13,6 +13,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from shards.store cimport Store
 from shards.types.kinds cimport EntryEncoding, EntryType
+from shards.types.quicklist cimport ListRules
 
 
 cdef struct Reader:
@@ -20,7 +21,7 @@ cdef struct Reader:
     const uint8_t *end
     bint failed                 # something was missing, or wrong; nothing more is read
     bint exact                  # keep the encoding that was written, whatever the limits ask for
-    bint quicklist              # exact, and of a list: it was no listpack
+    const ListRules *rules      # exact, and of a quicklist: what it was made with; else NULL
 
 cdef struct Text:               # a string
     const uint8_t *data         # in the reader's bytes, `owned` or `digits`

@@ -713,7 +713,10 @@ cdef bint decode_list(Store *store, uint32_t database, uint8_t type, Reader *rea
     cdef uint64_t container = NODE_PACKED
     if reader.failed or count == 0:
         return False
-    list_rules(&store.limits, &rules)
+    if reader.exact and reader.rules != NULL:
+        rules = reader.rules[0]
+    else:
+        list_rules(&store.limits, &rules)
     list = quicklist_new(pool, &rules)
     decoded.encoding = ENCODING_QUICKLIST
     decoded.value = list
@@ -733,7 +736,7 @@ cdef bint decode_list(Store *store, uint32_t database, uint8_t type, Reader *rea
     if reader.failed or list.count == 0:
         return False
     if reader.exact:
-        if reader.quicklist:
+        if reader.rules != NULL:
             return True
         rules.fill = INT32_MAX      # a listpack, however much it was allowed to hold
     list_was_made(pool, &rules, &decoded.encoding, &decoded.value)

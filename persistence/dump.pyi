@@ -21,9 +21,5 @@ def restore(
     key: bytes,
     payload: bytes,
     database: int | None = None,
-    encoding: bytes | None = None,
 ) -> Restored | None:
-    """What an intact dump holds; None if it is broken. O(n)
-
-    Without an encoding it gets the one that the limits ask for.
-    """
+    """What an intact dump holds, encoded as the limits ask for; None if it is broken. O(n)"""

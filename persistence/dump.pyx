@@ -13,7 +13,7 @@ from protocol.native cimport load16, load64
 from shards.entry cimport TYPE_STRING, Entry
 from shards.keyspace cimport Key, Keyspace
 from shards.store cimport (
-    FORM_RAW, FORM_SHORTEST, FORM_TEXT, store_read, store_set_string, store_set_usage, store_set_value,
+    FORM_SHORTEST, store_read, store_set_string, store_set_usage, store_set_value,
 )
 
 cdef enum:
@@ -63,7 +63,6 @@ cdef class Restored:
     cdef Key key                # its data is `name`
     cdef Decoded decoded
     cdef bint waits             # it is not a key's yet
-    cdef int form               # of a string: FORM_...
 
     def __dealloc__(self):
         if self.waits:
@@ -77,7 +76,7 @@ cdef class Restored:
         if self.decoded.type == TYPE_STRING:
             entry = store_set_string(
                 self.keyspace.store, &self.key, <const char *>self.decoded.text.data,
-                self.decoded.text.n, expire_ms, self.form)
+                self.decoded.text.n, expire_ms, FORM_SHORTEST)
             decoded_free(self.keyspace.store, self.key.database, &self.decoded)
         else:
             entry = store_set_value(
@@ -86,12 +85,8 @@ cdef class Restored:
         store_set_usage(self.keyspace.store, entry, idle_seconds, frequency)
 
 
-def restore(ctx, bytes key not None, bytes payload not None, database=None,
-            bytes encoding=None) -> Restored | None:
-    """What an intact dump holds; None if it is broken. O(n)
-
-    Without an encoding (a name as OBJECT ENCODING shows it) it gets the one that the limits ask for.
-    """
+def restore(ctx, bytes key not None, bytes payload not None, database=None) -> Restored | None:
+    """What an intact dump holds, encoded as the limits ask for; None if it is broken. O(n)"""
     cdef Restored restored = Restored.__new__(Restored)
     cdef Reader reader
     cdef const uint8_t *data
@@ -106,10 +101,7 @@ def restore(ctx, bytes key not None, bytes payload not None, database=None,
     reader.p = data + 1
     reader.end = data + n - FOOTER_BYTES
     reader.failed = False
-    reader.exact = encoding is not None
-    reader.quicklist = encoding == b"quicklist"
-    restored.form = (FORM_RAW if encoding == b"raw" else FORM_TEXT if encoding == b"embstr"
-                     else FORM_SHORTEST)
+    reader.exact = False
     if not decode_value(restored.keyspace.store, restored.key.database, data[0], &reader,
                         &restored.decoded):
         return None

@@ -30,6 +30,7 @@ cdef enum RunFlag:
     RUN_NO_TOUCH = 2            # CLIENT NO-TOUCH: leave LRU/LFU alone
     RUN_INTERNAL = 4            # sent by the worker itself: INTERNAL commands are allowed
     RUN_REPLY_OFF = 8           # CLIENT REPLY OFF or SKIP
+    RUN_LOCKS = 16              # has a SHARDIS.LOCK: from there on the shard looks at each command
 
 cdef enum PartFlag:
     PART_BULK = 1               # `bulk` on the bulk link follows behind the part's inline bytes

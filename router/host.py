@@ -74,6 +74,7 @@ class Host(Barriers):
             self.dispatcher, loop, self.schedule_flush, lambda: self.barriers
         )
         self.first_slots: list[tuple[int, int]] = []  # each shard's first slot, ascending
+        self.locks_taken = 0  # a number for each command that holds keys of several shards
         self.slow_clients: dict[int, tuple[str, bytes]] = {}  # id -> address, name; oldest first
 
     def accept(self, connection: Any, peer: Any) -> tuple[int, str, str] | None:
@@ -142,6 +143,9 @@ class Host(Barriers):
         commands: Sequence[Sequence[bytes]],
         database: int,
         resp: int,
+        *,
+        no_touch: bool = False,
+        takes_locks: bool = False,
     ) -> asyncio.Future[bytes]:
         """Run commands on one shard, in order and in one run; the raw replies, one after another.
 
@@ -154,6 +158,8 @@ class Host(Barriers):
         session.pinned = shard
         session.database = database
         session.resp = resp
+        session.no_touch = no_touch
+        session.takes_locks = takes_locks
         session.push(
             b"".join(
                 b"*%d\r\n%b"

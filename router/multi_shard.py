@@ -1,7 +1,8 @@
 """Commands that concern more than one shard: `run_multi_shard`.
 
 The session is held meanwhile, so a client's own order is kept. Until transactions over shards
-exist, such a command is atomic on each shard, not over all: others may see it half done. What it
+exist, what is cut up by its keys (DEL, MSET, ...) is atomic on each shard, not over all: others may
+see it half done. Any other command holds all its keys while it runs, see `in_one_shard`. What it
 writes at home is written before anything is taken from elsewhere, so that a failure between never
 loses data.
 """
@@ -18,6 +19,7 @@ from protocol.errors import LOADING, CommandError
 from protocol.key_specs import key_positions
 from protocol.numbers import parse_int64
 from protocol.replies import elements
+from protocol.replies import replies as cut_up
 from protocol.slots import key_slot
 from router.merge import all_succeeded, first_error, integer, interleave, is_null, merge
 from sessions.barriers import Unanswerable
@@ -27,10 +29,14 @@ if TYPE_CHECKING:
     from router.host import Host
     from sessions.session import Session
 
+    Call = asyncio.Future[bytes]
+
 SLOTS: Final = 16384
 ROUNDS_MAX: Final = 16  # of a command that asks for more keys
 NULL: Final = {2: b"$-1\r\n", 3: b"_\r\n"}
 OK: Final = b"+OK\r\n"
+CHANGE_WHAT_THEY_READ: Final = {"XREADGROUP"}  # whatever their key specs say
+REFUSED: Final = b"*-1\r\n"  # by SHARDIS.TRYLOCK
 SCAN_ENDS: Final = b"*2\r\n$1\r\n0\r\n"  # how a reply with the cursor 0 begins
 
 
@@ -48,12 +54,15 @@ class Shards:
     def of(self, key: bytes) -> int:
         return self.host.dispatcher.shard_of(key_slot(key))
 
-    def run(
-        self, shard: int, args: Sequence[bytes], database: int | None = None
-    ) -> Awaitable[bytes]:
-        """The raw reply of one command on one shard; an error reply is a reply."""
+    def run(self, shard: int, *commands: Sequence[bytes], takes_locks: bool = False) -> Call:
+        """The raw replies of commands on one shard, in one run; an error reply is a reply."""
         return self.host.call(
-            shard, [args], self.database if database is None else database, self.resp
+            shard,
+            commands,
+            self.database,
+            self.resp,
+            no_touch=self.session.no_touch,
+            takes_locks=takes_locks,
         )
 
     def require(self, shards: Iterable[int]) -> None:
@@ -136,26 +145,31 @@ async def split(shards: Shards, command: Command, args: list[bytes]) -> bytes:
 async def in_one_shard(shards: Shards, command: Command, args: list[bytes]) -> bytes:
     """Any other command: it runs in the shard of a key it writes, lent those of the others.
 
-    What it has changed of them goes back to their shards. It may ask for more keys than its
-    arguments name (SORT), and is then run again from its start.
+    All its keys are held until what it has changed of them is back in their shards, so that it is
+    as if it had happened at one moment. It may ask for more keys than its arguments name (SORT),
+    and is then run again from its start, with all of them.
     """
     positions = key_positions(command, args)
     if not positions:
         return await shards.run(0, args)  # which finds the words for what is wrong
     home = shards.of(args[min(positions, key=home_preference)[0]])
-    lent: dict[bytes, list[bytes]] = {}
-    wanted = list(dict.fromkeys(args[index] for index, _ in positions))
+    keys = held_alone(command, args, positions)
     for _ in range(ROUNDS_MAX):
-        lent |= await borrow(shards, home, wanted)
-        words = [word for key, value in lent.items() for word in (key, *value)]
-        reply = await shards.run(home, [b"SHARDIS.WITH", b"%d" % len(lent), *words, *args])
-        parts = elements(reply) if reply.startswith(b"*") else None
-        if parts is None:
-            return reply
-        if len(parts) == 2:
-            await give_back(shards, [bulks(change) for change in elements(parts[1]) or []])
-            return payload(parts[0])
-        wanted = bulks(parts[0])
+        loan = Loan(shards, home, keys)
+        try:
+            lent = await loan.take()
+            words = [word for pair in lent.items() for word in pair]
+            reply = await loan.run([b"SHARDIS.WITH", b"%d" % len(lent), *words, *args])
+            parts = elements(reply) if reply.startswith(b"*") else None
+            if parts is None:
+                return reply
+            if len(parts) == 3:
+                changes = [bulks(change) for change in elements(parts[1]) or []]
+                await loan.give_back(changes, bulks(parts[2]))
+                return payload(parts[0])
+        finally:
+            loan.end()
+        keys |= dict.fromkeys(set(bulks(parts[0])) - keys.keys(), False)
     raise CommandError(b"TRYAGAIN The keys that the command needs change all the time")
 
 
@@ -166,51 +180,123 @@ def home_preference(position: tuple[int, Keys]) -> tuple[bool, bool, int]:
     return not {"OW", "INSERT"} & {*flags}, "RW" not in flags, index
 
 
+def held_alone(
+    command: Command, args: list[bytes], positions: Iterable[tuple[int, Keys]]
+) -> dict[bytes, bool]:
+    """A command's keys, and whether it may change each; those that it only reads can be shared."""
+    keys: dict[bytes, bool] = {}
+    for index, spec in positions:
+        reads = "RO" in spec.flags.upper().split() and command.name not in CHANGE_WHAT_THEY_READ
+        keys[args[index]] = keys.get(args[index], False) or not reads
+    return keys
+
+
 def bulks(array: bytes) -> list[bytes]:
     """The contents of an array of bulk strings."""
     return [payload(item) for item in elements(array) or []]
-
-
-async def borrow(shards: Shards, home: int, keys: Sequence[bytes]) -> dict[bytes, list[bytes]]:
-    """What SHARDIS.WITH is lent of those keys that are not at home. Raises CommandError."""
-    groups: dict[int, list[bytes]] = {}
-    for key in keys:
-        if shards.of(key) != home:
-            groups.setdefault(shards.of(key), []).append(key)
-    shards.require([home, *groups])
-    replies = await asyncio.gather(
-        *(shards.run(shard, [b"SHARDIS.EXPORT", *group]) for shard, group in groups.items())
-    )
-    error = first_error(replies)
-    if error is not None:
-        raise CommandError(error[1:-2])
-    return {
-        key: bulks(value)
-        for group, reply in zip(groups.values(), replies, strict=True)
-        for key, value in zip(group, elements(reply) or [], strict=True)
-    }
 
 
 class ShardLost(Unanswerable):
     """A shard died with a call unanswered; whether it was executed is unknown."""
 
 
-async def give_back(shards: Shards, changes: list[list[bytes]]) -> None:
-    """Store lent keys that were changed where they belong: new ones first, then what is gone.
+class Loan:
+    """The keys of one command, held in their shards from `take` to `end`.
 
-    In this order a failure between never loses data. Raises ShardLost when a shard cannot be
-    reached: the command has been executed, so an error reply would be a lie.
+    Shards let other commands that need these keys wait meanwhile. Nobody waits for ever: locks are
+    asked for on all shards at once only as long as nobody else has any of them; a command that has
+    to wait does so on one shard at a time, the lower ones first, so that no two can wait for each
+    other (docs/decisions/locks-in-the-order-of-shards.md).
     """
-    for gone in (False, True):
-        replies = await asyncio.gather(
-            *(
-                shards.run(shards.of(change[0]), [b"SHARDIS.IMPORT", *change])
-                for change in changes
-                if (not change[1]) is gone
-            )
-        )
-        if first_error(replies) is not None:
-            raise ShardLost
+
+    def __init__(self, shards: Shards, home: int, keys: dict[bytes, bool]) -> None:
+        self.shards = shards
+        self.home = home
+        self.groups: dict[int, dict[bytes, bool]] = {home: {}}
+        for key, alone in keys.items():
+            self.groups.setdefault(shards.of(key), {})[key] = alone
+        self.held: set[int] = set()  # shards that hold keys for us, or may do so
+        shards.host.locks_taken += 1
+        self.number = b"%d" % shards.host.locks_taken
+
+    async def take(self) -> dict[bytes, bytes]:
+        """Hold all keys; the parcels of those that are not at home. Raises CommandError."""
+        self.shards.require(self.groups)
+        groups = [shard for shard, keys in self.groups.items() if keys]
+        tried = await asyncio.gather(*(self.lock(shard, b"SHARDIS.TRYLOCK") for shard in groups))
+        answers = dict(zip(groups, tried, strict=True))
+        refused = [shard for shard, answer in answers.items() if answer == REFUSED]
+        if refused:
+            self.held.difference_update(refused)
+            self.end()
+            answers = {shard: await self.lock(shard, b"SHARDIS.LOCK") for shard in sorted(groups)}
+        error = first_error(answers.values())
+        if error is not None:
+            raise CommandError(error[1:-2])
+        return {
+            key: parcel
+            for shard, answer in answers.items()
+            if shard != self.home
+            for key, parcel in zip(self.groups[shard], bulks(answer), strict=True)
+        }
+
+    async def lock(self, shard: int, name: bytes) -> bytes:
+        self.held.add(shard)
+        words = [
+            word
+            for key, alone in self.groups[shard].items()
+            for word in (key, b"w" if alone else b"r")
+        ]
+        lends = b"0" if shard == self.home else b"1"
+        return await self.shards.run(shard, [name, self.number, lends, *words], takes_locks=True)
+
+    async def run(self, args: list[bytes]) -> bytes:
+        """Run what the keys are for, and let go those at home; what it answers."""
+        self.held.discard(self.home)
+        return cut_up(await self.shards.run(self.home, args, self.unlock()))[0]
+
+    async def give_back(self, changes: list[list[bytes]], used: list[bytes]) -> None:
+        """Store lent keys that were changed where they belong: new ones first, then what is gone.
+
+        In this order a failure between never loses data. Raises ShardLost when a shard cannot be
+        reached: the command has been executed, so an error reply would be a lie.
+        """
+        of = self.shards.of
+        for gone in (False, True):
+            imports: dict[int, list[list[bytes]]] = {}
+            for change in changes:
+                if (not change[1]) is gone:
+                    imports.setdefault(of(change[0]), []).append([b"SHARDIS.IMPORT", *change])
+            later = set() if gone else {of(change[0]) for change in changes if not change[1]}
+            calls = []
+            for shard, commands in imports.items():
+                if shard not in later:
+                    self.held.discard(shard)
+                    commands.append(self.unlock(self.used_in(shard, used)))
+                calls.append(self.shards.run(shard, *commands))
+            answers = await asyncio.gather(*calls)
+            if first_error([one for answer in answers for one in cut_up(answer)]) is not None:
+                raise ShardLost
+        for shard in {of(key) for key in used[::2]} & self.held:
+            self.let_go(shard, self.used_in(shard, used))
+
+    def used_in(self, shard: int, used: list[bytes]) -> list[bytes]:
+        """Of keys and how they were used, one after another, those of one shard."""
+        pairs = zip(used[::2], used[1::2], strict=True)
+        return [word for pair in pairs if self.shards.of(pair[0]) == shard for word in pair]
+
+    def unlock(self, used: Sequence[bytes] = ()) -> list[bytes]:
+        return [b"SHARDIS.UNLOCK", self.number, *used]
+
+    def let_go(self, shard: int, used: Sequence[bytes] = ()) -> None:
+        """Unlock without waiting for it: what comes behind it on the link finds it done."""
+        self.held.discard(shard)
+        self.shards.run(shard, self.unlock(used)).add_done_callback(asyncio.Future.exception)
+
+    def end(self) -> None:
+        """Let go what is still held."""
+        for shard in sorted(self.held):
+            self.let_go(shard)
 
 
 def payload(reply: bytes) -> bytes:

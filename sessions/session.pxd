@@ -6,8 +6,8 @@ leave in ring order, whatever order they come back in.
 
 Contract for a dispatcher, of which a session sees the DispatcherBase (the rest: dispatcher.pxd)
 1. `submit` is called once per command whose place is a shard, while its raw bytes are valid; it either
-   takes the command (TAKEN) or asks the session to stop in front of it (HOLD), after which somebody
-   calls `session.resume()`.
+   takes the command (TAKEN) or asks the session to stop in front of it (HOLD, WAIT), after which
+   somebody calls `session.resume()`.
 2. `finish` is called before the raw bytes go away, and before anything else is answered.
 3. Each `session.open_pending` is matched by replies until `session.complete_pending`.
 4. `remove` hears that a closed session has nothing open any more: its slot may be another's.
@@ -28,13 +28,14 @@ cdef enum:
 cdef enum Submitted:
     TAKEN = 0
     HOLD = 1
+    WAIT = 2                    # as HOLD, and the dispatcher will do so: see STATE_SHARD_FULL
 
 cdef enum SessionState:         # bits; any of them stops the parser
     STATE_HELD = 1              # a barrier command runs, or waits for the ring to be empty
     STATE_THROTTLED = 2         # too many bytes in flight
     STATE_CLOSING = 4           # closes when all is answered and sent
     STATE_CLOSED = 8            # the connection has gone
-    STATE_SHARD_FULL = 16       # too many bytes in flight to the shard of its last command
+    STATE_SHARD_FULL = 16       # too many bytes in flight to a shard, or a key is held there
     STATE_PAUSED = 32           # its next command waits for the end of a CLIENT PAUSE
     STATE_WAITS = 1 | 2 | 16 | 32   # what ends again: the parser goes on afterwards
 

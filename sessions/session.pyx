@@ -16,7 +16,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from protocol.buffer cimport Buffer, buffer_append, buffer_free
-from protocol.envelope cimport RUN_NO_TOUCH, RUN_REPLY_OFF
+from protocol.envelope cimport RUN_LOCKS, RUN_NO_TOUCH, RUN_REPLY_OFF
 from protocol.native cimport CLOCK_MONOTONIC, clock_ns, likely, out_of_memory, unlikely
 from protocol.reply cimport Reply
 from protocol.resp cimport SCAN_COMMAND, SCAN_MORE, ScanResult, scan, scan_free, scan_init
@@ -210,6 +210,15 @@ cdef class Session:
     @no_touch.setter
     def no_touch(self, bint value):
         self.run_flags = self.run_flags & ~RUN_NO_TOUCH | (RUN_NO_TOUCH if value else 0)
+
+    @property
+    def takes_locks(self):
+        """An internal session whose commands have a SHARDIS.LOCK among them."""
+        return bool(self.run_flags & RUN_LOCKS)
+
+    @takes_locks.setter
+    def takes_locks(self, bint value):
+        self.run_flags = self.run_flags & ~RUN_LOCKS | (RUN_LOCKS if value else 0)
 
     def set_replies(self, bint wanted):
         """CLIENT REPLY ON or OFF, from this command's own reply on."""
@@ -457,7 +466,7 @@ cdef class Session:
         cdef ScanResult result
         cdef const CommandSpec *spec
         cdef int32_t id = self.last_command
-        cdef int admission
+        cdef int admission, submitted
         self.wanted = 0
         dispatcher.limits.unauthenticated = self.attention & ATTENTION_AUTH
         while position < n and self.state == 0:
@@ -508,8 +517,9 @@ cdef class Session:
                     and (self.pinned >= 0 or (dispatcher.single and not spec.flags & FLAG_PROTECTED))
                 )
             ):
-                if unlikely(dispatcher.submit(self, spec, raw, length) == HOLD):
-                    if self._barrier(spec, raw) == HOLD:
+                submitted = dispatcher.submit(self, spec, raw, length)
+                if unlikely(submitted != TAKEN):
+                    if submitted == WAIT or self._barrier(spec, raw) == HOLD:
                         break
                 elif unlikely(self.input_replaced):
                     if self.attention:

@@ -5,15 +5,16 @@ DECLINED has touched nothing (neither data nor `out`); the Python handler of the
 They create no Python object and call nothing that can raise.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from actors.mailbox cimport Link, Message
 from protocol.buffer cimport Buffer
 from protocol.envelope cimport CommandHeader, RunHeader
 from protocol.histogram cimport Histograms
 from protocol.reply cimport Reply
-from protocol.table cimport NativeTable
+from protocol.table cimport CommandSpec, NativeTable
 from shards.keyspace cimport Blob, Key, Keyspace, Store
+from shards.locks cimport Locks, Ticket
 
 cdef struct Arg:
     const char *data
@@ -55,6 +56,19 @@ cdef class NativeLane:
     cdef dict handlers
     cdef void add(self, str name, native_handler handler)
 
+cdef class BulkMessage:
+    """A large command that came by the bulk link; released with this object unless adopted."""
+    cdef Message message
+
+cdef class Held:
+    """A run, or what is left of one, that waits for its bytes, for keys, or for a run before it."""
+    cdef bytes data             # its header, command headers and bytes
+    cdef uint32_t link
+    cdef BulkMessage bulk       # its bytes, when they have come by the bulk link
+    cdef uint32_t at            # the command to go on with
+    cdef size_t offset          # of that command's bytes
+    cdef Ticket ticket          # that command's, or None
+
 cdef class Executor:
     cdef Shard shard
     cdef readonly NativeTable table
@@ -71,8 +85,16 @@ cdef class Executor:
     cdef list bulk_received             # number of the last bulk message, by link
     cdef list bulk_sent
     cdef readonly bint has_more         # `service` has left messages behind
-    cdef dict parked                    # (link, client) -> deque of (run bytes)
+    cdef dict parked                    # (link, client) -> deque of Held
     cdef dict arrived                   # (link, bulk number) -> BulkMessage
+    cdef readonly Locks locks
+    cdef dict lent                      # (link, number) -> Ticket of a SHARDIS.LOCK
+    cdef object granted                 # deque of tickets whose owners may go on
+    cdef bint careful                   # there are parked runs or locks
+    cdef int32_t lock_id                # of SHARDIS.LOCK; -1 where the table has no such command
+    cdef int32_t try_lock_id
+    cdef int32_t unlock_id
+    cdef frozenset under_locks          # ids of what runs for whoever holds the locks
     cdef Buffer out                     # the reply message under construction
     cdef uint32_t parts
     cdef uint16_t taken                 # request messages whose answers end with the next reply message
@@ -119,4 +141,13 @@ cdef class Executor:
     cdef int _send(self) except -1
     cdef void _tick(self, uint64_t now) noexcept
     cdef int _start_batch(self) except -1
-    cdef bint _ready(self, uint32_t link, const char *data)
+    cdef bint _run_held(self, Held held) except -1
+    cdef Ticket _ticket_for(self, const CommandHeader *header, const char *raw, Held held)
+    # For commands that do not come through a worker's link: whether nobody's lock concerns one, at a
+    # glance; which keys it needs, None if it may run whatever is locked.
+    cdef bint is_untouched(self, const CommandSpec *spec, uint32_t slot) noexcept
+    cdef dict wants_of(self, uint32_t id, list arguments)
+    cdef list _arguments(self, const CommandHeader *header, const char *raw)
+    cdef object _number(self, const CommandHeader *header, const char *raw)
+    cdef void _look_again(self) noexcept
+    cdef bint _ready(self, Held held) except -1

@@ -7,6 +7,10 @@
 
 A run whose bytes come by the bulk link is parked until they are there, and so are later runs of the same
 client; the shard goes on with everybody else meanwhile.
+
+So is one whose next command needs a key that is held for a command over several shards (shards/locks).
+While anything is held, runs are taken one by one and each command is looked at; else no lock costs a
+command anything, as what makes locks comes in runs that say so (RUN_LOCKS).
 """
 
 import logging
@@ -17,7 +21,7 @@ from protocol.errors import INTERNAL_ERROR, CommandError
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
@@ -25,17 +29,18 @@ from actors.mailbox cimport Link, Message, message_release, release_memory
 from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 from protocol.envelope cimport (
     BULK_BYTES_MIN, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_PARKED, PART_SLOW, RUN_BULK,
-    RUN_INTERNAL, RUN_NO_TOUCH, RUN_REPLY_OFF, CommandHeader, PartHeader, ReplyHeader, RequestHeader, RunHeader,
+    RUN_INTERNAL, RUN_LOCKS, RUN_NO_TOUCH, RUN_REPLY_OFF, CommandHeader, PartHeader, ReplyHeader, RequestHeader, RunHeader,
 )
 from protocol.histogram cimport Histograms, histogram_record
 from protocol.native cimport CLOCK_REALTIME, clock_ns, fatal, likely, out_of_memory, ticks, unlikely
 from protocol.reply cimport Reply
 from protocol.slots cimport key_slot
-from protocol.table cimport NativeTable
+from protocol.table cimport KEYS_NONE, KEYS_RANGE, CommandSpec, NativeTable
 from shards.keyspace cimport (
     Blob, Key, Keyspace, blob_release, store_hash, store_prefetch_bucket, store_prefetch_entry,
     store_prefetch_table,
 )
+from shards.locks cimport Locks, Ticket
 
 cdef enum:
     WINDOW = 16
@@ -46,6 +51,9 @@ cdef enum:
     ARGS_KEEP = 4096                    # a larger array of arguments is given back
     SLOW_ARGUMENTS_MAX = 32             # of a slow command that are handed to the monitor,
     SLOW_ARGUMENT_BYTES_MAX = 256       # and of each so much
+    LOCKED_KEYS_AT = 3                  # the first argument of SHARDIS.LOCK that is a key
+
+cdef uint32_t FLAG_WRITE = F.WRITE
 
 logger = logging.getLogger("shardis")
 
@@ -88,13 +96,14 @@ cdef class NativeLane:
 
 
 cdef class BulkMessage:
-    """A large command that came by the bulk link; released with this object unless adopted."""
-
-    cdef Message message
-
     def __dealloc__(self):
         if self.message.data != NULL:
             message_release(&self.message)
+
+
+@cython.final
+cdef class Held:
+    pass
 
 
 @cython.final
@@ -123,6 +132,16 @@ cdef class Executor:
         self.bulk_sent = []
         self.parked = {}
         self.arrived = {}
+        self.locks = Locks()
+        self.lent = {}
+        self.granted = deque()
+        self.lock_id, self.try_lock_id, self.unlock_id, *under = (
+            table.table[name].id if name in table.table else -1
+            for name in (
+                "SHARDIS.LOCK", "SHARDIS.TRYLOCK", "SHARDIS.UNLOCK", "SHARDIS.WITH", "SHARDIS.IMPORT",
+            )
+        )
+        self.under_locks = frozenset([self.unlock_id, *under])
         self.errors = {}
         self.histograms = Histograms(n)
         self.latency_tracking = True
@@ -188,9 +207,14 @@ cdef class Executor:
         self.links[link] = None
         self.bulk_links[link] = None
         for key in [key for key in self.parked if key[0] == link]:
-            del self.parked[key]
+            for held in self.parked.pop(key):
+                if (<Held>held).ticket is not None:
+                    self.release((<Held>held).ticket)
         for key in [key for key in self.arrived if key[0] == link]:
             del self.arrived[key]
+        for key in [key for key in self.lent if key[0] == link]:
+            self.release(self.lent.pop(key))
+        self.run_granted()
         return links
 
     # -- time
@@ -227,8 +251,8 @@ cdef class Executor:
     def service(self):
         """Execute what has come on all links, and answer. Returns how many messages there were.
 
-        After SERVICE_MESSAGES_MAX of a link, `has_more` is true: the caller owes another call, as no
-        wake-up for the rest will come.
+        After SERVICE_MESSAGES_MAX of a link, and after `run_granted`, `has_more` is true: the caller
+        owes another call, as no wake-up for the rest will come.
         """
         cdef int total = 0
         self.has_more = False
@@ -279,6 +303,8 @@ cdef class Executor:
                 answered = 0
                 self._send()
                 total += taken
+                if unlikely(len(self.granted) > 0):
+                    self.run_granted()
             if unlikely(self.bulk_used):
                 # Sending on the bulk link can have eaten its wake-up.
                 self.bulk_used = False
@@ -317,8 +343,9 @@ cdef class Executor:
                         break
                     memcpy(&run, cursor, sizeof(RunHeader))
                     size = sizeof(RunHeader) + run.commands * sizeof(CommandHeader) + run.bytes
-                    if unlikely(run.flags & RUN_BULK) or unlikely(
-                        len(self.parked) > 0 and (link, run.client) in self.parked
+                    if unlikely(run.flags & (RUN_BULK | RUN_LOCKS)) or unlikely(
+                        self.careful
+                        and (self.locks.tickets or (link, run.client) in self.parked)
                     ):
                         if count:
                             break           # what is gathered comes first
@@ -449,67 +476,192 @@ cdef class Executor:
 
     def _unpark(self, uint32_t link):
         """Run what waited for a bulk message that is here now."""
-        cdef bytes held
         for key in [key for key in self.parked if key[0] == link]:
-            waiting = self.parked[key]
-            while waiting:
-                held = waiting[0]
-                if not self._ready(link, PyBytes_AS_STRING(held)):
-                    break
-                waiting.popleft()
-                if not waiting:
-                    del self.parked[key]
-                self._start_batch()
-                self.out_link = link
-                self._run_parked(link, held)
-                self._send()
+            self._go_on(key)
+        self.run_granted()
 
-    cdef bint _ready(self, uint32_t link, const char *data):
+    def _go_on(self, key):
+        """Run what a client has parked, as far as nothing is missing."""
+        cdef Held held
+        waiting = self.parked.get(key)
+        while waiting:
+            held = waiting[0]
+            if not self._ready(held):
+                break
+            self._start_batch()
+            self.out_link = held.link
+            done = self._run_held(held)
+            self._send()
+            if not done:
+                break
+            waiting.popleft()
+            if not waiting:
+                del self.parked[key]
+        self._look_again()
+
+    cdef bint _ready(self, Held held) except -1:
         cdef RunHeader run
-        memcpy(&run, data, sizeof(RunHeader))
-        return not run.flags & RUN_BULK or (link, run.bulk) in self.arrived
+        if held.ticket is not None:
+            return held.ticket.missing == 0
+        memcpy(&run, PyBytes_AS_STRING(held.data), sizeof(RunHeader))
+        return not run.flags & RUN_BULK or (held.link, run.bulk) in self.arrived
 
-    def _run_parked(self, uint32_t link, bytes held):
+    cdef bint _run_held(self, Held held) except -1:
+        """Run what is left of a run; False: its next command waits for a key."""
         cdef RunHeader run
         cdef CommandHeader header
         cdef Key key
-        cdef BulkMessage bulk
-        cdef const char *data = PyBytes_AS_STRING(held)
+        cdef Ticket ticket
+        cdef const char *data = PyBytes_AS_STRING(held.data)
         cdef const char *raw
-        cdef uint32_t i
+        cdef bint opened = False
         memcpy(&run, data, sizeof(RunHeader))
-        bulk = self.arrived.pop((link, run.bulk)) if run.flags & RUN_BULK else None
+        if run.flags & RUN_BULK and held.bulk is None:
+            held.bulk = self.arrived.pop((held.link, run.bulk))
         raw = data + sizeof(RunHeader) + run.commands * sizeof(CommandHeader)
-        if bulk is not None:
-            raw = bulk.message.data
-            if bulk.message.holder == NULL:
-                self.shard.adopt = &bulk.message
-        self._open_part(&run)
-        for i in range(run.commands):
-            memcpy(&header, data + sizeof(RunHeader) + i * sizeof(CommandHeader), sizeof(CommandHeader))
-            key.data = raw + header.key_offset
-            key.length = header.key_length
-            key.slot = header.slot
-            key.database = self.shard.store.physical[run.database]
-            key.hash = store_hash(self.shard.store, key.data, key.length)
-            self._execute(&header, &key, raw)
+        if held.bulk is not None:
+            raw = held.bulk.message.data
+        raw += held.offset
+        while held.at < run.commands:
+            memcpy(
+                &header, data + sizeof(RunHeader) + held.at * sizeof(CommandHeader), sizeof(CommandHeader)
+            )
+            ticket = held.ticket
+            held.ticket = None
+            if ticket is None:
+                ticket = self._ticket_for(&header, raw, held)
+                if ticket is not None and ticket.missing:
+                    if header.id != self.try_lock_id:
+                        held.ticket = ticket
+                        if opened:
+                            self._close_part(PART_PARKED, 0)
+                        return False
+            if not opened:
+                opened = True
+                self._open_part(&run)
+            if ticket is not None and ticket.missing:
+                self.release(ticket)
+                buffer_append(&self.out, b"*-1\r\n", 5)
+                self.part_commands += 1
+            else:
+                key.data = raw + header.key_offset
+                key.length = header.key_length
+                key.slot = header.slot
+                key.database = self.shard.store.physical[run.database]
+                key.hash = store_hash(self.shard.store, key.data, key.length)
+                if held.bulk is not None and held.bulk.message.holder == NULL:
+                    self.shard.adopt = &held.bulk.message
+                self._execute(&header, &key, raw)
+                self.shard.adopt = NULL
+                if header.id == self.lock_id or header.id == self.try_lock_id:
+                    self.lent[held.link, self._number(&header, raw)] = ticket
+                elif ticket is not None:
+                    self.release(ticket)
+                elif header.id == self.unlock_id:
+                    ticket = self.lent.pop((held.link, self._number(&header, raw)), None)
+                    if ticket is not None:
+                        self.release(ticket)
             raw += header.length
-        self.shard.adopt = NULL
+            held.offset += header.length
+            held.at += 1
         self._close_part(PART_DONE, 0)
+        return True
 
     cdef int _special_run(self, uint32_t link, const char *data, size_t n) except -1:
-        """A run with bulk bytes, or one behind such a run of the same client."""
+        """A run that may have to wait, or one behind such a run of the same client."""
         cdef RunHeader run
+        cdef Held held = Held.__new__(Held)
         memcpy(&run, data, sizeof(RunHeader))
-        held = PyBytes_FromStringAndSize(data, n)
+        held.data = PyBytes_FromStringAndSize(data, n)
+        held.link = link
         waiting = self.parked.get((link, run.client))
         if waiting is not None:
             waiting.append(held)
-        elif self._ready(link, data):
-            self._run_parked(link, held)
-        else:
+        elif not self._ready(held) or not self._run_held(held):
             self.parked[link, run.client] = deque([held])
+        self._look_again()
         return 0
+
+    # -- keys that are held for commands over several shards
+
+    cdef void _look_again(self) noexcept:
+        self.careful = self.locks.tickets > 0 or len(self.parked) > 0
+
+    cdef bint is_untouched(self, const CommandSpec *spec, uint32_t slot) noexcept:
+        if spec.key_mode == KEYS_NONE:
+            return not spec.flags & FLAG_WRITE
+        return (
+            spec.key_mode == KEYS_RANGE and spec.key_first == spec.key_last
+            and self.locks.exclusive_shard == 0 and self.locks.by_slot[slot] == 0
+        )
+
+    cdef dict wants_of(self, uint32_t id, list arguments):
+        cdef bint writes = self.table.specs[id].flags & FLAG_WRITE
+        positions = self.table.keys(id, arguments)
+        if not positions:
+            return {None: True} if writes else None
+        wants = {arguments[position]: writes for position in positions}
+        wants[None] = False
+        return wants
+
+    cdef list _arguments(self, const CommandHeader *header, const char *raw):
+        cdef Argv argv
+        cdef uint32_t i
+        self._parse(raw, header, &argv)
+        return [
+            PyBytes_FromStringAndSize(argv.args[i].data, argv.args[i].length) for i in range(argv.argc)
+        ]
+
+    cdef object _number(self, const CommandHeader *header, const char *raw):
+        """Whose locks a SHARDIS.LOCK or UNLOCK is about: a number of the worker's own."""
+        cdef Argv argv
+        self._parse(raw, header, &argv)
+        return PyBytes_FromStringAndSize(argv.args[1].data, argv.args[1].length)
+
+    cdef Ticket _ticket_for(self, const CommandHeader *header, const char *raw, Held held):
+        """The ticket of a command that has to hold its keys or to wait for them; None: it may run."""
+        cdef Ticket ticket
+        if header.id == self.lock_id or header.id == self.try_lock_id:
+            words = self._arguments(header, raw)[LOCKED_KEYS_AT:]
+            ticket = Ticket(
+                {words[i]: words[i + 1] == b"w" for i in range(0, len(words), 2)}, held
+            )
+            self.locks.request(ticket)
+            return ticket
+        if (
+            self.locks.tickets == 0
+            or self.is_untouched(&self.table.specs[header.id], header.slot)
+            or header.id in self.under_locks
+        ):
+            return None
+        wants = self.wants_of(header.id, self._arguments(header, raw))
+        if wants is None or self.locks.is_free(wants):
+            return None
+        ticket = Ticket(wants, held)
+        self.locks.request(ticket)
+        return ticket
+
+    def release(self, Ticket ticket):
+        """Give back what a ticket holds or waits for. `run_granted` is due when it is safe."""
+        self.granted.extend(self.locks.release(ticket))
+
+    def run_granted(self):
+        """Let those go on who have got what they waited for.
+
+        It sends on links that may be others than the one that is served, and that can eat a wake-up
+        of theirs: then `has_more` says so, wherever this was called from.
+        """
+        cdef Ticket ticket
+        cdef RunHeader run
+        while self.granted:
+            ticket = self.granted.popleft()
+            if isinstance(ticket.owner, Held):
+                memcpy(&run, PyBytes_AS_STRING((<Held>ticket.owner).data), sizeof(RunHeader))
+                self._go_on(((<Held>ticket.owner).link, run.client))
+                self.has_more = True
+            else:
+                ticket.owner(ticket)
+        self._look_again()
 
     cdef int _bulk_reply(self, size_t start) except -1:
         """The last command's reply (from `start` on) is large: send it by the bulk link."""

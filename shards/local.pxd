@@ -5,8 +5,9 @@ Contract
    full and in `finish`, so that nothing gathered outlives the raw bytes it points to.
 2. Replies go straight behind the session's output, whose ring stays empty but for barriers: what
    is refused or answered by the session is written after `finish`, and so keeps its place.
-3. Nothing here waits: one thread executes for the workers' links and for this port, never inside
-   one another.
+3. One thread executes for the workers' links and for this port, never inside one another. What
+   needs a key that is held for a command over several shards stays in its session's input (WAIT)
+   with a ticket of its own; when that holds the key, the session is let go on from the event loop.
 """
 
 from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -49,6 +50,8 @@ cdef class LocalDispatcher(Dispatcher):
     cdef uint32_t args_used
     cdef uint32_t *indexes              # owned; where the keys of the last looked-at command stand
     cdef uint32_t indexes_size
+    cdef Session admitted               # its next command holds the keys that it waited for
+    cdef bint _must_wait(self, Session session, const CommandSpec *spec, const char *raw) except -1
     cdef int32_t _find_keys(self, const CommandSpec *spec, const char *raw) noexcept
     cdef Verdict _judge(self, const CommandSpec *spec, const char *raw, uint32_t first, uint32_t slot,
                         int32_t found) noexcept

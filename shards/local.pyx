@@ -20,7 +20,7 @@ from protocol.slots cimport key_slot
 from protocol.table cimport KEYS_DECLARED, KEYS_RANGE, CommandSpec, NativeTable
 from sessions.dispatcher cimport Dispatcher
 from sessions.output cimport Block, Output, block_new, output_append_block
-from sessions.session cimport TAKEN, Session
+from sessions.session cimport STATE_SHARD_FULL, TAKEN, WAIT, Session
 from shards.executor cimport (
     NATIVE_BLOB, NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, Executor, native_handler,
 )
@@ -28,6 +28,7 @@ from shards.keyspace cimport (
     Blob, Database, Store, blob_release, store_hash, store_prefetch_bucket, store_prefetch_entry,
     store_prefetch_table,
 )
+from shards.locks cimport Ticket
 
 cdef enum:
     ARGS_FIRST = 256
@@ -143,6 +144,50 @@ cdef class LocalDispatcher(Dispatcher):
             out_of_memory(size * sizeof(Arg))
         self.args_size = size
 
+    # -- keys that are held for commands over several shards
+
+    cdef bint _must_wait(self, Session session, const CommandSpec *spec, const char *raw) except -1:
+        """Whether a command needs a key that is held; it has a place in the queue then."""
+        cdef const Span *spans = self.scan.spans
+        cdef uint32_t slot = 0
+        cdef Ticket ticket
+        if self.admitted is session:
+            self.admitted = None
+            return False
+        if spec.key_mode == KEYS_RANGE and spec.key_first == spec.key_last:
+            slot = key_slot(raw + spans[spec.key_first].offset, spans[spec.key_first].length)
+        if session.pinned >= 0 or self.executor.is_untouched(spec, slot):
+            return False
+        arguments = session._arguments(raw)
+        session.argument_bytes = 0
+        wants = self.executor.wants_of(spec.id, arguments)
+        if wants is None or self.executor.locks.is_free(wants):
+            return False
+        ticket = Ticket(
+            wants, lambda granted: self.host.loop.call_soon(self._admit, session, granted)
+        )
+        self.executor.locks.request(ticket)
+        session.state |= STATE_SHARD_FULL
+        return True
+
+    def _admit(self, Session session, Ticket ticket):
+        """Let a session go on, whose next command holds its keys now, and give them back then."""
+        session.state &= ~STATE_SHARD_FULL
+        self.admitted = session
+        session.resume()
+        self.admitted = None
+        self.executor.release(ticket)
+        self.executor.run_granted()
+        self.host.schedule_flush()
+        self._serve_links()
+
+    def _serve_links(self):
+        """Do for the executor what its process does when `has_more`."""
+        if self.executor.has_more:
+            self.executor.service()
+            if self.executor.has_more:
+                self.host.loop.call_soon(self._serve_links)
+
     cdef int submit(self, Session session, const CommandSpec *spec, const char *raw, size_t length) except -1:
         cdef const Span *spans = self.scan.spans
         cdef uint32_t argc = self.scan.argc
@@ -153,6 +198,8 @@ cdef class LocalDispatcher(Dispatcher):
         cdef Gathered *command
         cdef Database *database
         cdef Arg *args
+        if unlikely(self.executor.locks.tickets != 0) and self._must_wait(session, spec, raw):
+            return WAIT
         if likely(spec.key_mode == KEYS_RANGE):
             first = spec.key_first
             keyed = first < argc

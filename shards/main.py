@@ -116,6 +116,7 @@ class ShardProcess:
             for link in self.executor.remove_links(known[1]):
                 self.loop.remove_reader(link.fileno())
                 link.close()
+            self._serve_rest()  # those who waited for keys that it held have been let go on
         path = link_path(self.boot.directory, self.boot.index, self.boot.epoch, worker, epoch)
         kind = ZmqLink if DIRECT else PyzmqLink
         link = kind(self.zmq, path, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -64,6 +65,8 @@ class NativeBlocks:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(NativeBlocks(), "native-blocks")
+    # A shell's background job is deaf to interrupts, and so would be the processes under test.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

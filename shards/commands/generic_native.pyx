@@ -1,6 +1,6 @@
 """The generic family's hot commands in the native lane; as string_native.pyx, errors are DECLINED."""
 
-from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint32_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint32_t, uint64_t
 from libc.string cimport memcmp
 
 from protocol.buffer cimport Buffer, buffer_append
@@ -139,7 +139,8 @@ cdef int ttl_in(Shard *shard, const Argv *argv, Buffer *out, bint seconds, bint 
         when -= shard.store.now_ms
         if when < 0:
             when = 0
-    return reply_count(out, (when + 500) // 1000 if seconds else when)
+    # Unsigned, as redis-server's compiler has it: the greatest time of all does not overflow.
+    return reply_count(out, <int64_t>((<uint64_t>when + 500) // 1000) if seconds else when)
 
 
 cdef int ttl(Shard *shard, const Argv *argv, Buffer *out) noexcept:

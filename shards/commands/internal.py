@@ -1,21 +1,23 @@
 """Commands between our own processes: how one shard's keys reach a command that runs in another.
 
 A client that names one gets "unknown command". A worker uses them for commands whose keys lie on
-several shards (router/multi_shard.py): EXPORT where keys are, WITH where the command runs, and
-IMPORT for those that it has changed. SWAP is SWAPDB's; DIGEST, HTSTATS and POPULATE are DEBUG's.
+several shards (router/multi_shard.py): LOCK or TRYLOCK wherever keys are, which are lent by that,
+WITH where the command runs, IMPORT for those that it has changed, and UNLOCK. What a lock means is
+the executor's to know (shards/executor, shards/locks). SWAP is SWAPDB's; DIGEST, HTSTATS and
+POPULATE are DEBUG's.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from persistence.dump import dump, restore
+from persistence.parcel import pack, set_usage, unpack, usage
 from protocol.commands import F, Keys, command
 from protocol.errors import CommandError
 from protocol.reply import Reply
 from protocol.slots import key_slot
 from shards.context import NeedKeys
-from shards.hashtables import pack
+from shards.hashtables import pack as pack_figures
 from shards.views.digest import of_database
 from shards.views.layout import table_figures
 
@@ -26,45 +28,63 @@ SINCE = "7.2.0"
 
 
 @command(
-    "SHARDIS.EXPORT",
+    "SHARDIS.LOCK",
+    arity=-5,
+    flags=F.READONLY | F.INTERNAL,
+    keys=Keys(3, -1, 2, flags="RO ACCESS"),
+    since=SINCE,
+    complexity="O(N) for N bytes lent",
+)
+@command(
+    "SHARDIS.TRYLOCK",
+    arity=-5,
+    flags=F.READONLY | F.INTERNAL,
+    keys=Keys(3, -1, 2, flags="RO ACCESS"),
+    since=SINCE,
+    complexity="O(N) for N bytes lent",
+)
+def lock(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """Hold keys: number, 1 if they are lent, (key, w alone or r shared) each. Gives their parcels.
+
+    The executor takes the locks before it calls this. LOCK waits for them; to TRYLOCK it answers
+    with a null array if it would have to. UNLOCK with the same number ends it.
+    """
+    keys = args[3::2] if args[2] == b"1" else []
+    reply.bulks([pack(ctx, key) for key in keys])
+
+
+@command(
+    "SHARDIS.UNLOCK",
     arity=-2,
     flags=F.READONLY | F.INTERNAL,
-    keys=Keys(1, -1, flags="RO ACCESS"),
     since=SINCE,
-    complexity="O(N) for N bytes",
+    complexity="O(N) for N keys",
 )
-def export(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Give keys as they are lent: [value, expiry in ms or -1, encoding] each."""
-    reply.array(len(args) - 1)
-    for key in args[1:]:
-        reply.bulks([*value_of(ctx, key)])
+def unlock(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """Let go what LOCK of this number holds: number, (key, usage) of those that were only used.
 
-
-def store(ctx: Context, key: bytes, value: bytes, expire_ms: bytes, encoding: bytes) -> None:
-    """Set a key to what another shard gave; nothing (b"") deletes it."""
-    if not value:
-        ctx.delete(key)
-        return
-    restored = restore(ctx, key, value, encoding=encoding)
-    assert restored is not None, "another shard sent a broken value"
-    restored.put(int(expire_ms))
+    The executor releases the locks when this is done.
+    """
+    for at in range(2, len(args), 2):
+        set_usage(ctx, args[at], int(args[at + 1]))
+    reply.ok()
 
 
 @command(
     "SHARDIS.IMPORT",
-    arity=-5,
+    arity=-3,
     flags=F.WRITE | F.INTERNAL,
     keys=Keys(1, flags="OW UPDATE"),
     since=SINCE,
     complexity="O(N) for N bytes",
 )
 def import_key(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Take back a key that was lent, and its events: key, value, expiry, encoding, event ...
+    """Take back a key that was lent, and its events: key, parcel, event ...
 
     The change was counted where it was made.
     """
-    store(ctx, *args[1:5])
-    for event in args[5:]:
+    unpack(ctx, args[1], args[2])
+    for event in args[3:]:
         ctx.notify(args[1], event)
     reply.ok()
 
@@ -90,21 +110,23 @@ def swap(ctx: Context, args: list[bytes], reply: Reply) -> None:
     complexity="That of the command, and O(N) for N bytes lent",
 )
 def with_keys(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Run a command lent foreign keys: count, (key, value, expiry, encoding) each, then the call.
+    """Run a command lent foreign keys: count, (key, parcel) each, then the call.
 
     They are put into the keyspace while it runs, in slots that are not ours, so that handlers and
-    views know nothing of this. The answer is [reply, changed keys], these as IMPORT takes them; or
+    views know nothing of this. The answer is [reply, changed keys, used keys]: the changed ones as
+    IMPORT takes them, and (key, usage) of others whose LRU clock or LFU is another by now. Or
     [keys] that the command must be lent, too.
     """
     count = int(args[1])
-    lent = [args[at : at + 4] for at in range(2, 2 + 4 * count, 4)]
-    call = args[2 + 4 * count :]
+    lent = {args[at]: args[at + 1] for at in range(2, 2 + 2 * count, 2)}
+    call = args[2 + 2 * count :]
     declared = ctx.table[call[0].decode().upper()]
     assert declared.handler is not None
     inner = Reply(reply.resp)
-    for one in lent:
-        store(ctx, *one)
-    ctx.overlay = {key: [] for key, *_ in lent}
+    for key, parcel in lent.items():
+        unpack(ctx, key, parcel)
+    used_before = {key: usage(ctx, key) for key in lent}
+    ctx.overlay = {key: [] for key in lent}
     try:
         declared.handler(ctx, call, inner)
     except CommandError as error:
@@ -116,27 +138,28 @@ def with_keys(ctx: Context, args: list[bytes], reply: Reply) -> None:
         return
     finally:
         events, ctx.overlay = ctx.overlay, None
+        used = {key: usage(ctx, key) for key in lent}
         changed = [
-            [one[0], *value_of(ctx, one[0]), *events[one[0]]]
-            for one in lent
-            if events[one[0]] or bool(one[1]) is not ctx.exists(one[0])
+            [key, pack(ctx, key), *events[key]]
+            for key, parcel in lent.items()
+            if events[key] or bool(parcel) is not (used[key] >= 0)
         ]
-        for one in lent:
-            ctx.delete(one[0])
-    reply.array(2)
+        for key in lent:
+            ctx.delete(key)
+    done = {change[0] for change in changed}
+    reply.array(3)
     reply.bulk(inner.take())
     reply.array(len(changed))
     for fields in changed:
         reply.bulks(fields)
-
-
-def value_of(ctx: Context, key: bytes) -> tuple[bytes, bytes, bytes]:
-    """Value, expiry and encoding of a key, all of them empty without it."""
-    value = dump(ctx, key)
-    if value is None:
-        return b"", b"-1", b""
-    encoding = ctx.keyspace.encoding(ctx.database, key) or b""
-    return value, b"%d" % (ctx.expire_ms(key) or -1), encoding
+    reply.bulks(
+        [
+            word
+            for key in lent
+            if key not in done and used[key] != used_before[key]
+            for word in (key, b"%d" % used[key])
+        ]
+    )
 
 
 @command(
@@ -164,7 +187,7 @@ def digest(ctx: Context, args: list[bytes], reply: Reply) -> None:
 def hash_tables(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """DEBUG HTSTATS: database, and 1 if chains are wanted. The figures of keys, then of TTLs."""
     number, full = int(args[1]), args[2] == b"1"
-    pack(
+    pack_figures(
         reply,
         [
             *table_figures(ctx.keyspace, number, False, full),

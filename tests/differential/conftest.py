@@ -20,7 +20,9 @@ def is_72(server: Server) -> bool:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What a crash of redis-server left out has not been compared, which must not go unsaid."""
     for case in ORACLE_ENDS:
-        terminalreporter.write_line(f"redis-server crashed in the case {case!r}", yellow=True)
+        terminalreporter.write_line(
+            f"redis-server crashed or erred in the case {case!r}", yellow=True
+        )
 
 
 @pytest.fixture

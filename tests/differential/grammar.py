@@ -236,9 +236,9 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
     """True when replies could differ for reasons that aren't to be found out.
 
     An expiry so near, or a comparison of relative times so close, that the answer depends on the
-    millisecond; a sleep, or a command that might wait; a NUL in a client name, which Redis 7.2 no
-    longer refuses, or in a directive, which ends there; all that is known of a client; something
-    else that chance takes away; more elements than memory could hold.
+    millisecond; a sleep, a pause, or a command that might wait; a NUL in a client name, which Redis
+    7.2 no longer refuses, or in a directive, which ends there; all that is known of a client;
+    something else that chance takes away; more elements than memory could hold.
     """
     name = args[0].upper()
     upper = [arg.upper() for arg in args]
@@ -253,6 +253,10 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
     if name in (b"CLIENT", b"CONFIG", b"HELLO") and any(b"\0" in arg for arg in args):
         return True
     if upper == [b"CLIENT", b"LIST"]:
+        return True
+    if upper[:2] == [b"CLIENT", b"PAUSE"] and any(
+        re.fullmatch(rb"[1-9]\d*", arg) for arg in args[2:]
+    ):
         return True
     if name in TIMEOUT_AT and -len(args) <= TIMEOUT_AT[name] < len(args):
         return args[TIMEOUT_AT[name]] not in TIMEOUTS

@@ -8,7 +8,9 @@ shrunk, and printed so that it can be pasted into test_reproductions.py.
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -289,6 +291,13 @@ class Machine:
         self.close()
         self.oracle.start()
         raise OracleEndedError(text)
+
+    def renew_oracle(self) -> None:
+        """Go on with another redis-server, which cannot have spoilt its memory yet."""
+        self.close()
+        os.kill(self.oracle.pid, signal.SIGKILL)
+        assert self.oracle.ends_within(ORACLE_END_SECONDS)
+        self.oracle.start()
 
     def close(self) -> None:
         for connection in list(self._connections):

@@ -5,8 +5,6 @@ What test_differential.py prints on a failure is pasted here, with a name that s
 
 from __future__ import annotations
 
-import pytest
-
 from tests.differential.conftest import Replay
 from tests.differential.grammar import Command
 from tests.differential.machine import Step
@@ -87,7 +85,13 @@ def test_a_cursor_clears_what_an_earlier_timeout_left(replay: Replay) -> None:
     replay(2, Step(0, case))
 
 
-@pytest.mark.xfail(strict=True, reason="a lent list takes the limits of the day, and its nodes do")
+def test_the_greatest_time_to_live_is_rounded_without_overflow(replay: Replay) -> None:
+    for time in (2**63 - 1, 2**63 - 500, 2**63 - 501):
+        deadline = command(b"PEXPIREAT", b"a", b"%d" % time)
+        shown = (command(b"EXPIRETIME", b"a"), command(b"PEXPIRETIME", b"a"))
+        replay(2, Step(0, (command(b"SET", b"a", b"1"), deadline, *shown)))
+
+
 def test_a_list_keeps_its_limits_on_the_way_to_another_shard(server_pool: ServerPool) -> None:
     """Only DEBUG OBJECT shows it, and only a redis-server 7.2 has the same nodes."""
     with server_pool.get(Configuration(shards=3)).client() as client:

@@ -173,12 +173,12 @@ def test_a_swap_of_databases_counts_for_what_is_behind_it_in_the_pipeline(
 @pytest.mark.usefixtures("ours_only")
 def test_commands_between_our_processes_are_unknown_to_clients(shardis: Shardis) -> None:
     with shardis.client() as client:
-        for name, arguments in (("SHARDIS.EXPORT", ("k",)), ("shardis.swap", (0, 1))):
+        for name, arguments in (("SHARDIS.UNLOCK", ("k",)), ("shardis.swap", (0, 1))):
             shown = "".join(f"'{argument}' " for argument in arguments)
             assert client.call(name, *arguments).decode() == (
                 f"-ERR unknown command '{name}', with args beginning with: {shown}\r\n"
             )
-        assert client.call("COMMAND", "INFO", "shardis.export") == b"*1\r\n$-1\r\n"
+        assert client.call("COMMAND", "INFO", "shardis.unlock") == b"*1\r\n$-1\r\n"
         assert b"shardis" not in client.call("COMMAND", "LIST").lower()
         client.call("COPY", "a", "b")
         client.call("MSET", *(word for key in KEYS for word in (key, 1)))

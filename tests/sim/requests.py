@@ -248,8 +248,8 @@ class Requests:
             (
                 ([b"NOSUCH", b"a"], b"unknown command 'NOSUCH', with args beginning with: 'a' "),
                 ([b"GET"], b"wrong number of arguments for 'get' command"),
-                ([b"SHARDIS.EXPORT", b"a"],
-                 b"unknown command 'SHARDIS.EXPORT', with args beginning with: 'a' "),
+                ([b"SHARDIS.UNLOCK", b"a"],
+                 b"unknown command 'SHARDIS.UNLOCK', with args beginning with: 'a' "),
             )
         )  # fmt: skip
         return self.make(args, [], lambda now: (b"-ERR %b\r\n" % error, now), False)

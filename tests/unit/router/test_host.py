@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from actors.boot import Topology
+from protocol.replies import replies
 from router.host import Host
 from tests.sim.clock import VirtualLoop
 from tests.support.envelopes import Run
-from tests.support.resp_client import encode, parse
+from tests.support.resp_client import bulk, encode, parse
 from tests.support.rig import TABLE, Client, Shard, reply_to
 from tests.support.slots import slot
 
@@ -104,43 +105,102 @@ def test_a_lost_read_of_a_split_command_is_loading(host: PlayedHost) -> None:
     assert not host.tasks
 
 
-LENT = b"*1\r\n*3\r\n$5\r\nvalue\r\n$2\r\n-1\r\n$6\r\nembstr\r\n"
+LENT = b"*1\r\n$6\r\nparcel\r\n"
+HELD = b"*0\r\n"  # what home answers to a lock, which lends nothing
+REFUSED = b"*-1\r\n"
 
 
-def answered(host: PlayedHost, shard: int, reply: bytes) -> list[bytes]:
-    """Answer the one command that waits at a shard; its arguments."""
-    return [arg.value for arg in parse(host.answer(shard, reply)).value]
+def answered(host: PlayedHost, shard: int, reply: bytes) -> list[list[bytes]]:
+    """Answer the one run that waits at a shard; its commands."""
+    raw = host.answer(shard, reply)
+    return [[arg.value for arg in parse(one).value] for one in replies(raw)]
+
+
+def array(*words: bytes) -> bytes:
+    return b"*%d\r\n%b" % (len(words), b"".join(words))
+
+
+def with_reply(reply: bytes, changes: bytes = b"*0\r\n", used: bytes = b"*0\r\n") -> bytes:
+    """What home answers to SHARDIS.WITH and the UNLOCK behind it."""
+    return array(bulk(reply), changes, used) + b"+OK\r\n"
 
 
 def test_a_command_runs_where_it_writes_and_is_lent_the_rest(host: PlayedHost) -> None:
-    client = client_of(host, ["RENAMENX", host.key(0), host.key(1)])
-    host.answer(0, LENT)
-    assert answered(host, 1, b"*2\r\n$4\r\n:0\r\n\r\n*0\r\n") == [
-        *(b"SHARDIS.WITH", b"1", host.key(0), b"value", b"-1", b"embstr"),
-        *(b"RENAMENX", host.key(0), host.key(1)),
+    source, target = host.key(0), host.key(1)
+    client = client_of(host, ["RENAMENX", source, target])
+    assert answered(host, 0, LENT) == [[b"SHARDIS.TRYLOCK", b"1", b"1", source, b"w"]]
+    assert answered(host, 1, HELD) == [[b"SHARDIS.TRYLOCK", b"1", b"0", target, b"w"]]
+    assert answered(host, 1, with_reply(b":0\r\n")) == [
+        [b"SHARDIS.WITH", b"1", source, b"parcel", b"RENAMENX", source, target],
+        [b"SHARDIS.UNLOCK", b"1"],
     ]
     assert client.take() == b":0\r\n"
+    assert answered(host, 0, b"+OK\r\n") == [[b"SHARDIS.UNLOCK", b"1"]]
 
 
 def test_what_was_changed_of_what_was_lent_goes_back(host: PlayedHost) -> None:
     client = client_of(host, ["RENAME", host.key(0), host.key(1)])
     host.answer(0, LENT)
-    change = [host.key(0), b"", b"-1", b"", b"rename_from"]
-    encoded = b"*5\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in change)
-    host.answer(1, b"*2\r\n$5\r\n+OK\r\n\r\n*1\r\n" + encoded)
+    host.answer(1, HELD)
+    change = [host.key(0), b"", b"rename_from"]
+    host.answer(1, with_reply(b"+OK\r\n", array(array(*map(bulk, change)))))
     assert client.take() == b""
-    assert answered(host, 0, b"+OK\r\n") == [b"SHARDIS.IMPORT", *change]
+    assert answered(host, 0, b"+OK\r\n+OK\r\n") == [
+        [b"SHARDIS.IMPORT", *change],
+        [b"SHARDIS.UNLOCK", b"1"],
+    ]
     assert client.take() == b"+OK\r\n"
 
 
+def test_keys_that_are_only_read_are_shared_and_told_of_their_use(host: PlayedHost) -> None:
+    source, target = host.key(0), host.key(1)
+    client = client_of(host, ["SUNIONSTORE", target, source])
+    assert answered(host, 0, LENT) == [[b"SHARDIS.TRYLOCK", b"1", b"1", source, b"r"]]
+    host.answer(1, HELD)
+    host.answer(1, with_reply(b":1\r\n", used=array(bulk(source), bulk(b"12345"))))
+    assert client.take() == b":1\r\n"
+    assert answered(host, 0, b"+OK\r\n") == [[b"SHARDIS.UNLOCK", b"1", source, b"12345"]]
+
+
+def test_a_command_that_is_refused_a_key_waits_at_one_shard_after_the_other(
+    host: PlayedHost,
+) -> None:
+    source, target = host.key(1), host.key(0)
+    client = client_of(host, ["RENAMENX", source, target])
+    host.answer(0, HELD)
+    host.answer(1, REFUSED)
+    unlocked, locked = host.runs(0)
+    assert b"SHARDIS.UNLOCK" in unlocked.raw
+    assert b"$12\r\nSHARDIS.LOCK" in locked.raw
+    assert host.runs(1) == []
+    host.played[0].answer(reply_to(unlocked, b"+OK\r\n"))
+    host.played[0].answer(reply_to(locked, HELD))
+    host.tick()
+    assert answered(host, 1, LENT)[0][0] == b"SHARDIS.LOCK"
+    host.answer(0, with_reply(b":0\r\n"))
+    assert client.take() == b":0\r\n"
+
+
+def test_keys_are_let_go_when_a_shard_dies_that_holds_others(host: PlayedHost) -> None:
+    client = client_of(host, ["RENAMENX", host.key(0), host.key(1)], ["PING"])
+    host.answer(1, HELD)
+    host.topology({1: 1, 2: 1})
+    host.tick()
+    assert client.take() == LOADING + b"+PONG\r\n"
+    assert answered(host, 1, b"+OK\r\n") == [[b"SHARDIS.UNLOCK", b"1"]]
+    assert not host.tasks
+
+
 def test_a_command_that_asks_for_more_keys_is_run_again(host: PlayedHost) -> None:
-    client = client_of(host, ["SORT", host.key(0), "BY", "w_*"])
-    wanted = host.key(1)
-    asked = answered(host, 0, b"*1\r\n*1\r\n$%d\r\n%b\r\n" % (len(wanted), wanted))
-    assert asked[:2] == [b"SHARDIS.WITH", b"0"]
-    host.answer(1, LENT)
-    again = answered(host, 0, b"*2\r\n$4\r\n*0\r\n\r\n*0\r\n")
-    assert again[:3] == [b"SHARDIS.WITH", b"1", wanted]
+    source, wanted = host.key(0), host.key(1)
+    client = client_of(host, ["SORT", source, "BY", "w_*"])
+    host.answer(0, HELD)
+    asked = answered(host, 0, array(array(bulk(wanted))) + b"+OK\r\n")
+    assert asked[0][:2] == [b"SHARDIS.WITH", b"0"]
+    assert answered(host, 0, HELD) == [[b"SHARDIS.TRYLOCK", b"2", b"0", source, b"r"]]
+    assert answered(host, 1, LENT) == [[b"SHARDIS.TRYLOCK", b"2", b"1", wanted, b"r"]]
+    again = answered(host, 0, with_reply(b"*0\r\n"))
+    assert again[0][:4] == [b"SHARDIS.WITH", b"1", wanted, b"parcel"]
     assert client.take() == b"*0\r\n"
 
 

@@ -1,0 +1,13 @@
+from shards.context import Context
+
+def pack(ctx: Context, key: bytes) -> bytes:
+    """A key of the context's database; b"" without it. It does not count as used by that. O(n)"""
+
+def unpack(ctx: Context, key: bytes, parcel: bytes) -> None:
+    """Make a key of the context's database what `pack` was given elsewhere. O(n)"""
+
+def usage(ctx: Context, key: bytes) -> int:
+    """A key's LRU clock or LFU, as its entry has it; -1 without the key. O(1)"""
+
+def set_usage(ctx: Context, key: bytes, lru: int) -> None:
+    """Give a key, if it exists, what `usage` has said elsewhere. O(1)"""
