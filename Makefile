@@ -11,6 +11,14 @@ CONFIG ?= configs/shardis.conf
 SHARDIS_BUILD ?= release
 JOBS ?= 2
 
+# Tests wait as much as they compute, so as many processes as processors share them, a file at a
+# time. `ARGS="-n 0"` runs them in one process, as a debugger needs it. pytest-benchmark, where it is
+# installed, would warn of this.
+SHARED = -n $(JOBS) --dist loadfile -p no:benchmark
+
+# The tests start hundreds of servers, and each would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 PACKAGES := $(wildcard protocol actors sessions shards router persistence replication cluster lua)
 KERNELS := $(shell find $(PACKAGES) -name '*.pyx' -o -name '*.pxd')
 BUILT := .stamps/built-$(SHARDIS_BUILD)
@@ -28,7 +36,7 @@ serve: $(BUILT)
 	@exec $(PY) -m router.main $(wildcard $(CONFIG)) $(ARGS)
 
 test: $(BUILT) .stamps/test
-	@$(PY) -m pytest $(TESTS) $(ARGS)
+	@$(PY) -m pytest $(SHARED) $(TESTS) $(ARGS)
 
 soak: $(BUILT) .stamps/test
 	@$(PY) -m pytest -m slow $(TESTS) $(ARGS)
@@ -68,11 +76,11 @@ asan: $(BUILT) .stamps/test
 	LD_PRELOAD=$$(cc -print-file-name=libasan.so):$$(cc -print-file-name=libubsan.so) \
 	PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
 	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	$$python -m pytest -p no:cacheprovider -p no:faulthandler --capture=sys $(wildcard tests/unit/protocol tests/unit/sessions tests/unit/shards/types tests/unit/shards/test_*.py tests/property) $(ARGS) && \
+	$$python -m pytest $(SHARED) -p no:cacheprovider -p no:faulthandler --capture=sys $(wildcard tests/unit/protocol tests/unit/sessions tests/unit/shards/types tests/unit/shards/test_*.py tests/property) $(ARGS) && \
 	SHARDIS_TEST_COMMAND="env LD_PRELOAD=$$(cc -print-file-name=libasan.so):$$(cc -print-file-name=libubsan.so) \
 	PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	$$python -m router.main --bind 127.0.0.1 --shards 2 --port {port}" \
-	$$python -m pytest -p no:cacheprovider -q tests/integration/test_pipelines.py tests/integration/test_multi_shard.py
+	$$python -m pytest $(SHARED) -p no:cacheprovider -q tests/integration/test_pipelines.py tests/integration/test_multi_shard.py
 
 clean:
 	rm -rf build dist .stamps .venv .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -3,22 +3,30 @@
 Request message:  RequestHeader, then for each run: RunHeader, CommandHeader x commands, raw bytes.
 Reply message:    ReplyHeader, then for each part: PartHeader, raw bytes.
 On the bulk link: the raw bytes of one command or reply as they are, without a header.
+Read message:     ReadHeader alone, from the worker, on the main link.
 
 All fields are in the byte order of the machine: both ends are processes of one server. Headers
 are not aligned inside a message; read and write them through memcpy (`load`/`store` below).
 A run is a stretch of commands of one client for one shard. The shard answers it in one or more
 parts, in order: PARKED parts say that more will follow, DONE ends the run, BOUNCED ends it with
 `commands` executed and the rest for the worker to send again.
+
+No link has a limit of its own. What a worker has not read of a shard's replies is bounded by the shard:
+it counts what it sends on both links, read messages take that off again, and above UNREAD_BYTES_MAX the
+shard executes nothing more of what this worker sends, until half of it is read. A worker reports sooner.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
     BULK_BYTES_MIN = 65536      # a larger command or reply travels on the bulk link
+    UNREAD_BYTES_MAX = 8 << 20  # of replies on their way from a shard to a worker
+    READ_BYTES_MIN = 2 << 20    # read by a worker: then the shard is told; less than half of the above
 
 cdef enum MessageKind:
     MESSAGE_RUNS = 1
     MESSAGE_REPLIES = 2
+    MESSAGE_READ = 3
 
 cdef enum PartStatus:
     PART_DONE = 0               # the run is complete
@@ -69,6 +77,12 @@ cdef packed struct ReplyHeader:
     uint16_t messages           # request messages that this one is the last answer to
     uint32_t epoch              # incarnation of the shard that answers
     uint32_t parts
+
+cdef packed struct ReadHeader:
+    uint8_t kind
+    uint8_t reserved[3]
+    uint32_t epoch              # incarnation of the shard this is meant for
+    uint64_t bytes              # of messages on both links, read since the last such message
 
 cdef packed struct PartHeader:
     uint32_t client

@@ -20,6 +20,7 @@ cdef struct ShardState:
     bint up
     bint due                    # its link has to be looked at: a wake-up came, or may have been eaten
     bint bulk_due
+    uint64_t bytes_read         # of its messages; it has not been told yet
     uint64_t bytes_in_flight    # of runs not yet complete
     uint64_t messages           # statistics
     uint64_t commands
@@ -40,6 +41,7 @@ cdef class WorkerDispatcher(Dispatcher):
     cdef public bint strict_order           # pipeline-order strict: one shard after the other
     cdef bint _elsewhere(self, Session session, int32_t shard) noexcept
     cdef public size_t batch_bytes_held_max # 0: every batch goes at once (simulation)
+    cdef public uint64_t read_bytes_min     # a shard is told that so much has been read
     cdef list full                      # (session, shard with too much in flight for which it waits)
     cdef dict blocks                    # (shard, bulk number) -> address of the Block that waits for it
     cdef dict early_bulks               # (shard, bulk number) -> bulk that came before its part
@@ -58,3 +60,4 @@ cdef class WorkerDispatcher(Dispatcher):
     cdef bint _waits_for_block(self, const Output *output, int32_t shard) noexcept
     cdef void _hold_back(self, Session session, int32_t shard)
     cdef bint _wake_full(self) except -1
+    cdef int _report_read(self) except -1

@@ -17,8 +17,8 @@ from actors.mailbox cimport (
 )
 from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 from protocol.envelope cimport (
-    BULK_BYTES_MIN, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_SLOW, RUN_BULK, RUN_INTERNAL,
-    CommandHeader, PartHeader, ReplyHeader, RequestHeader, RunHeader,
+    BULK_BYTES_MIN, MESSAGE_READ, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_SLOW,
+    READ_BYTES_MIN, RUN_BULK, RUN_INTERNAL, CommandHeader, PartHeader, ReadHeader, ReplyHeader, RequestHeader, RunHeader,
 )
 from protocol.native cimport likely, out_of_memory, unlikely
 from protocol.reply cimport reply_error
@@ -64,6 +64,7 @@ cdef class WorkerDispatcher(Dispatcher):
         self.links = [None] * shard_count
         self.bulk_links = [None] * shard_count
         self.batch_bytes_held_max = BATCH_BYTES_HELD_MAX
+        self.read_bytes_min = READ_BYTES_MIN
         self.run_shard = -1
         self.single = shard_count == 1
         self.full = []
@@ -103,6 +104,7 @@ cdef class WorkerDispatcher(Dispatcher):
         self.shards[shard].bulk_sent = 0
         self.shards[shard].bulk_received = 0
         self.shards[shard].messages_in_flight = 0
+        self.shards[shard].bytes_read = 0
         self.shards[shard].due = True
         self.shards[shard].bulk_due = True
         self.shards[shard].up = True
@@ -421,12 +423,16 @@ cdef class WorkerDispatcher(Dispatcher):
         """Take what has come on the links that are due; batches that this lets go are sent, too.
 
         Only those: asking a link that has nothing costs four system calls inside ZeroMQ.
+
+        What the shards hold back until they hear that this was read is for the next call, which is due
+        then: the clients' output, and its limits, are looked at in between.
         """
         cdef int32_t i
         cdef Message message
         cdef Link link
         cdef ShardState *state
         cdef bint more = True
+        self.receive_due = False
         while more:
             for i in range(self.shard_count):
                 state = &self.shards[i]
@@ -440,12 +446,33 @@ cdef class WorkerDispatcher(Dispatcher):
                     state.due = False
                     link = self.links[i]
                     while link.receive(&message):
+                        state.bytes_read += message.size
                         try:
                             self._demux(i, message.data, message.size)
                         finally:
                             message_release(&message)
             self._wake_full()
             more = self.flush()
+        self._report_read()
+        return 0
+
+    cdef int _report_read(self) except -1:
+        """Tell the shards what has been read of their replies, where that is much."""
+        cdef int32_t i
+        cdef ReadHeader header
+        cdef ShardState *state
+        for i in range(self.shard_count):
+            state = &self.shards[i]
+            if likely(state.bytes_read < self.read_bytes_min) or not state.up or state.bytes_read == 0:
+                continue
+            memset(&header, 0, sizeof(header))
+            header.kind = MESSAGE_READ
+            header.epoch = state.epoch
+            header.bytes = state.bytes_read
+            state.bytes_read = 0
+            (<Link>self.links[i]).send(<const char *>&header, sizeof(header))
+            state.due = True
+            self.receive_due = True
         return 0
 
     cdef int _demux(self, int32_t shard, const char *data, size_t n) except -1:
@@ -512,6 +539,7 @@ cdef class WorkerDispatcher(Dispatcher):
         cdef Session session
         while link.receive(&message):
             self.shards[shard].bulk_received += 1
+            self.shards[shard].bytes_read += message.size
             key = shard, self.shards[shard].bulk_received
             waiting = self.blocks.pop(key, None)
             block = block_new() if waiting is None else <Block *><uintptr_t>waiting

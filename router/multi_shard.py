@@ -37,7 +37,8 @@ NULL: Final = {2: b"$-1\r\n", 3: b"_\r\n"}
 OK: Final = b"+OK\r\n"
 CHANGE_WHAT_THEY_READ: Final = {"XREADGROUP"}  # whatever their key specs say
 REFUSED: Final = b"*-1\r\n"  # by SHARDIS.TRYLOCK
-SCAN_ENDS: Final = b"*2\r\n$1\r\n0\r\n"  # how a reply with the cursor 0 begins
+SCAN_COUNT: Final = 10  # keys that a step visits, unless told otherwise
+SCAN_END: Final = b"$1\r\n0\r\n"  # the cursor that ends a scan
 
 
 class Shards:
@@ -325,25 +326,49 @@ async def random_key(shards: Shards, args: list[bytes]) -> bytes:
 
 
 async def scan(shards: Shards, args: list[bytes]) -> bytes:
-    """One step of a scan, in the shard that owns the cursor's slot; shards follow one another."""
-    dispatcher = shards.host.dispatcher
-    try:
-        cursor = int(args[1]) if args[1].isdigit() and len(args[1]) <= 20 else 0
-    except ValueError:
-        cursor = 0
+    """One step of a scan: in the shard that owns the cursor's slot, and in those behind it.
+
+    It goes on to the next shard until it has visited COUNT keys, so that a small database takes one
+    step, as in redis-server. Of a shard that it was all through it knows how many that were; of the
+    end of one, only if no option leaves keys out. It never ends at a shard with nothing found.
+    """
+    cursor = int(args[1]) if args[1].isdigit() and len(args[1]) <= 20 else 0
     order = shards.host.first_slots  # (first slot, shard), in the order of the scan
-    shard = dispatcher.shard_of(cursor % SLOTS) if cursor else order[0][1]
-    reply = await shards.run(shard, args)
-    for first, following in order[[number for _, number in order].index(shard) + 1 :]:
-        if not reply.startswith(SCAN_ENDS):
-            break
-        if reply != SCAN_ENDS + b"*0\r\n":
-            cursor_text = b"%d" % first
-            rest = reply[len(SCAN_ENDS) :]
-            return b"*2\r\n$%d\r\n%b\r\n%b" % (len(cursor_text), cursor_text, rest)
-        # Nothing was found at the shard's end, so the next one is asked at once.
-        reply = await shards.run(following, [args[0], b"%d" % first, *args[2:]])
-    return reply
+    shard = shards.host.dispatcher.shard_of(cursor % SLOTS) if cursor else order[0][1]
+    at = [number for _, number in order].index(shard)
+    is_whole = cursor in (0, order[at][0])
+    left, filtered = scan_options(args)
+    found: list[bytes] = []
+    while True:
+        reply, size = cut_up(await shards.run(order[at][1], args, [b"DBSIZE"]))
+        parts = elements(reply) if reply.startswith(b"*") else None
+        if parts is None:
+            return reply
+        keys = elements(parts[1]) or []
+        found += keys
+        at += 1
+        if parts[0] != SCAN_END or at == len(order):
+            return scan_reply(parts[0], found)
+        if is_whole:
+            left -= integer(size)
+        else:
+            left = 0 if filtered else left - len(keys)
+        next_cursor = b"%d" % order[at][0]
+        if left <= 0 and found:
+            return scan_reply(b"$%d\r\n%b\r\n" % (len(next_cursor), next_cursor), found)
+        is_whole = True
+        args = [args[0], next_cursor, *args[2:], b"COUNT", b"%d" % max(left, 1)]
+
+
+def scan_options(args: list[bytes]) -> tuple[int, bool]:
+    """COUNT, and whether there are options that leave keys out; wrong ones are for the shard."""
+    options = {word.upper(): value for word, value in zip(args[2::2], args[3::2], strict=False)}
+    count = parse_int64(options.pop(b"COUNT", b"%d" % SCAN_COUNT))
+    return SCAN_COUNT if count is None else count, bool(options)
+
+
+def scan_reply(cursor: bytes, found: list[bytes]) -> bytes:
+    return b"*2\r\n%b*%d\r\n%b" % (cursor, len(found), b"".join(found))
 
 
 async def swap(shards: Shards, args: list[bytes]) -> bytes:

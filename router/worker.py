@@ -87,6 +87,7 @@ class Worker(Host):
         )
         self.loop.add_reader(self.reactor.fileno(), self.reactor.tick)
         self.reactor.on_linger = self._linger
+        self.reactor.on_more = partial(self.loop.call_soon, self.reactor.tick)
         self._cron()
         self.control.notify({"op": "ready"})
 

@@ -2,7 +2,8 @@
 
 Contract
 1. `submit` and `finish`: see session.pxd.
-2. `flush` sends what was submitted; True: answers may be here already. `receive` takes answers.
+2. `flush` sends what was submitted; True: answers may be here already. `receive` takes answers, and
+   sets `receive_due` if it must be called again, behind a look at the sessions' output.
 """
 
 from cpython.ref cimport PyObject
@@ -25,6 +26,7 @@ cdef class Dispatcher(DispatcherBase):
     cdef size_t input_peak[PEAK_SECONDS]    # largest buffers by second, a ring
     cdef size_t output_peak[PEAK_SECONDS]
     cdef int64_t peak_second                # of the newest place in the rings
+    cdef bint receive_due
     cdef bint flush(self) except -1
     cdef int receive(self) except -1
     cdef void note_peaks(self, size_t input, size_t output) noexcept

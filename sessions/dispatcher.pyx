@@ -191,11 +191,8 @@ cdef class Dispatcher(DispatcherBase):
             ):
                 logger.log(VERBOSE, "Closing idle client")
                 session.abort()
-            elif session.exceeds_output_limit():
-                logger.warning(
-                    "Client %s closed for overcoming of output buffer limits.", session.description()
-                )
-                session.abort()
+            elif session.close_over_limit():
+                pass
             elif idle_ms > INPUT_SHRINK_MS and session.input.size > session.input.used - session.input_start:
                 if session.input.used == session.input_start:
                     buffer_free(&session.input)

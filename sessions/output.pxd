@@ -1,8 +1,8 @@
 """What a connection still has to send: a tail buffer for ordinary replies, and blocks for large ones.
 
-client-output-buffer-limit is looked at before each write and about once in a second (see
-Session.exceeds_output_limit). Without one, as redis-server has none for normal clients, a client that
-does not read what it asks for takes memory until it is closed.
+client-output-buffer-limit is looked at before each write, about once in a second, and while a shard
+executes a pipeline of its own port (see Session.exceeds_output_limit). Without one, as redis-server has
+none for normal clients, a client that does not read what it asks for takes memory until it is closed.
 
 The bytes are those of the blocks, in order, and then the tail's. A block may stand for memory that
 has not arrived yet (`ready` false); nothing behind it can be sent before it is filled.

@@ -11,6 +11,8 @@ cdef class Reactor:
     cdef dict listeners         # fd -> (listening socket, who takes its connections or None)
     cdef object on_accept       # (socket, peer) -> (client id, address, local address), or None to refuse
     cdef public object on_linger  # starts the timer for `flush_lingering`; None: nothing lingers
+    cdef public object on_more    # has `tick` called soon; None: nobody waits meanwhile
+    cdef bint more_due          # it has been asked to
     cdef list lingering         # sessions with replies that wait for more; may name one twice
     cdef bint pumping           # events of epoll are being served; they name sessions by address
     cdef list closed_meanwhile  # sessions that must outlive these events

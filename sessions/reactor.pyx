@@ -62,7 +62,8 @@ logger = logging.getLogger("shardis")
 cdef class Reactor:
     """`on_accept(connection, peer)` is asked about each new connection.
 
-    `on_linger()`, if set, owes a call of `flush_lingering` after a millisecond or so.
+    `on_linger()`, if set, owes a call of `flush_lingering` after a millisecond or so; `on_more()` one of
+    `tick` when others have had their turn. Without `on_more`, a tick goes on until nothing more comes.
     """
 
     def __init__(self, Dispatcher dispatcher, on_accept):
@@ -107,6 +108,7 @@ cdef class Reactor:
         cdef int64_t started = clock_ns(CLOCK_MONOTONIC)
         cdef int64_t last
         cdef int events, round = 0
+        self.more_due = False
         while True:
             events = self._pump()
             self.dispatcher.flush()
@@ -270,12 +272,7 @@ cdef class Reactor:
         cdef ssize_t n
         cdef char *data
         cdef size_t size
-        if unlikely(session.exceeds_output_limit()):
-            logger.warning(
-                "Client %s scheduled to be closed ASAP for overcoming of output buffer limits.",
-                session.description(),
-            )
-            self._close(session)
+        if unlikely(session.close_over_limit()):
             return 0
         while True:
             if unlikely(output.first != NULL):
@@ -318,7 +315,7 @@ cdef class Reactor:
     cdef int _flush_dirty(self) except -1:
         cdef list dirty
         cdef Session session
-        while self.dispatcher.dirty:
+        while self.dispatcher.dirty or self.dispatcher.receive_due:
             dirty = self.dispatcher.dirty
             self.dispatcher.dirty = []
             for session in dirty:
@@ -335,6 +332,15 @@ cdef class Reactor:
             # Sessions that went on (a throttle or barrier ended) have filled batches.
             if self.dispatcher.flush():
                 self.dispatcher.receive()
+            elif unlikely(self.dispatcher.receive_due):
+                if self.on_more is not None:
+                    # Much is coming for somebody; who has little to ask need not wait for its end.
+                    self.dispatcher.receive_due = False
+                    if not self.more_due:
+                        self.more_due = True
+                        self.on_more()
+                else:
+                    self.dispatcher.receive()
         return 0
 
     cdef int _send(self, Session session) except -1:

@@ -152,7 +152,8 @@ cdef class Session:
     cdef int _admit(self, const CommandSpec *spec) except -1
     cdef int forget_postponed(self) except -1
     cdef int _command_ended(self) except -1
-    cpdef bint exceeds_output_limit(self) noexcept
+    cdef bint exceeds_output_limit(self) noexcept
+    cpdef bint close_over_limit(self) except -1
     cdef size_t unsent(self) noexcept
     cdef size_t memory(self)
     cdef list _arguments(self, const char *raw)

@@ -314,7 +314,18 @@ cdef class Session:
             + len(self.name) + len(self.library_name) + len(self.library_version)
         )
 
-    cpdef bint exceeds_output_limit(self) noexcept:
+    cpdef bint close_over_limit(self) except -1:
+        """Close the connection if its unsent replies are beyond what its class may have; whether it was."""
+        if likely(not self.exceeds_output_limit()):
+            return False
+        logger.warning(
+            "Client %s scheduled to be closed ASAP for overcoming of output buffer limits.",
+            self.description(),
+        )
+        self.abort()
+        return True
+
+    cdef bint exceeds_output_limit(self) noexcept:
         """Whether its unsent replies are beyond what its class may have, now or for too long."""
         cdef DispatcherBase dispatcher = self.dispatcher
         cdef uint64_t hard = dispatcher.output_hard[self.output_class]
@@ -537,6 +548,8 @@ cdef class Session:
                 self.reply_here(b"+PONG\r\n", 7)
             elif spec.place == PLACE_SESSION:
                 dispatcher.finish(self)
+                if unlikely(self.state & STATE_CLOSING):
+                    break       # a command in front of this one was its last
                 self._run_here(spec, raw)
             elif self._barrier(spec, raw) == HOLD:
                 break
@@ -608,6 +621,8 @@ cdef class Session:
         """
         cdef list arguments
         self.dispatcher.finish(self)
+        if unlikely(self.state & STATE_CLOSING):
+            return HOLD         # a command in front of this one was its last
         if self.head != self.tail:
             self.waits_for_barrier = True
             self.state |= STATE_HELD

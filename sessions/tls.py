@@ -192,14 +192,8 @@ class TlsConnection(asyncio.BufferedProtocol):
 
     def flush_session(self, session: Session) -> None:
         """The session has output, or may go on."""
-        if session.exceeds_output_limit():
-            logger.warning(
-                "Client %s scheduled to be closed ASAP for overcoming of output buffer limits.",
-                session.description(),
-            )
-            self._abort()
-            return
-        self._write()
+        if not session.close_over_limit():
+            self._write()
 
     def close_session(self, session: Session) -> None:
         """Close at once, with whatever is unsent."""

@@ -51,6 +51,10 @@ cdef void shard_notify(Shard *shard, const Key *key, const char *event) noexcept
 # A command's key at another argument than the first: slot and hash computed here.
 cdef void key_at(Shard *shard, const Arg *arg, Key *key) noexcept nogil
 
+cdef struct LinkState:      # of a worker's two links
+    uint64_t unread         # bytes of replies sent and not known to be read
+    bint stalled            # too many: what comes is held
+
 cdef class NativeLane:
     """Native handlers by command name; a family's kernel offers `register(lane)`."""
     cdef dict handlers
@@ -84,6 +88,11 @@ cdef class Executor:
     cdef list bulk_links
     cdef list bulk_received             # number of the last bulk message, by link
     cdef list bulk_sent
+    cdef LinkState *states              # owned, by link
+    cdef uint32_t states_size
+    cdef list postponed                 # deques of messages that wait, by link: it is stalled, or was just now
+    cdef public size_t out_bytes_max    # a reply message is sent at this size at the latest
+    cdef public uint64_t unread_bytes_max
     cdef readonly bint has_more         # `service` has left messages behind
     cdef dict parked                    # (link, client) -> deque of Held
     cdef dict arrived                   # (link, bulk number) -> BulkMessage
@@ -97,6 +106,8 @@ cdef class Executor:
     cdef frozenset under_locks          # ids of what runs for whoever holds the locks
     cdef Buffer out                     # the reply message under construction
     cdef uint32_t parts
+    cdef size_t cut_at                  # what `out` may hold: out_bytes_max, or 0 behind much on the bulk link
+    cdef size_t bulk_bytes              # on the bulk link since the last reply message
     cdef uint16_t taken                 # request messages whose answers end with the next reply message
     cdef size_t part_at                 # offset of the open part's header in `out`
     cdef RunHeader run                  # of the open part
@@ -125,8 +136,14 @@ cdef class Executor:
     cdef bint bulk_used                 # sent to since it was last looked at
 
     cdef int _serve(self, uint32_t number) except -1
+    cdef bint _take(self, uint32_t link, const char *data, size_t n) except -1
+    cdef int _note_read(self, uint32_t link, const char *data) except -1
     cdef bint execute_message(self, uint32_t link, const char *data, size_t n) except -1
-    cdef int _execute_runs(self, uint32_t link, const char *data, const char *end) except -1
+    cdef bint _execute_runs(self, uint32_t link, const char *data, const char *end) except -1
+    cdef int _hold(self, uint32_t link, bytes run, const char *rest, const char *end) except -1
+    cdef void _park_part(self) noexcept
+    cdef bint _cut_part(self) except -1
+    cdef void _note_bulk(self, size_t n) noexcept
     cdef int _special_run(self, uint32_t link, const char *data, size_t n) except -1
     cdef int _execute(self, const CommandHeader *header, const Key *key, const char *raw) except -1
     cdef bint note_slow(self, uint16_t id, const Argv *argv, uint64_t elapsed, uint64_t client_id,

@@ -21,6 +21,8 @@ class Executor:
     unfinished: int
     has_more: bool  # `service` has left messages behind: call it again
     context: Context
+    out_bytes_max: int  # a reply message is sent at this size at the latest
+    unread_bytes_max: int  # sent to a worker and not read: with more, its commands wait
     @property
     def table(self) -> NativeTable: ...
     def __init__(

@@ -11,6 +11,11 @@ client; the shard goes on with everybody else meanwhile.
 So is one whose next command needs a key that is held for a command over several shards (shards/locks).
 While anything is held, runs are taken one by one and each command is looked at; else no lock costs a
 command anything, as what makes locks comes in runs that say so (RUN_LOCKS).
+
+Replies are gathered up to `out_bytes_max`, within a run, too: what has been answered of it then goes as a
+PARKED part. A worker that reads more slowly than its commands are executed is stalled: with more than
+`unread_bytes_max` on their way to it, its messages are postponed, cut where execution stopped. So the replies
+under way take no more than both limits and one reply.
 """
 
 import logging
@@ -28,8 +33,9 @@ from libc.string cimport memcpy, memset
 from actors.mailbox cimport Link, Message, message_release, release_memory
 from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 from protocol.envelope cimport (
-    BULK_BYTES_MIN, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_PARKED, PART_SLOW, RUN_BULK,
-    RUN_INTERNAL, RUN_LOCKS, RUN_NO_TOUCH, RUN_REPLY_OFF, CommandHeader, PartHeader, ReplyHeader, RequestHeader, RunHeader,
+    BULK_BYTES_MIN, MESSAGE_READ, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_PARKED, PART_SLOW,
+    RUN_BULK, RUN_INTERNAL, RUN_LOCKS, RUN_NO_TOUCH, RUN_REPLY_OFF, UNREAD_BYTES_MAX, CommandHeader,
+    PartHeader, ReadHeader, ReplyHeader, RequestHeader, RunHeader,
 )
 from protocol.histogram cimport Histograms, histogram_record
 from protocol.native cimport CLOCK_REALTIME, clock_ns, fatal, likely, out_of_memory, ticks, unlikely
@@ -44,7 +50,7 @@ from shards.locks cimport Locks, Ticket
 
 cdef enum:
     WINDOW = 16
-    OUT_BYTES_MAX = 256 << 10           # a reply message is sent at this size at the latest
+    OUT_BYTES_MAX = 256 << 10
     OUT_KEEP_BYTES = 1 << 20
     MESSAGES_MAX = 64                   # taken from one link before the next one has its turn
     SERVICE_MESSAGES_MAX = 256          # taken in one go: then control messages and the cron have theirs
@@ -64,7 +70,7 @@ cdef struct Step:
     Key key
     const char *run                     # its run's header
     bint first
-    bint last
+    uint32_t left                       # commands of its run behind it
 
 
 cdef void shard_changed(Shard *shard, const Key *key, const char *event, uint64_t count) noexcept nogil:
@@ -85,6 +91,36 @@ cdef void key_at(Shard *shard, const Arg *arg, Key *key) noexcept nogil:
 
 cdef void release_blob(void *data, void *hint) noexcept nogil:
     blob_release(<Blob *>hint)
+
+
+cdef inline size_t run_size(const char *run) noexcept nogil:
+    cdef RunHeader header
+    memcpy(&header, run, sizeof(RunHeader))
+    return sizeof(RunHeader) + header.commands * sizeof(CommandHeader) + header.bytes
+
+
+cdef bytes rest_of_run(const char *run, uint32_t done):
+    """A run without its first commands."""
+    cdef RunHeader header
+    cdef CommandHeader command
+    cdef const char *headers = run + sizeof(RunHeader)
+    cdef const char *raw
+    cdef size_t skipped = 0
+    cdef uint32_t i
+    memcpy(&header, run, sizeof(RunHeader))
+    raw = headers + header.commands * sizeof(CommandHeader)
+    for i in range(done):
+        memcpy(&command, headers + i * sizeof(CommandHeader), sizeof(CommandHeader))
+        skipped += command.length
+    header.commands -= done
+    header.bytes -= skipped
+    return (
+        PyBytes_FromStringAndSize(<const char *>&header, sizeof(RunHeader))
+        + PyBytes_FromStringAndSize(
+            headers + done * sizeof(CommandHeader), header.commands * sizeof(CommandHeader)
+        )
+        + PyBytes_FromStringAndSize(raw + skipped, header.bytes)
+    )
 
 
 cdef class NativeLane:
@@ -130,6 +166,9 @@ cdef class Executor:
         self.bulk_links = []
         self.bulk_received = []
         self.bulk_sent = []
+        self.postponed = []
+        self.out_bytes_max = self.cut_at = OUT_BYTES_MAX
+        self.unread_bytes_max = UNREAD_BYTES_MAX
         self.parked = {}
         self.arrived = {}
         self.locks = Locks()
@@ -164,6 +203,7 @@ cdef class Executor:
         free(self.command_ticks)
         free(self.failed)
         free(self.args)
+        free(self.states)
         buffer_free(&self.out)
 
     def _calibrate(self):
@@ -190,22 +230,32 @@ cdef class Executor:
         cdef uint32_t i
         for i in range(len(self.links)):
             if self.links[i] is None:
-                self.links[i] = link
-                self.bulk_links[i] = bulk_link
-                self.bulk_received[i] = 0
-                self.bulk_sent[i] = 0
-                return i
-        self.links.append(link)
-        self.bulk_links.append(bulk_link)
-        self.bulk_received.append(0)
-        self.bulk_sent.append(0)
-        return len(self.links) - 1
+                break
+        else:
+            i = len(self.links)
+            for column in (self.links, self.bulk_links, self.bulk_received, self.bulk_sent, self.postponed):
+                column.append(None)
+            self._resize_states(i + 1)
+        self.links[i] = link
+        self.bulk_links[i] = bulk_link
+        self.bulk_received[i] = 0
+        self.bulk_sent[i] = 0
+        self.postponed[i] = deque()
+        memset(&self.states[i], 0, sizeof(LinkState))
+        return i
+
+    def _resize_states(self, uint32_t size):
+        cdef LinkState *states = <LinkState *>realloc(self.states, size * sizeof(LinkState))
+        if states == NULL:
+            raise MemoryError
+        self.states = states
 
     def remove_links(self, uint32_t link):
         """The worker has gone; what it still waited for is forgotten. Returns the links, for closing."""
         links = self.links[link], self.bulk_links[link]
         self.links[link] = None
         self.bulk_links[link] = None
+        self.postponed[link].clear()
         for key in [key for key in self.parked if key[0] == link]:
             for held in self.parked.pop(key):
                 if (<Held>held).ticket is not None:
@@ -281,6 +331,7 @@ cdef class Executor:
         cdef uint16_t answered = 0
         cdef Message message
         cdef Link link
+        cdef bytes held
         while taken:
             if self.links[number] is None:
                 break
@@ -289,14 +340,22 @@ cdef class Executor:
                 break
             link = self.links[number]
             taken = 0
-            while taken < MESSAGES_MAX and link.receive(&message):
-                if taken == 0:
+            while taken < MESSAGES_MAX:
+                if unlikely(len(self.postponed[number]) > 0 and not self.states[number].stalled):
+                    held = self.postponed[number].popleft()
                     self._start_batch()
                     self.out_link = number
-                try:
-                    answered += self.execute_message(number, message.data, message.size)
-                finally:
-                    message_release(&message)
+                    answered += self.execute_message(number, PyBytes_AS_STRING(held), PyBytes_GET_SIZE(held))
+                elif link.receive(&message):
+                    if taken == 0:
+                        self._start_batch()
+                        self.out_link = number
+                    try:
+                        answered += self._take(number, message.data, message.size)
+                    finally:
+                        message_release(&message)
+                else:
+                    break
                 taken += 1
             if taken:
                 self.taken = answered
@@ -312,15 +371,57 @@ cdef class Executor:
                 taken = 1
         return total
 
+    cdef bint _take(self, uint32_t link, const char *data, size_t n) except -1:
+        """A message has come. Whether it is one that is answered now."""
+        if unlikely(<uint8_t>data[0] == MESSAGE_READ):
+            self._note_read(link, data)
+            return False
+        if unlikely(self.states[link].stalled):
+            self.postponed[link].append(PyBytes_FromStringAndSize(data, n))
+            return False
+        return self.execute_message(link, data, n)
+
+    cdef int _note_read(self, uint32_t link, const char *data) except -1:
+        cdef ReadHeader header
+        cdef LinkState *state = &self.states[link]
+        memcpy(&header, data, sizeof(ReadHeader))
+        if header.epoch != self.epoch:
+            return 0
+        state.unread -= min(state.unread, header.bytes)
+        # Not at once: with little room, each postponed message would be cut to pieces.
+        if state.stalled and state.unread <= self.unread_bytes_max // 2:
+            state.stalled = False
+            self._send()            # what is granted by and by may go to others
+            self._unpark(link)
+            self.out_link = link
+        return 0
+
     cdef bint execute_message(self, uint32_t link, const char *data, size_t n) except -1:
+        """Execute a message, or as much of it as the worker may have answers for now.
+
+        Whether its last answer is made. If not, either a postponed message has the rest, or it was meant for an
+        earlier incarnation.
+        """
         cdef RequestHeader header
         memcpy(&header, data, sizeof(RequestHeader))
         if header.kind != MESSAGE_RUNS or header.epoch != self.epoch:
-            return False    # meant for an earlier incarnation
-        self._execute_runs(link, data + sizeof(RequestHeader), data + n)
-        return True
+            return False
+        return self._execute_runs(link, data + sizeof(RequestHeader), data + n)
 
-    cdef int _execute_runs(self, uint32_t link, const char *data, const char *end) except -1:
+    cdef int _hold(self, uint32_t link, bytes run, const char *rest, const char *end) except -1:
+        """The rest of a message, `run` and what follows it, has to wait: it goes ahead of all that does."""
+        cdef RequestHeader header
+        memset(&header, 0, sizeof(header))
+        header.kind = MESSAGE_RUNS
+        header.epoch = self.epoch
+        self.postponed[link].appendleft(
+            PyBytes_FromStringAndSize(<const char *>&header, sizeof(header))
+            + run + PyBytes_FromStringAndSize(rest, end - rest)
+        )
+        return 0
+
+    cdef bint _execute_runs(self, uint32_t link, const char *data, const char *end) except -1:
+        """Whether all of them were executed; the rest is postponed."""
         cdef Step steps[WINDOW]
         cdef Step *step
         cdef RunHeader run
@@ -336,6 +437,10 @@ cdef class Executor:
         cdef bint first = False
         cdef Key *key
         while left or cursor < end:
+            # Only a special run can have done this: the loop over the window looks for itself.
+            if unlikely(self.states[link].stalled):
+                self._hold(link, b"", cursor, end)
+                return False
             count = 0
             while count < WINDOW:
                 if left == 0:
@@ -364,7 +469,7 @@ cdef class Executor:
                 step.raw = raw
                 step.run = run_at
                 step.first = first
-                step.last = left == 1
+                step.left = left - 1
                 key = &step.key
                 key.slot = step.header.slot
                 key.database = physical
@@ -391,9 +496,23 @@ cdef class Executor:
                 # Looked up again: a SWAPDB may have run since the key was prefetched.
                 step.key.database = self.shard.store.physical[self.shard.database]
                 self._execute(&step.header, &step.key, step.raw)
-                if step.last:
+                if step.left == 0:
                     self._close_part(PART_DONE, 0)
-        return 0
+                    if likely(not self.states[link].stalled):
+                        continue
+                    cursor = step.run + run_size(step.run)
+                    if cursor == end:
+                        return True
+                    self._hold(link, b"", cursor, end)
+                    return False
+                if unlikely(self.out.used > self.cut_at) and self._cut_part():
+                    memcpy(&run, step.run, sizeof(RunHeader))
+                    self._hold(
+                        link, rest_of_run(step.run, run.commands - step.left),
+                        step.run + run_size(step.run), end,
+                    )
+                    return False
+        return True
 
     cdef void _open_part(self, const RunHeader *run) noexcept:
         cdef ReplyHeader header
@@ -401,6 +520,8 @@ cdef class Executor:
             memset(&header, 0, sizeof(header))
             buffer_append(&self.out, &header, sizeof(header))
             self.parts = 0
+            self.bulk_bytes = 0
+            self.cut_at = self.out_bytes_max
         if run != &self.run:
             memcpy(&self.run, run, sizeof(RunHeader))
         self.shard.database = self.run.database
@@ -430,8 +551,28 @@ cdef class Executor:
         self.part_open = False
         # What stands behind a bulk reply ends it: both halves go in one message, or a death between
         # would leave the client with half a reply.
-        if unlikely(self.out.used > OUT_BYTES_MAX and status == PART_DONE):
+        if unlikely(self.out.used > self.cut_at and status == PART_DONE):
             self._send()
+
+    cdef void _park_part(self) noexcept:
+        """More of the run will come in later parts."""
+        if self.part_commands or self.part_slow or self.out.used > self.part_at + sizeof(PartHeader):
+            self._close_part(PART_PARKED, 0)
+        else:
+            self.out.used = self.part_at    # the last reply has gone by the bulk link
+            self.part_open = False
+
+    cdef bint _cut_part(self) except -1:
+        """Send what the run has been answered so far. True: its worker is stalled, and no part is open."""
+        if self.run.flags & RUN_REPLY_OFF:
+            self.out.used = self.part_at + sizeof(PartHeader)
+            return False
+        self._park_part()
+        self._send()
+        if self.states[self.out_link].stalled:
+            return True
+        self._open_part(&self.run)
+        return False
 
     cdef int _send(self) except -1:
         """Send the replies made so far. A part that is open stays for the next message."""
@@ -454,6 +595,9 @@ cdef class Executor:
         if self.links[self.out_link] is not None:
             link = self.links[self.out_link]
             link.send(self.out.data, self.out.used)
+            self.states[self.out_link].unread += self.out.used
+            if unlikely(self.states[self.out_link].unread > self.unread_bytes_max):
+                self.states[self.out_link].stalled = True
         self.out.used = 0
         self.parts = 0
         if self.out.size > OUT_KEEP_BYTES:
@@ -484,7 +628,7 @@ cdef class Executor:
         """Run what a client has parked, as far as nothing is missing."""
         cdef Held held
         waiting = self.parked.get(key)
-        while waiting:
+        while waiting and not self.states[<uint32_t>key[0]].stalled:
             held = waiting[0]
             if not self._ready(held):
                 break
@@ -507,7 +651,7 @@ cdef class Executor:
         return not run.flags & RUN_BULK or (held.link, run.bulk) in self.arrived
 
     cdef bint _run_held(self, Held held) except -1:
-        """Run what is left of a run; False: its next command waits for a key."""
+        """Run what is left of a run; False: its next command waits, for a key or for its worker."""
         cdef RunHeader run
         cdef CommandHeader header
         cdef Key key
@@ -534,7 +678,7 @@ cdef class Executor:
                     if header.id != self.try_lock_id:
                         held.ticket = ticket
                         if opened:
-                            self._close_part(PART_PARKED, 0)
+                            self._park_part()
                         return False
             if not opened:
                 opened = True
@@ -564,6 +708,8 @@ cdef class Executor:
             raw += header.length
             held.offset += header.length
             held.at += 1
+            if unlikely(self.out.used > self.cut_at and held.at < run.commands) and self._cut_part():
+                return False
         self._close_part(PART_DONE, 0)
         return True
 
@@ -679,13 +825,22 @@ cdef class Executor:
         self.bulk_sent[self.out_link] += 1
         self._close_part(PART_PARKED, self.bulk_sent[self.out_link])
         link.send_owned(copy, n, release_memory, copy)
-        self.bulk_used = True
+        self._note_bulk(n)
         self._open_part(&self.run)
         return 0
+
+    cdef void _note_bulk(self, size_t n) noexcept:
+        """So much has been sent on the bulk link."""
+        self.bulk_used = True
+        self.states[self.out_link].unread += n
+        self.bulk_bytes += n
+        if self.bulk_bytes > self.out_bytes_max:
+            self.cut_at = 0     # the worker can do nothing with these bytes before it has their part
 
     cdef int _blob_reply(self) except -1:
         """A stored blob is the payload of the reply: it goes out uncopied."""
         cdef Blob *blob = self.shard.blob
+        cdef size_t n = blob.length     # a copy, as it may be released as soon as it is sent
         cdef Link link = self.bulk_links[self.out_link]
         self.shard.blob = NULL
         if unlikely(self.run.flags & RUN_REPLY_OFF):
@@ -693,8 +848,8 @@ cdef class Executor:
             return 0
         self.bulk_sent[self.out_link] += 1
         self._close_part(PART_PARKED, self.bulk_sent[self.out_link])
-        link.send_owned(<char *>blob.data, blob.length, release_blob, blob)
-        self.bulk_used = True
+        link.send_owned(<char *>blob.data, n, release_blob, blob)
+        self._note_bulk(n)
         self._open_part(&self.run)
         buffer_append(&self.out, b"\r\n", 2)
         return 0
@@ -849,5 +1004,5 @@ cdef class Executor:
 
     @property
     def unfinished(self):
-        """Runs that wait for bulk messages."""
-        return sum(len(waiting) for waiting in self.parked.values())
+        """Runs that wait for bulk messages, and messages whose worker is stalled."""
+        return sum(map(len, self.parked.values())) + sum(map(len, self.postponed))

@@ -20,7 +20,7 @@ from protocol.slots cimport key_slot
 from protocol.table cimport KEYS_DECLARED, KEYS_RANGE, CommandSpec, NativeTable
 from sessions.dispatcher cimport Dispatcher
 from sessions.output cimport Block, Output, block_new, output_append_block
-from sessions.session cimport STATE_SHARD_FULL, TAKEN, WAIT, Session
+from sessions.session cimport STATE_CLOSING, STATE_SHARD_FULL, TAKEN, WAIT, Session
 from shards.executor cimport (
     NATIVE_BLOB, NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, Executor, native_handler,
 )
@@ -34,6 +34,7 @@ cdef enum:
     ARGS_FIRST = 256
     ARGS_KEEP = 8192            # a larger pool is given back
     INDEXES_FIRST = 64
+    OUTPUT_CHECK_BYTES = 65536  # of replies in a row: then the client's limit is looked at
 
 cdef uint32_t FLAG_WRITE = F.WRITE
 
@@ -258,7 +259,11 @@ cdef class LocalDispatcher(Dispatcher):
         return self._run(session) if self.count else 0
 
     cdef int _run(self, Session session) except -1:
-        """Execute the window: three prefetch passes, then each command and its reply."""
+        """Execute the window: three prefetch passes, then each command and its reply.
+
+        The first command that takes the client's output over its limit is the last one, and the client is
+        closed by whoever sends the output. As for redis-server, what was executed stays executed.
+        """
         cdef Executor executor = self.executor
         cdef Store *store = executor.shard.store
         cdef Output *output = &session.output
@@ -267,6 +272,7 @@ cdef class LocalDispatcher(Dispatcher):
         cdef native_handler handler
         cdef uint32_t i, count = self.count
         cdef size_t start, end
+        cdef size_t replied = self.replied
         cdef uint64_t now, begun
         cdef int status
         self.count = 0
@@ -313,7 +319,10 @@ cdef class LocalDispatcher(Dispatcher):
                     blob_release(executor.shard.blob)
                     executor.shard.blob = NULL
             elif unlikely(status == NATIVE_BLOB):
+                replied += executor.shard.blob.length
                 self._append_blob(output)
+                start = 0
+            replied += out.used - start
             now = ticks()
             executor.calls[command.id] += 1
             executor.command_ticks[command.id] += now - begun
@@ -326,6 +335,13 @@ cdef class LocalDispatcher(Dispatcher):
                     command.id, &command.argv, now - begun, session.id, session.address, session.name
                 )
             begun = now
+            if unlikely(replied > OUTPUT_CHECK_BYTES):
+                replied = 0
+                if session.id and session.exceeds_output_limit():
+                    session.state |= STATE_CLOSING
+                    count = i + 1
+                    break
+        self.replied = replied
         executor.commands_processed += count
         if unlikely(self.args_size > ARGS_KEEP):
             free(self.args)

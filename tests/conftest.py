@@ -6,10 +6,13 @@ import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.support.certificates import HAS_OPENSSL
+from tests.support.notes import LEAKS, ORACLE_ENDS
 from tests.support.resp_client import RespClient
 from tests.support.servers import (
     TRANSPORTS,
@@ -19,6 +22,14 @@ from tests.support.servers import (
     Shardis,
     uses_stand_in,
 )
+
+# How long an example takes says more about what else runs than about the code.
+hypothesis.settings.register_profile(
+    "shared machine",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("shared machine")
 
 
 def live_blocks() -> int:
@@ -43,7 +54,6 @@ class NativeBlocks:
 
     def __init__(self) -> None:
         self.before = 0
-        self.leaks: list[str] = []
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self.before = live_blocks()
@@ -52,19 +62,37 @@ class NativeBlocks:
         if live_blocks() > self.before:
             gc.collect()
             if live_blocks() > self.before:
-                self.leaks.append(f"{nodeid} left {live_blocks() - self.before} native blocks")
+                LEAKS.append(f"{nodeid} left {live_blocks() - self.before} native blocks")
+
+
+class Notes:
+    """Prints the notes of a run at its end; those of parallel processes are sent to the first."""
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if self.leaks:
+        sent = getattr(session.config, "workeroutput", None)
+        if sent is not None:
+            sent.update(leaks=LEAKS, oracle_ends=ORACLE_ENDS)
+        if LEAKS:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        received = getattr(node, "workeroutput", {})  # a process that crashed sends none
+        LEAKS.extend(received.get("leaks", ()))
+        ORACLE_ENDS.extend(received.get("oracle_ends", ()))
+
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        for leak in self.leaks:
+        for leak in LEAKS:
             terminalreporter.write_line(leak, red=True)
+        for case in ORACLE_ENDS:
+            terminalreporter.write_line(
+                f"redis-server crashed or erred in the case {case!r}", yellow=True
+            )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(NativeBlocks(), "native-blocks")
+    config.pluginmanager.register(Notes(), "notes")
     # A shell's background job is deaf to interrupts, and so would be the processes under test.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.differential.machine import ORACLE_ENDS, Machine, Step
+from tests.differential.machine import Machine, Step
 from tests.support.servers import Configuration, Oracle, Server, ServerPool
 
 Replay = Callable[..., None]
@@ -15,14 +15,6 @@ Replay = Callable[..., None]
 def is_72(server: Server) -> bool:
     """Whether the oracle is a Redis 7.2, with which the 7.0/7.2 differences are not allowed."""
     return "redis_version:7.2" in server.info("server")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What a crash of redis-server left out has not been compared, which must not go unsaid."""
-    for case in ORACLE_ENDS:
-        terminalreporter.write_line(
-            f"redis-server crashed or erred in the case {case!r}", yellow=True
-        )
 
 
 @pytest.fixture
@@ -46,13 +38,20 @@ def machine_for(oracle_server: Oracle, server_pool: ServerPool) -> Iterator[Call
         machine.close()
 
 
-@pytest.fixture(params=[1, 2, 4], ids=lambda shards: f"{shards}-shards")
-def replay(request: pytest.FixtureRequest, machine_for: Callable[..., Machine]) -> Replay:
+@pytest.fixture(scope="module", params=[1, 2, 4], ids=lambda shards: f"{shards}-shards")
+def shards(request: pytest.FixtureRequest) -> int:
+    """How many; of the module, so that tests with the same number, and servers, follow another."""
+    number: int = request.param
+    return number
+
+
+@pytest.fixture
+def replay(shards: int, machine_for: Callable[..., Machine]) -> Replay:
     """Run a sequence, on both lanes, and fail with the first difference."""
 
     def run(resp: int, *case: Step) -> None:
         for lane in (True, False):
-            configuration = Configuration(shards=request.param, native_lane=lane)
+            configuration = Configuration(shards=shards, native_lane=lane)
             difference = machine_for(configuration, resp).run(case)
             assert difference is None, f"{configuration}: {difference}"
 

@@ -117,9 +117,6 @@ class OracleEndedError(Exception):
     """The oracle crashed, which leaves nothing to compare with; another one runs by now."""
 
 
-ORACLE_ENDS: list[str] = []  # the cases in which it did, for the summary of the tests
-
-
 def shown(data: bytes, most: int = 400) -> str:
     if len(data) <= most:
         return repr(data)
@@ -284,19 +281,21 @@ class Machine:
         return None
 
     def _replace_ended_oracle(self, meanwhile: str) -> None:
-        """Raise OracleEndedError if the oracle has ended, after starting it anew."""
-        if not self.oracle.ends_within(ORACLE_END_SECONDS):
+        """Raise OracleEndedError if the oracle has ended or hangs, after starting it anew."""
+        ended = self.oracle.ends_within(ORACLE_END_SECONDS)
+        if not ended and self.oracle.answers(2.0):
             return
-        text = f"redis-server ended, at the latest behind {meanwhile}\n{crash_report(self.oracle)}"
-        self.close()
-        self.oracle.start()
+        how = "ended" if ended else "hung"
+        text = f"redis-server {how}, at the latest behind {meanwhile}\n{crash_report(self.oracle)}"
+        self.renew_oracle()
         raise OracleEndedError(text)
 
     def renew_oracle(self) -> None:
         """Go on with another redis-server, which cannot have spoilt its memory yet."""
         self.close()
-        os.kill(self.oracle.pid, signal.SIGKILL)
-        assert self.oracle.ends_within(ORACLE_END_SECONDS)
+        if not self.oracle.ended:
+            os.kill(self.oracle.pid, signal.SIGKILL)
+            assert self.oracle.ends_within(ORACLE_END_SECONDS)
         self.oracle.start()
 
     def close(self) -> None:

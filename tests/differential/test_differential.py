@@ -26,7 +26,6 @@ from tests.differential.grammar import Family
 from tests.differential.machine import (
     CASE_COMMANDS,
     FAMILIES,
-    ORACLE_ENDS,
     Machine,
     OracleEndedError,
     count_of_families,
@@ -34,6 +33,7 @@ from tests.differential.machine import (
     reproduction,
     steps,
 )
+from tests.support.notes import ORACLE_ENDS
 from tests.support.servers import Configuration
 
 # At least 5,000 of each family that is about a type.

@@ -26,6 +26,7 @@ import pytest
 
 from protocol.commands import Command, F, Keys
 from tests.model.context import TABLE, Model
+from tests.support.servers import free_port
 
 ORACLE = os.environ.get("SHARDIS_ORACLE") or shutil.which("redis-server")
 BULK_BYTES_MAX = 1024 * 1024  # the least that redis-server accepts
@@ -358,9 +359,7 @@ class Oracle:
 
     def __init__(self, directory: Path) -> None:
         assert ORACLE is not None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.process = subprocess.Popen(
             [
                 *(ORACLE, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""),

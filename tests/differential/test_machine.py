@@ -166,6 +166,19 @@ def test_an_oracle_that_ended_is_named_between_cases_too(
     assert machine.run(case) is None
 
 
+def test_an_oracle_that_hangs_is_replaced(mortal_oracle: Oracle, server_pool: ServerPool) -> None:
+    machine = Machine(server_pool.get(), mortal_oracle, resp=2, oracle_is_72=False)
+    machine.reply_seconds = 0.2
+    case = [Step(0, (Command((b"PING",)),))]
+    assert machine.run(case) is None
+    before = mortal_oracle.pid
+    os.kill(before, signal.SIGSTOP)
+    with pytest.raises(OracleEndedError, match="redis-server hung"):
+        machine.run(case)
+    assert mortal_oracle.pid != before
+    assert machine.run(case) is None
+
+
 def test_normalisers_allow_only_what_they_are_for() -> None:
     def same(args: tuple[bytes, ...], ours: bytes, oracle: bytes) -> bool:
         return equal(Exchange(args, ours, oracle), oracle_is_72=False)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.fake_server import eventually
-from tests.support.servers import Shardis, uses_stand_in
+from tests.support.servers import Configuration, ServerPool, Shardis, uses_stand_in
 
 OwnServer = Callable[..., Shardis]
 pytestmark = pytest.mark.skipif(uses_stand_in(), reason="our own DEBUG")
@@ -40,9 +40,21 @@ SAMPLES = {
 }
 
 
-@pytest.fixture(params=[1, 3])
-def server(request: pytest.FixtureRequest, own_server: OwnServer) -> Shardis:
-    return own_server(shards=request.param, workers=1)
+@pytest.fixture(scope="module", params=[1, 3])
+def shards(request: pytest.FixtureRequest) -> int:
+    number: int = request.param
+    return number
+
+
+@pytest.fixture
+def server(shards: int, server_pool: ServerPool) -> Shardis:
+    return server_pool.get(Configuration(shards=shards))
+
+
+@pytest.fixture
+def doomed(shards: int, own_server: OwnServer) -> Shardis:
+    """A server for tests that end it."""
+    return own_server(shards=shards, workers=1)
 
 
 def test_samples_of_all_reply_types(server: Shardis) -> None:
@@ -193,22 +205,22 @@ def test_error_replies_are_sent_as_they_are(server: Shardis) -> None:
         assert client.call("DEBUG", "ERROR", b"MINE a\r\nb\0c") == b"-MINE a  b\0c\r\n"
 
 
-def test_a_signal_waits_for_a_paused_cron_and_can_be_aborted(server: Shardis) -> None:
-    with server.client() as client:
+def test_a_signal_waits_for_a_paused_cron_and_can_be_aborted(doomed: Shardis) -> None:
+    with doomed.client() as client:
         assert client.call("SHUTDOWN", "ABORT") == b"-ERR No shutdown in progress.\r\n"
         assert client.call("DEBUG", "PAUSE-CRON", 1) == b"+OK\r\n"
-        os.kill(server.pid, signal.SIGTERM)
-        eventually(lambda: "Received SIGTERM" in server.log())
+        os.kill(doomed.pid, signal.SIGTERM)
+        eventually(lambda: "Received SIGTERM" in doomed.log())
         assert client.call("SHUTDOWN", "ABORT") == b"+OK\r\n"
-        assert "Shutdown manually aborted." in server.log()
+        assert "Shutdown manually aborted." in doomed.log()
         assert client.call("DEBUG", "PAUSE-CRON", 0) == b"+OK\r\n"
         assert client.call("PING") == b"+PONG\r\n"
         assert client.call("DEBUG", "PAUSE-CRON", 1) == b"+OK\r\n"
-        os.kill(server.pid, signal.SIGTERM)
-        eventually(lambda: server.log().count("Received SIGTERM") == 2)
+        os.kill(doomed.pid, signal.SIGTERM)
+        eventually(lambda: doomed.log().count("Received SIGTERM") == 2)
         client.send(b"DEBUG PAUSE-CRON 0\r\n")
-    assert server.process is not None
-    assert server.process.wait(10) == 0
+    assert doomed.process is not None
+    assert doomed.process.wait(10) == 0
 
 
 def test_nothing_expires_by_itself_while_the_cron_rests(server: Shardis) -> None:
@@ -221,15 +233,15 @@ def test_nothing_expires_by_itself_while_the_cron_rests(server: Shardis) -> None
         eventually(lambda: client.call("DBSIZE") == b":0\r\n")
 
 
-def test_what_stands_behind_shutdown_is_not_executed(server: Shardis) -> None:
-    with server.client() as client:
+def test_what_stands_behind_shutdown_is_not_executed(doomed: Shardis) -> None:
+    with doomed.client() as client:
         client.send(b"PING\r\nSHUTDOWN NOSAVE\r\nPING\r\nPING\r\n")
         data = b""
         while more := client.socket.recv(100):
             data += more
     assert data == b"+PONG\r\n"
-    assert server.process is not None
-    assert server.process.wait(10) == 0
+    assert doomed.process is not None
+    assert doomed.process.wait(10) == 0
 
 
 def test_debug_is_for_whom_the_configuration_allows_it(own_server: OwnServer) -> None:

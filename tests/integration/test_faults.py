@@ -28,6 +28,7 @@ from tests.support.servers import Shardis, uses_stand_in
 LOADING = b"-LOADING Redis is loading the dataset in memory\r\n"
 OK = b"+OK\r\n"
 DISCONNECTED = b"(disconnected)"  # not a reply: what became of a write instead
+# On a machine that is busy otherwise, the limits are stretched by `Server.slowness`.
 TOLD_SECONDS = 1.0  # a client learns within this that its shard has died
 BACK_SECONDS = 2.0  # and within this the shard serves again
 STALL_SECONDS = 5.0
@@ -118,7 +119,7 @@ def bystanders(server: Shardis, keys: list[bytes]) -> Iterator[None]:
     assert all(thread.pipelines > 10 for thread in threads)
     worst = max(thread.worst_seconds for thread in threads)
     print(f"worst pipeline of a bystander: {worst * 1000:.0f} ms")
-    assert worst < BYSTANDER_SECONDS
+    assert worst < BYSTANDER_SECONDS * server.slowness
 
 
 def await_service(server: Shardis, tag: bytes, since: float) -> dict[bytes, bytes]:
@@ -132,11 +133,13 @@ def await_service(server: Shardis, tag: bytes, since: float) -> dict[bytes, byte
         key = tag + b":new:%d" % time.monotonic_ns()
         with server.client() as client:
             try:
-                told[key] = client.call("SET", key, "v", timeout=TOLD_SECONDS)
+                told[key] = client.call("SET", key, "v", timeout=TOLD_SECONDS * server.slowness)
             except ConnectionError:
                 told[key] = DISCONNECTED
         assert told[key] in (OK, LOADING, DISCONNECTED)
-        assert time.monotonic() - since < BACK_SECONDS, "it takes too long to serve again"
+        assert time.monotonic() - since < BACK_SECONDS * server.slowness, (
+            "it takes too long to serve again"
+        )
         if told[key] == OK:
             print(f"serves again after {(time.monotonic() - since) * 1000:.0f} ms")
             return told
@@ -179,11 +182,13 @@ def test_clients_learn_at_once_that_their_shard_has_died(own_server: StartServer
         os.kill(pid, signal.SIGKILL)
         since = time.monotonic()
         for client in writers:
-            assert client.read_to_end(TOLD_SECONDS) == b"", "an unanswered write stays unanswered"
+            assert client.read_to_end(TOLD_SECONDS * server.slowness) == b"", (
+                "an unanswered write stays unanswered"
+            )
         for client in readers:
-            got = [client.read_reply(TOLD_SECONDS) for _ in range(3)]
+            got = [client.read_reply(TOLD_SECONDS * server.slowness) for _ in range(3)]
             assert got == [LOADING, LOADING, bulk(None)]
-        assert time.monotonic() - since < TOLD_SECONDS
+        assert time.monotonic() - since < TOLD_SECONDS * server.slowness
         told = await_service(server, dying, since)
         # The connections of readers and of who asked nothing live on.
         for client in [*readers, idle]:
@@ -259,7 +264,7 @@ def test_no_write_is_executed_after_it_was_told_to_have_failed(
         for thread in threads:
             thread.join()
     assert [outcome.problem for outcome in outcomes] == [""] * len(outcomes)
-    assert max(outcome.told_after for outcome in outcomes) < TOLD_SECONDS
+    assert max(outcome.told_after for outcome in outcomes) < TOLD_SECONDS * server.slowness
     answers = {key: answer for outcome in outcomes for key, answer in outcome.answers.items()}
     assert {answer for _, answer in answers.values()} <= {OK, LOADING, DISCONNECTED}
     failed = [key for key, (_, answer) in answers.items() if answer != OK]
@@ -332,18 +337,20 @@ def test_a_dead_worker_costs_only_its_own_connections(own_server: StartServer) -
             os.kill(pid, signal.SIGKILL)
             since = time.monotonic()
             for _ in range(20):
-                with server.client(timeout=TOLD_SECONDS) as client:
+                with server.client(timeout=TOLD_SECONDS * server.slowness) as client:
                     assert client.call("GET", "k0") == bulk(b"v")
             assert processes.wait_gone([pid], 1.0) == []
             closed = [client for client in left if not client.is_quiet(0)]
             for client in closed:
-                assert client.read_to_end(TOLD_SECONDS) == b""
+                assert client.read_to_end(TOLD_SECONDS * server.slowness) == b""
             left = [client for client in left if client not in closed]
             for client in left:
                 assert client.call("GET", "k0") == bulk(b"v")
             print(f"worker {index}: {len(closed)} connections lost")
             while len(server.worker_pids()) < 2:
-                assert time.monotonic() - since < BACK_SECONDS, "the worker is not replaced"
+                assert time.monotonic() - since < BACK_SECONDS * server.slowness, (
+                    "the worker is not replaced"
+                )
                 time.sleep(0.02)
         assert left == [], "a connection outlived its process"
     assert len(existing(server, [b"k%d" % number for number in range(40)])) == 40
@@ -369,7 +376,7 @@ def test_nothing_outlives_the_router(own_server: StartServer) -> None:
 @pytest.mark.usefixtures("ours_only")
 def test_a_stalled_process_does_not_stop_the_server_from_ending(own_server: StartServer) -> None:
     """SIGTERM ends it within the time that Server.stop allows, whatever the exit code says."""
-    server = own_server(shards=2, workers=1)
+    server = own_server(shards=2, workers=1, extra=("--shutdown-timeout", "1"))
     pids = server.pids()
     os.kill(server.shard_pids()[1], signal.SIGSTOP)
     assert server.process is not None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from protocol.replies import elements
 from tests.support.resp_client import RespClient
 from tests.support.servers import Configuration, Oracle, ServerPool, Shardis
 
@@ -207,3 +208,23 @@ def test_large_values_are_freed_by_the_helper_thread(shardis: Shardis) -> None:
         assert client.call("FLUSHALL", "ASYNC") == b"+OK\r\n"
         assert client.call("DBSIZE") == b":0\r\n"
         assert client.call("EXISTS", "large4") == b":0\r\n"
+
+
+@pytest.mark.parametrize("options", [(), ("MATCH", "*"), ("TYPE", "string")], ids=str)
+def test_a_scan_of_few_keys_is_one_step_and_of_more_is_several(
+    server_pool: ServerPool, options: tuple[str, ...]
+) -> None:
+    with server_pool.get(Configuration(shards=3)).client() as client:
+        client.call("FLUSHALL")
+        for keys, count, fewest, most in ((3, 10, 1, 1), (100, 100, 1, 3), (100, 10, 6, 13)):
+            client.call("MSET", *(word for number in range(keys) for word in (f"k{number}", "v")))
+            found: list[bytes] = []
+            cursor, taken = b"0", 0
+            while taken == 0 or cursor != b"0":
+                reply = client.call("SCAN", cursor, "COUNT", count, *options)
+                cursor_part, keys_part = elements(reply) or []
+                cursor = cursor_part.split(b"\r\n")[1]
+                found += elements(keys_part) or []
+                taken += 1
+            assert len(found) == len(set(found)) == keys
+            assert fewest <= taken <= most

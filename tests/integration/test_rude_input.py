@@ -15,6 +15,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support import processes
+from tests.support.fake_server import eventually
 from tests.support.resp_client import RespClient, bulk, encode, integer
 from tests.support.servers import Configuration, Oracle, Server, ServerPool, Shardis, uses_stand_in
 
@@ -154,7 +155,7 @@ def test_a_huge_announcement_costs_nothing_until_it_is_sent(shardis: Shardis) ->
 
 
 def test_a_slow_reader_holds_up_nobody_and_loses_nothing(
-    connect: Callable[..., RespClient],
+    shardis: Shardis, connect: Callable[..., RespClient]
 ) -> None:
     slow, quick = connect(timeout=60.0), connect()
     value = bytes(range(256)) * 400
@@ -168,7 +169,7 @@ def test_a_slow_reader_holds_up_nobody_and_loses_nothing(
         assert quick.call("SET", "other", "v") == b"+OK\r\n"
         assert quick.call("STRLEN", "{slow}k") == integer(len(value))
         worst = max(worst, time.monotonic() - started)
-    assert worst < 1.0
+    assert worst < 1.0 * shardis.slowness
     for _ in range(gets):
         assert slow.read_reply() == bulk(value)
         time.sleep(0.0005)
@@ -204,7 +205,7 @@ def test_thousands_of_dropped_connections_leave_nothing_behind(
     draw = random.Random(1)
     after: list[int] = []
     # A handshake costs both ends 100 times what a plain connection does.
-    connections = CONNECTIONS // 5 if server_pool.transport == "tls" else CONNECTIONS
+    connections = CONNECTIONS // 10 if server_pool.transport == "tls" else CONNECTIONS
     for _ in range(ROUNDS):
         for _ in range(connections // ROUNDS // BATCH):
             clients = [server.client(timeout=30.0) for _ in range(BATCH)]
@@ -224,7 +225,8 @@ def test_thousands_of_dropped_connections_leave_nothing_behind(
                 else:
                     client.abort()
         server.flush()
-        time.sleep(0.2)
+        eventually(lambda: "connected_clients:1\r" in server.info("clients"))
+        time.sleep(0.1)
         after.append(processes.memory_bytes(server.pids()))
     with server.client() as client:
         assert client.call("PING") == b"+PONG\r\n"

@@ -81,7 +81,10 @@ def test_top_sees_what_runs_between_two_looks(shardis: Shardis) -> None:
 
 def test_top_ends_by_an_interrupt(shardis: Shardis) -> None:
     with subprocess.Popen(
-        command(shardis, "top", "-i", "0.1", "--json"), cwd=ROOT, stdout=subprocess.PIPE, text=True
+        command(shardis, "top", "-i", "0.1", "--json"),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as watching:
         assert watching.stdout is not None
         assert json.loads(watching.stdout.readline())["healthy"] is True

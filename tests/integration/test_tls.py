@@ -244,9 +244,9 @@ def test_handshakes_that_never_end_hold_up_nobody(server: Shardis) -> None:
         one.send(b"\x16\x03\x01\x02\x00\x01"[: number % 7])
     assert pings(server)
     started = time.monotonic()
-    silent[0].settimeout(20)
+    silent[0].settimeout(60)
     assert silent[0].recv(100) == b""
-    assert 8 < time.monotonic() - started < 15
+    assert 8 < time.monotonic() - started < 15 * server.slowness
     for one in silent:
         one.close()
     deadline = time.monotonic() + 5
@@ -268,7 +268,7 @@ def test_many_handshakes_hold_up_nobody(server: Shardis) -> None:
     with latencies(server.port) as seconds, ThreadPoolExecutor(8) as pool:
         list(pool.map(connect, range(600)))
     print(f"plain clients during 600 handshakes: {seconds}")
-    assert seconds.p99 < 0.1
+    assert seconds.p99 < 0.1 * server.slowness
 
 
 def test_a_slow_reader_costs_its_replies_and_no_more(server: Shardis) -> None:

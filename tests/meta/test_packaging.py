@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.meta.sources import ROOT, tracked
+from tests.support.servers import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -94,9 +95,7 @@ def test_the_wheel_serves_in_a_fresh_environment(wheel: Path, tmp_path: Path) ->
     venv.create(home, with_pip=True)
     run(home / "bin/python", "-m", "pip", "install", "-q", wheel, cwd=tmp_path)
     assert (home / "bin/shardctl").exists()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = tmp_path / "log"
     with log.open("wb") as output:
         server = subprocess.Popen(

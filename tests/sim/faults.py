@@ -7,7 +7,7 @@ import struct
 from actors.mailbox import MemoryLink
 from tests.sim.network import Network
 from tests.sim.world import World
-from tests.support.envelopes import MESSAGE_REPLIES, REPLY_HEADER, read_replies
+from tests.support.envelopes import MESSAGE_READ, MESSAGE_REPLIES, REPLY_HEADER, read_replies
 
 
 def is_main(link: MemoryLink) -> bool:
@@ -44,6 +44,16 @@ class RepeatingNetwork(Network):
         if is_main(link) and self.random.random() < 0.05:
             self.faults += 1
             super().carry(link, data)
+
+
+class DeafeningNetwork(Network):
+    """No shard ever hears what was read of its replies."""
+
+    def carry(self, link: MemoryLink, data: bytes) -> None:
+        if is_main(link) and data[0] == MESSAGE_READ:
+            self.faults += 1
+            return
+        super().carry(link, data)
 
 
 class MisplacingNetwork(Network):

@@ -6,9 +6,12 @@ clients hang up. A failure prints its seed: `SIM_SEED=<seed> pytest tests/sim` r
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.sim.faults import (
+    DeafeningNetwork,
     ForgingNetwork,
     HauntedNetwork,
     LosingNetwork,
@@ -23,6 +26,8 @@ from tests.sim.world import Options, Violation, World, seeds
 CALM = Options(deaths=0, hang_ups=0)
 ROUGH = Options(deaths=5, hang_ups=3)
 PYTHON_LANE = Options(native_lane=False)
+NARROW = Options(unread_bytes_max=400, clients=10)
+"""Shards send little ahead of what the workers have read: runs are cut, and messages held."""
 
 
 @pytest.mark.parametrize(
@@ -32,6 +37,8 @@ PYTHON_LANE = Options(native_lane=False)
         pytest.param(Options(), 120, id="usual"),
         pytest.param(ROUGH, 60, id="rough"),
         pytest.param(PYTHON_LANE, 25, id="python lane"),
+        pytest.param(NARROW, 60, id="narrow"),
+        pytest.param(replace(NARROW, unread_bytes_max=16, deaths=5), 40, id="narrowest"),
     ],
 )
 def test_every_client_gets_what_the_model_says(options: Options, count: int) -> None:
@@ -80,6 +87,11 @@ def test_a_faulty_network_is_noticed(network: type[Network]) -> None:
     planted, found = detected(network, CALM)
     assert planted >= 20
     assert found >= planted * 0.8
+
+
+def test_a_shard_waits_for_its_replies_to_be_read() -> None:
+    planted, found = detected(DeafeningNetwork, replace(NARROW, deaths=0, hang_ups=0), 15)
+    assert planted == found == 15
 
 
 def test_a_network_that_swaps_messages_is_noticed() -> None:

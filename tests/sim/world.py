@@ -50,6 +50,7 @@ class Options:
     native_lane: bool = True
     tags: int = 12  # slots that all keys are in
     batch_bytes_held_max: int | None = None  # None: the dispatcher's own
+    unread_bytes_max: int | None = None  # of replies on their way; None: the executor's own
 
 
 class SimShard:
@@ -66,6 +67,9 @@ class SimShard:
         context = Context(self.keyspace, Settings({}), TABLE.table, 16, Random(0))
         self.executor = Executor(TABLE, self.keyspace, context, LANE, epoch, world.clock.now_ms)
         self.executor.native_lane = world.options.native_lane
+        if world.options.unread_bytes_max is not None:
+            self.executor.unread_bytes_max = world.options.unread_bytes_max
+            self.executor.out_bytes_max = world.options.unread_bytes_max // 8
 
     def wake(self) -> None:
         """Something has come; the shard looks a little later, so that batches form."""
@@ -94,6 +98,9 @@ class SimHost(Host):
         held = worker.world.options.batch_bytes_held_max
         if held is not None:
             self.dispatcher.batch_bytes_held_max = held
+        unread = worker.world.options.unread_bytes_max
+        if unread is not None:
+            self.dispatcher.read_bytes_min = unread // 2
 
     def connect(self, shard: int, epoch: int) -> tuple[Any, Any]:
         return self.worker.world.link(self.worker, shard, epoch)
@@ -337,7 +344,7 @@ class World:
                     self.fail(f"worker{worker.index} has bytes in flight to shard{index}")
         for shard in self.shards:
             if shard.executor.unfinished:
-                self.fail(f"shard{shard.index} has parked runs")
+                self.fail(f"shard{shard.index} has parked runs, or messages that it holds")
 
 
 def hash_line(digest: int, line: str) -> int:

@@ -11,14 +11,16 @@ from dataclasses import dataclass, field
 
 MESSAGE_RUNS = 1
 MESSAGE_REPLIES = 2
+MESSAGE_READ = 3
 PART_DONE, PART_PARKED = 0, 1
-RUN_BULK, RUN_NO_TOUCH, RUN_INTERNAL = 1, 2, 4
+RUN_BULK, RUN_NO_TOUCH, RUN_INTERNAL, RUN_REPLY_OFF = 1, 2, 4, 8
 PART_BULK = 1
 
 REQUEST_HEADER = struct.Struct("=B3xII")  # kind, epoch, runs
 RUN = struct.Struct("=IIIIIIQHBBB3x")
 COMMAND = struct.Struct("=IIIHH")
 REPLY_HEADER = struct.Struct("=BxHII")  # kind, messages answered, epoch, parts
+READ = struct.Struct("=B3xIQ")  # kind, epoch, bytes
 PART = struct.Struct("=IIIIHBB")
 
 
@@ -96,6 +98,16 @@ def requests(epoch: int, runs: Sequence[Run]) -> bytes:
     """A request message."""
     head = REQUEST_HEADER.pack(MESSAGE_RUNS, epoch, len(runs))
     return head + b"".join(run.packed() for run in runs)
+
+
+def bytes_read(data: bytes) -> int | None:
+    """How much of the shard's replies this message says was read; None: it is another one."""
+    return READ.unpack(data)[2] if data[0] == MESSAGE_READ else None
+
+
+def have_read(epoch: int, size: int) -> bytes:
+    """A worker's message that so much of the replies was read."""
+    return READ.pack(MESSAGE_READ, epoch, size)
 
 
 def read_replies(data: bytes) -> tuple[int, list[Part]]:

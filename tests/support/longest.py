@@ -100,6 +100,7 @@ class Driver:
         context = Context(self.keyspace, Settings({}), TABLE.table, 16, Random(0))
         self.executor = Executor(TABLE, self.keyspace, context, lane, 1, lambda: self.now_ms)
         self.executor.native_lane = native_lane
+        self.executor.unread_bytes_max = 1 << 62  # it never hears what was read
         (self.link, far), (self.bulk, far_bulk) = MemoryLink.pair("main"), MemoryLink.pair("bulk")
         self.executor.add_links(far, far_bulk)
 

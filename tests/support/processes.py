@@ -102,5 +102,19 @@ def memory_bytes(pids: list[int], field: str = "Rss") -> int:
     return total
 
 
+def peak_bytes(pid: int) -> int:
+    """The most memory that was resident since the last `reset_peak`."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("a kernel without VmHWM")
+
+
+def reset_peak(pid: int) -> int:
+    """Let `peak_bytes` begin anew; what is resident now."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+    return peak_bytes(pid)
+
+
 def cpu_seconds(pids: list[int]) -> float:
     return sum(one.cpu_seconds for one in map(process, pids) if one is not None)

@@ -10,7 +10,7 @@ from protocol.table import NativeTable
 from router.dispatch import WorkerDispatcher
 from router.table import full_table
 from sessions.reactor import Reactor
-from tests.support.envelopes import PART_DONE, Part, Run, read_requests, replies
+from tests.support.envelopes import PART_DONE, Part, Run, bytes_read, read_requests, replies
 from tests.support.resp_client import encode
 from tests.support.slots import SLOTS, slot
 
@@ -46,6 +46,7 @@ class Shard:
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
+        self.read: list[int] = []  # what the worker has reported
         self.link_of_worker, self.link = MemoryLink.pair("link")
         self.bulk_of_worker, self.bulk = MemoryLink.pair("bulk")
 
@@ -53,6 +54,9 @@ class Shard:
         """All runs that have come and were not yet taken."""
         found = []
         while (message := self.link.fetch()) is not None:
+            if (read := bytes_read(message)) is not None:
+                self.read.append(read)
+                continue
             epoch, runs = read_requests(message)
             assert epoch == self.epoch
             found += runs

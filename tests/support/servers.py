@@ -27,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,12 +37,16 @@ from tests.support.resp_client import RespClient
 ROOT = Path(__file__).resolve().parents[2]
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
-START_SECONDS = 20.0
-STOP_SECONDS = 15.0
+START_SECONDS = 40.0
+STOP_SECONDS = 30.0
+# A start that takes longer than this tells of a machine that is busy with other things.
+USUAL_START_SECONDS = 0.4
 # Servers kept running by a pool at a time: more would only compete for the processors.
 POOL_SERVERS_MAX = 3
+HELD_PORTS_MAX = 64
 TRANSPORTS = ("tcp", "tls", "unix")
 ROLE = re.compile(r"shardis-([sw])(\d+)")
+_held: deque[socket.socket] = deque()
 INFO_ROLE = re.compile(r"^(shard|worker)_?(\d+)[:_].*?pid[=:](\d+)", re.MULTILINE)
 
 
@@ -58,13 +62,32 @@ def _end_with_parent() -> None:
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+def _hold(port: int) -> None:
+    """Keep other tests off a port: they may run beside this one, and look for ports as it does.
+
+    A port is held until long after its server listens, by UDP, which is in no server's way.
+    Raises OSError when another test holds it.
+    """
+    holder = socket.socket(type=socket.SOCK_DGRAM)
+    try:
+        holder.bind(("127.0.0.1", port))
+    except OSError:
+        holder.close()
+        raise
+    _held.append(holder)
+    while len(_held) > HELD_PORTS_MAX:
+        _held.popleft().close()
+
+
 def free_port() -> int:
-    """A loopback port that is free now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """A loopback port that is free now, and that no other test is given meanwhile."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            _hold(port)
+            return port
 
 
 def free_ports(count: int) -> int:
@@ -79,6 +102,8 @@ def free_ports(count: int) -> int:
                 probe = probes.enter_context(socket.socket())
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(("127.0.0.1", port))
+            for port in range(first, first + count):
+                _hold(port)
             return first
     raise ServerError(f"no {count} ports in a row are free")
 
@@ -145,6 +170,12 @@ class Server:
         self.kill()
         raise ServerError(f"{self.name}: no PONG within {START_SECONDS} s\n{self.log()}")
 
+    @property
+    def slowness(self) -> float:
+        """How many times slower than usual all may go: what limits of time are multiplied by."""
+        load = os.getloadavg()[0] / (os.cpu_count() or 1)
+        return max(1.0, self.seconds_to_pong / USUAL_START_SECONDS, load)
+
     def stop(self) -> None:
         """End it with SIGTERM. Raises ServerError unless all of it is gone and the code is 0."""
         running = self._running()
@@ -194,13 +225,18 @@ class Server:
     def ended(self) -> bool:
         return self._running().poll() is not None
 
+    def answers(self, seconds: float = 0.5) -> bool:
+        """Whether it says PONG in that time."""
+        with contextlib.suppress(OSError), RespClient(self.port, timeout=seconds) as client:
+            return client.call("PING") == b"+PONG\r\n"
+        return False
+
     def ends_within(self, seconds: float) -> bool:
         """Whether it has ended by then; one that answers has not."""
         deadline = time.monotonic() + seconds
         while not self.ended and time.monotonic() < deadline:
-            with contextlib.suppress(OSError), RespClient(self.port, timeout=0.5) as client:
-                if client.call("PING") == b"+PONG\r\n":
-                    return False
+            if self.answers():
+                return False
             time.sleep(0.02)
         return self.ended
 

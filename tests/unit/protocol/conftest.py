@@ -8,15 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.servers import free_port
+
 
 @pytest.fixture(scope="session")
 def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     server = shutil.which("redis-server")
     if server is None:
         pytest.skip("no redis-server to compare with")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     folder = tmp_path_factory.mktemp("redis")
     process = subprocess.Popen(
         [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],

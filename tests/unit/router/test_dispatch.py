@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.envelopes import PART_PARKED, RUN_BULK, RUN_INTERNAL, Part
+from tests.support.envelopes import (
+    PART,
+    PART_PARKED,
+    REPLY_HEADER,
+    RUN_BULK,
+    RUN_INTERNAL,
+    Part,
+)
 from tests.support.resp_client import encode
 from tests.support.rig import Client, Rig, Shard, reply_to
 
@@ -299,6 +306,32 @@ def test_a_large_reply_to_a_client_that_has_left_is_dropped(rig: Rig, bulk_first
     # `client.session` still lives here, but its slot is free: nothing may be looked up by it.
     rig.shards[0].bulk.post(b"x" * 70_000)
     rig.tick()
+
+
+def test_a_shard_hears_what_was_read_of_its_replies_on_both_links(rig: Rig) -> None:
+    rig.dispatcher.read_bytes_min = 100_000
+    client = rig.client()
+    rig.send(client, ["GET", rig.key(1)], ["GET", rig.key(0)])
+    (run,) = rig.shards[0].runs()
+    rig.shards[0].answer(Part(run.client, run.sequence, b"x" * 40_000, 0, PART_PARKED))
+    rig.tick()
+    assert rig.shards[0].runs() == []
+    assert rig.shards[0].read == []
+    rig.shards[0].bulk.post(b"y" * 70_000)
+    rig.shards[0].answer(Part(run.client, run.sequence, b"", 1, bulk=1))
+    rig.tick()
+    assert rig.shards[0].runs() == []
+    assert rig.shards[0].read == [40_000 + 70_000 + 2 * (REPLY_HEADER.size + PART.size)]
+    assert rig.shards[1].read == []
+    rig.dispatcher.shard_down(0)
+    rig.up(0, Shard(2))
+    rig.dispatcher.read_bytes_min = 0
+    rig.send(client, ["GET", rig.key(0)])
+    (run,) = rig.shards[0].runs()
+    rig.shards[0].answer(reply_to(run, b"$-1\r\n"))
+    rig.tick()
+    rig.shards[0].runs()
+    assert rig.shards[0].read == [5 + REPLY_HEADER.size + PART.size]
 
 
 def half_answered(rig: Rig, shard: int, behind: int | None = None) -> Client:

@@ -21,8 +21,10 @@ from tests.support.envelopes import (
     PART_PARKED,
     RUN_BULK,
     RUN_INTERNAL,
+    RUN_REPLY_OFF,
     Part,
     Run,
+    have_read,
     read_replies,
     requests,
 )
@@ -232,6 +234,7 @@ def test_bulks_of_different_clients_do_not_wait_for_one_another() -> None:
 def test_both_halves_of_a_large_reply_travel_in_one_message(count: int) -> None:
     """A shard's death between them left the client with half a reply and an error behind it."""
     shard = Shard()
+    shard.executor.out_bytes_max = 390_100  # what the inline part of such a message comes near to
     value = b"x" * 65_000
     shard.call("SET", "small", value)
     shard.keyspace.set_string(0, b"blob", b"y" * 100_000)
@@ -247,6 +250,175 @@ def test_both_halves_of_a_large_reply_travel_in_one_message(count: int) -> None:
     assert parts[0].data + bulk + parts[1].data == (
         b"$65000\r\n%b\r\n" % value * count + b"$100000\r\n" + b"y" * 100_000 + b"\r\n"
     )
+
+
+# Runs with much to answer
+
+
+def work(shard: Shard, worker: int = 0) -> list[tuple[int, list[Part]]]:
+    """Let the executor work: size and parts of each message that has come back."""
+    shard.executor.service()
+    found = []
+    while (message := shard.links[worker].fetch()) is not None:
+        found.append((len(message), read_replies(message)[1]))
+    return found
+
+
+def read(shard: Shard, size: int, worker: int = 0) -> None:
+    shard.links[worker].post(have_read(1, size))
+
+
+def test_a_run_with_much_to_answer_is_answered_bit_by_bit() -> None:
+    shard = Shard()
+    shard.executor.unread_bytes_max = 1 << 40
+    value = b"x" * 60_000
+    shard.call("SET", "k", value)
+    shard.send(run([["GET", "k"]] * 1000, client=3, sequence=9))
+    messages = work(shard)
+    assert max(size for size, _ in messages) < (256 << 10) + 61_000
+    parts = [part for _, found in messages for part in found]
+    assert [part.status for part in parts] == [PART_PARKED] * (len(parts) - 1) + [PART_DONE]
+    assert {(part.client, part.sequence) for part in parts} == {(3, 9)}
+    assert sum(part.commands for part in parts) == 1000
+    assert b"".join(part.data for part in parts) == b"$60000\r\n%b\r\n" % value * 1000
+
+
+def test_replies_on_the_bulk_link_are_announced_soon() -> None:
+    """The worker counts nothing as its client's before it knows whose it is."""
+    shard = Shard()
+    shard.executor.unread_bytes_max = 1 << 40
+    shard.keyspace.set_string(0, b"blob", b"y" * 100_000)
+    for i in range(20):
+        shard.call("RPUSH", "list", b"%d" % i * 5000)
+    for command in (["GET", "blob"], ["LRANGE", "list", "0", "-1"]):
+        shard.send(run([command] * 50))
+        messages = [parts for _, parts in work(shard)]
+        assert max(sum(part.bulk != 0 for part in parts) for parts in messages) <= 3
+        parts = [part for parts in messages for part in parts]
+        assert sum(part.bulk != 0 for part in parts) == 50
+        assert sum(part.commands for part in parts) == 50
+        assert [part.status for part in parts] == [PART_PARKED] * (len(parts) - 1) + [PART_DONE]
+
+
+def test_what_is_not_wanted_is_not_gathered() -> None:
+    shard = Shard()
+    shard.call("SET", "k", b"x" * 60_000)
+    shard.send(run([["GET", "k"]] * 500 + [["SET", "done", "1"]], flags=RUN_REPLY_OFF))
+    assert [parts for _, parts in work(shard)] == [[Part(0, 0, b"", 501)]]
+    assert shard.call("GET", "done") == b"$1\r\n1\r\n"
+
+
+@pytest.mark.parametrize("native_lane", [True, False])
+def test_a_worker_that_does_not_read_is_not_executed_for(native_lane: bool) -> None:
+    """What comes meanwhile is held, in order, wherever in a message or run execution stopped."""
+    shard = Shard(workers=2, native_lane=native_lane)
+    shard.executor.unread_bytes_max = 200_000
+    shard.executor.out_bytes_max = 20_000
+    shard.call("SET", "k", b"x" * 3000)
+    expected: dict[tuple[int, int], bytes] = {}
+    for i in range(40):
+        batch = []
+        for client in range(3):
+            gets = (i + client) % 5 * 4
+            commands: list[list[bytes | str | int]] = [["GET", "k"]] * gets + [["INCR", "n"]]
+            batch.append(run(commands, client=client, sequence=i))
+            expected[client, i] = b"$3000\r\n%b\r\n" % (b"x" * 3000) * gets
+            expected[client, i] += b":%d\r\n" % (i * 3 + client + 1)
+        shard.send(*batch)
+    answers = dict.fromkeys(expected, b"")
+    finished = []
+    unread = 0
+    rounds = 0
+    while len(finished) < len(expected):
+        messages = work(shard)
+        unread += sum(size for size, _ in messages)
+        assert unread < 200_000 + 20_000 + 3100
+        for _, parts in messages:
+            for part in parts:
+                answers[part.client, part.sequence] += part.data
+                if part.status == PART_DONE:
+                    finished.append((part.client, part.sequence))
+        shard.send(run([["GET", "k"]]), worker=1)
+        assert len(work(shard, 1)) == 1  # the other worker goes on
+        read(shard, 3100, 1)
+        if len(finished) < len(expected):
+            assert shard.executor.unfinished
+            assert work(shard) == []
+            read(shard, unread // 4)  # too little to begin again
+            assert work(shard) == []
+            read(shard, unread - unread // 4)
+            unread = 0
+        rounds += 1
+    assert answers == expected
+    assert finished == sorted(finished, key=lambda place: place[1])
+    assert shard.executor.unfinished == 0
+    assert rounds > 10
+
+
+def test_each_message_is_taken_once_however_often_it_was_cut() -> None:
+    shard = Shard()
+    shard.executor.unread_bytes_max = 10_000
+    shard.executor.out_bytes_max = 2000
+    shard.call("SET", "k", b"x" * 3000)
+    read(shard, 100)
+    for i in range(5):
+        shard.send(run([["GET", "k"]] * 20, sequence=i))
+    taken = 0
+    for _ in range(200):
+        shard.executor.service()
+        while (message := shard.links[0].fetch()) is not None:
+            taken += int.from_bytes(message[2:4], "little")
+            read(shard, len(message))
+    assert taken == 5
+    assert shard.executor.unfinished == 0
+
+
+def test_runs_behind_a_large_command_wait_for_the_worker_too() -> None:
+    shard = Shard()
+    shard.executor.unread_bytes_max = 50_000
+    shard.executor.out_bytes_max = 5000
+    shard.call("SET", "k", b"x" * 3000)
+    value = b"v" * 70_000
+    shard.send(large(["SET", "large", value], 1, sequence=0))
+    for i in range(1, 4):
+        shard.send(run([["GET", "k"]] * 30 + [["STRLEN", "large"]], sequence=i))
+    work(shard)
+    shard.bulk[0].post(encode("SET", "large", value))
+    data = {i: b"" for i in range(4)}
+    order = []
+    for _ in range(100):
+        messages = work(shard)
+        size = sum(size for size, _ in messages)
+        assert size < 50_000 + 5000 + 3100
+        for _, parts in messages:
+            for part in parts:
+                order.append(part.sequence)
+                data[part.sequence] += part.data
+        if messages:
+            assert work(shard) == []
+            read(shard, size)
+    assert order == sorted(order)
+    assert data[0] == b"+OK\r\n"
+    reply = b"$3000\r\n%b\r\n" % (b"x" * 3000) * 30 + b":70000\r\n"
+    assert [data[i] for i in range(1, 4)] == [reply] * 3
+    assert shard.executor.unfinished == 0
+
+
+def test_a_worker_that_has_gone_leaves_nothing_held() -> None:
+    shard = Shard()
+    shard.executor.unread_bytes_max = 10_000
+    shard.executor.out_bytes_max = 2000
+    shard.call("SET", "k", b"x" * 3000)
+    shard.send(run([["GET", "k"]] * 20))
+    shard.send(run([["GET", "k"]] * 20))
+    work(shard)
+    assert shard.executor.unfinished == 2
+    shard.executor.remove_links(0)
+    assert shard.executor.unfinished == 0
+    main, bulk = MemoryLink.pair("main"), MemoryLink.pair("bulk")
+    assert shard.executor.add_links(main[1], bulk[1]) == 0
+    shard.links[0] = main[0]
+    assert shard.call("STRLEN", "k") == b":3000\r\n"
 
 
 # Both lanes

@@ -63,6 +63,8 @@ class Port:
         self.barriers: list[tuple[Any, list[bytes]]] = []
 
     def flush_session(self, session: Any) -> None:
+        if session.close_over_limit():
+            return
         self.sends += 1
         self.splitter.feed(session.take_output())
 
@@ -201,6 +203,29 @@ def test_the_clock_moves_between_commands(port: Port) -> None:
     assert port.run(("SET", HERE, "v", "PX", 10), ("PTTL", HERE)) == [b"+OK\r\n", b":10\r\n"]
     port.now_ms += 11
     assert port.run(("GET", HERE)) == [b"$-1\r\n"]
+
+
+@pytest.mark.parametrize("size", [1000, 60_000, 100_000])
+@pytest.mark.parametrize("behind", [("INCR", HERE + b"n"), ("RESET",), ("CONFIG", "GET", "port")])
+def test_a_client_over_its_limit_is_executed_for_no_longer(
+    port: Port, size: int, behind: tuple[bytes | str, ...]
+) -> None:
+    """Whatever stands next: a command for the shard, the session or the host."""
+    hard = 500_000
+    port.dispatcher.set_output_limits([(hard, 0, 0)] * 3)
+    port.dispatcher.set_slots([(0, 16383, 0)])
+    assert port.run(("SET", HERE, b"x" * size)) == [b"+OK\r\n"]
+    reply = len(b"$%d\r\n\r\n" % size) + size
+    fit = (hard - 1) // reply
+    assert len(port.run(*[("GET", HERE)] * fit)) == fit
+    assert not port.session.closed
+    before = port.executor.commands_processed
+    most = (hard + 65_536) // reply + 1
+    assert port.run(*[("GET", HERE)] * (most + 1), behind) == []
+    assert port.session.closed
+    assert fit < port.executor.commands_processed - before <= most
+    assert port.barriers == []
+    assert port.dispatcher.counts.by_command().get("reset") is None
 
 
 def test_nothing_stays_behind() -> None:
