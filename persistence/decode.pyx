@@ -640,6 +640,8 @@ cdef bint decode_zset_pack(Store *store, uint32_t database, bint ziplist, Reader
     cdef double score = 0, last = -INFINITY, result
     cdef bint sorted_already = True, sound = True
     begin_zset(store, database, &set)
+    if reader.exact:
+        set.entries_max = set.value_max = INT64_MAX
     pack = read_pack(set.pool, reader, ziplist, &count)
     if pack == NULL:
         return False
@@ -661,8 +663,7 @@ cdef bint decode_zset_pack(Store *store, uint32_t database, bint ziplist, Reader
     if sorted_already:
         set.encoding = ENCODING_LISTPACK
         set.value = pack
-        if not reader.exact:
-            sorted_expect(&set, count // 2)
+        sorted_expect(&set, count // 2)
     else:
         sorted_new(&set, count // 2, 0)
         p = listpack_first(pack)
