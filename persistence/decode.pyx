@@ -19,7 +19,7 @@ from persistence.encode cimport (
 from protocol.native cimport load16, load32, load64
 from protocol.numbers cimport format_int64
 from shards.memory cimport Pool, pool_alloc
-from shards.store cimport Store, store_pool, store_random
+from shards.store cimport Store, store_pool
 from shards.types.dict cimport DICT_SET, Dict, dict_free, dict_hash, dict_new, dict_set
 from shards.types.hash cimport Hash, hash_length, hash_make, hash_set, hash_will_grow
 from shards.types.idtree cimport (
@@ -587,8 +587,7 @@ cdef bint decode_zset(Store *store, uint32_t database, bint binary, Reader *read
     if reader.failed or count == 0:
         return False
     begin_zset(store, database, &set)
-    sorted_new(&set, store_random(store),
-               INT64_MAX if reader.exact else min(count, <uint64_t>INT64_MAX), 0)
+    sorted_new(&set, INT64_MAX if reader.exact else min(count, <uint64_t>INT64_MAX), 0)
     while count and read_string(reader, &member):
         if binary:
             p = take(reader, 8)
@@ -600,7 +599,7 @@ cdef bint decode_zset(Store *store, uint32_t database, bint binary, Reader *read
         if score != score:
             reader.failed = True
         if not reader.failed and sorted_add(
-                &set, store_random(store), 0, score, <const char *>member.data, member.n,
+                &set, 0, score, <const char *>member.data, member.n,
                 &result) != ADD_INSERTED:
             reader.failed = True
         text_free(&member)
@@ -641,6 +640,8 @@ cdef bint decode_zset_pack(Store *store, uint32_t database, bint ziplist, Reader
     cdef double score = 0, last = -INFINITY, result
     cdef bint sorted_already = True, sound = True
     begin_zset(store, database, &set)
+    if reader.exact:
+        set.entries_max = set.value_max = INT64_MAX
     pack = read_pack(set.pool, reader, ziplist, &count)
     if pack == NULL:
         return False
@@ -662,16 +663,15 @@ cdef bint decode_zset_pack(Store *store, uint32_t database, bint ziplist, Reader
     if sorted_already:
         set.encoding = ENCODING_LISTPACK
         set.value = pack
-        if not reader.exact:
-            sorted_expect(&set, store_random(store), count // 2)
+        sorted_expect(&set, count // 2)
     else:
-        sorted_new(&set, store_random(store), count // 2, 0)
+        sorted_new(&set, count // 2, 0)
         p = listpack_first(pack)
         while p != NULL:
             behind = listpack_next(p)
             member = listpack_text(p, scratch, &n)
             packed_score(behind, &score)
-            sorted_add(&set, store_random(store), 0, score, member, n, &result)
+            sorted_add(&set, 0, score, member, n, &result)
             p = listpack_next(behind)
         listpack_free(set.pool, pack)
     decoded.encoding = set.encoding

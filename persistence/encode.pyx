@@ -17,7 +17,9 @@ from shards.types.intset cimport Intset, intset_bytes
 from shards.types.listpack cimport Listpack, string_is_integer
 from shards.types.lzf cimport lzf_compress
 from shards.types.quicklist cimport Compressed, Quicklist, QuicklistNode
-from shards.types.skiplist cimport Node, Zset, node_member, zset_count, zset_previous
+from shards.types.scoretree cimport (
+    Node, Zset, ZsetCursor, node_member, zcursor_node, zcursor_previous, zset_count, zset_seek_last,
+)
 from shards.types.stream cimport Consumer, Group, NamePlace, Pending, Stream, names_next
 
 cdef extern from *:
@@ -178,17 +180,20 @@ cdef void encode_dict(Buffer *out, const Dict *dict, bint values, bint compress)
 
 cdef void encode_zset(Buffer *out, const Zset *zset, bint compress) noexcept nogil:
     """From the last member to the first: whoever reads them inserts each at the front."""
-    cdef const Node *node = zset.last
+    cdef ZsetCursor cursor
+    cdef const Node *node
     cdef const char *member
     cdef double score
     cdef size_t n
+    cdef bint more = zset_seek_last(zset, &cursor)
     encode_length(out, zset_count(zset))
-    while node != NULL:
+    while more:
+        node = zcursor_node(&cursor)
         member = node_member(node, &n)
         encode_string(out, member, n, compress)
         score = node.score
         buffer_append(out, &score, 8)
-        node = zset_previous(node)
+        more = zcursor_previous(&cursor)
 
 
 cdef inline void encode_id(Buffer *out, Id id) noexcept nogil:

@@ -3,7 +3,7 @@
 cimport cython
 from libc.stdint cimport int8_t
 
-from shards.types.skiplist cimport ZsetRange
+from shards.types.scoretree cimport ZsetRange
 
 # As strtod reads it, whose leniency is Redis's: nothing is 0, what follows a NUL is not read.
 # False: not a number.

@@ -6,7 +6,7 @@ from libc.stdlib cimport free, malloc, strtod
 from libc.string cimport memcpy, memset
 
 from protocol.native cimport out_of_memory
-from shards.types.skiplist cimport BY_LEX, BY_SCORE
+from shards.types.scoretree cimport BY_LEX, BY_SCORE
 
 from protocol.errors import CommandError
 

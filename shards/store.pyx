@@ -99,7 +99,7 @@ from shards.table cimport (
 from shards.types.dict cimport dict_rules_default
 from shards.types.kinds cimport TypeHooks
 from shards.types.registry cimport registered_types
-from shards.types.skiplist cimport zset_rules_default
+from shards.types.scoretree cimport zset_rules_default
 
 
 cdef enum:

@@ -37,19 +37,22 @@ from shards.types.idtree cimport (
     idtree_insert,
     idtree_remove,
 )
-from shards.types.skiplist cimport (
+from shards.types.scoretree cimport (
     Node,
     Zset,
+    ZsetCursor,
     node_member,
-    zset_at,
+    zcursor_next,
+    zcursor_node,
     zset_find,
     zset_free,
     zset_insert,
     zset_new,
-    zset_next,
     zset_rank,
     zset_remove,
     zset_rules_default,
+    zset_seek_first,
+    zset_seek_rank,
     zset_update,
 )
 
@@ -215,7 +218,7 @@ cdef class ZsetLoops:
         self.wanted = wanted
         self.timer = Timer()
         zset_rules_default(&self.rules, SEED)
-        self.zset = zset_new(&self.pool, &self.rules, 1)
+        self.zset = zset_new(&self.pool, &self.rules)
 
     def __dealloc__(self):
         zset_free(&self.pool, self.zset)
@@ -229,7 +232,7 @@ cdef class ZsetLoops:
         return zset_find(self.zset, dict_hash(self.zset.members, text, MEMBER_BYTES), text,
                          MEMBER_BYTES)
 
-    def fill(self, bint timed):
+    def fill(self, bint timed, bint ascending=False):
         cdef uint64_t i, hash, state = 3
         cdef char *text
         self.timer.start()
@@ -239,8 +242,8 @@ cdef class ZsetLoops:
                 self.timer.enter()
             hash = dict_hash(self.zset.members, text, MEMBER_BYTES)
             if zset_find(self.zset, hash, text, MEMBER_BYTES) == NULL:
-                zset_insert(&self.pool, self.zset, hash, <double>draw(&state), text,
-                            MEMBER_BYTES)
+                zset_insert(&self.pool, self.zset, hash,
+                            <double>(i if ascending else draw(&state)), text, MEMBER_BYTES)
             if timed:
                 self.timer.leave()
         return self.timer.stop(self.members.count)
@@ -259,21 +262,19 @@ cdef class ZsetLoops:
         self.timer.start()
         for i in range(operations):
             node = self.find(i)
-            zset_update(self.zset, node, <double>draw(&state))
+            zset_update(&self.pool, self.zset, node, <double>draw(&state))
         return self.timer.stop(operations)
 
     def range_100(self, uint64_t operations):
         cdef uint64_t i, k, state = 11, bytes = 0
-        cdef Node *node
-        cdef Node *next
+        cdef ZsetCursor cursor
         cdef size_t n
         self.timer.start()
         for i in range(operations):
-            node = zset_at(self.zset, draw(&state) % (self.members.count - 100))
+            zset_seek_rank(self.zset, draw(&state) % (self.members.count - 100), &cursor)
             for k in range(100):
-                next = zset_next(node)
-                bytes += node_member(node, &n)[0]
-                node = next
+                bytes += node_member(zcursor_node(&cursor), &n)[0]
+                zcursor_next(&cursor)
         assert bytes > 0
         return self.timer.stop(operations)
 
@@ -291,6 +292,14 @@ cdef class ZsetLoops:
             zset_remove(&self.pool, self.zset, node)
             if timed:
                 self.timer.leave()
+        return self.timer.stop(self.members.count)
+
+    def pop(self):
+        """The first again and again, until there are none."""
+        cdef ZsetCursor cursor
+        self.timer.start()
+        while zset_seek_first(self.zset, &cursor):
+            zset_remove(&self.pool, self.zset, zcursor_node(&cursor))
         return self.timer.stop(self.members.count)
 
 

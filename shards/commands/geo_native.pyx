@@ -24,8 +24,8 @@ from shards.geohash cimport (
     COORDINATE_BYTES_MAX, GEOHASH_BYTES, RANGES_MAX, Area, ScoreRange, Spot, area_holds,
     area_ranges, format_coordinate, metres, position, position_score, write_geohash,
 )
-from shards.keyspace cimport Entry, Key, store_delete, store_random
-from shards.types.skiplist cimport BY_SCORE, ZsetRange
+from shards.keyspace cimport Entry, Key, store_delete
+from shards.types.scoretree cimport BY_SCORE, ZsetRange
 from shards.types.zset cimport (
     ADD_INSERTED, ADD_NX, ADD_UPDATED, ADD_XX, Added, SortedCursor, SortedItem, SortedSet,
     sorted_add, sorted_append, sorted_expect, sorted_find, sorted_goes_on, sorted_item,
@@ -158,7 +158,7 @@ cdef int geoadd(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef bint right
     cdef uint32_t at = 2
     cdef uint32_t count, i
-    cdef uint64_t random, inserted = 0, updated = 0
+    cdef uint64_t inserted = 0, updated = 0
     cdef const Arg *option
     cdef const Arg *args
     cdef SortedSet set
@@ -190,22 +190,21 @@ cdef int geoadd(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     entry = sorted_open(shard.store, &argv.key, True, &set, &right)
     if unlikely(not right):
         return reply_wrong_type(out)
-    random = store_random(shard.store)
     if entry == NULL:
         if flags & ADD_XX:
             reply_integer(out, 0)
             return NATIVE_DONE
         sorted_fresh(shard.store, argv.key.database, &set, count, args[2].length)
     else:
-        sorted_expect(&set, random, count)
+        sorted_expect(&set, count)
     for i in range(count):
         if i < SCORES_KEPT:
             score = scores[i]
         else:
             position_from(&args[3 * i], &longitude, &latitude)
             score = <double>position_score(longitude, latitude)
-        outcome = sorted_add(&set, random, flags, score, args[3 * i + 2].data,
-                             args[3 * i + 2].length, &result)
+        outcome = sorted_add(&set, flags, score, args[3 * i + 2].data, args[3 * i + 2].length,
+                             &result)
         inserted += outcome == ADD_INSERTED
         updated += outcome == ADD_UPDATED
     sorted_keep(shard.store, &argv.key, entry, &set)
@@ -506,7 +505,6 @@ cdef void keep(Shard *shard, const Key *target, Places *places) noexcept:
     cdef SortedSet fresh
     cdef Place *place
     cdef uint64_t i
-    cdef uint64_t random = store_random(shard.store)
     cdef size_t longest = 0
     for i in range(places.count):
         longest = max(longest, places.items[i].length)
@@ -515,7 +513,7 @@ cdef void keep(Shard *shard, const Key *target, Places *places) noexcept:
     sorted_fresh(shard.store, target.database, &fresh, places.count, longest)
     for i in range(places.count):
         place = &places.items[i]
-        sorted_append(&fresh, random, place.score, member_of(place), place.length)
+        sorted_append(&fresh, place.score, member_of(place), place.length)
     store_delete(shard.store, target)
     sorted_keep(shard.store, target, NULL, &fresh)
 

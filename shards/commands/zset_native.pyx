@@ -23,7 +23,7 @@ from shards.keyspace cimport (
     store_value_length,
 )
 from shards.ranges cimport lex_end, score_end
-from shards.types.skiplist cimport BY_LEX, BY_SCORE, ZsetRange
+from shards.types.scoretree cimport BY_LEX, BY_SCORE, ZsetRange
 from shards.types.zset cimport (
     ADD_GT, ADD_INCREMENT, ADD_INSERTED, ADD_LT, ADD_NAN, ADD_NX, ADD_REFUSED, ADD_UPDATED, ADD_XX,
     Added, SortedCursor, SortedItem, SortedSet, sorted_add, sorted_count_range, sorted_expect,
@@ -81,7 +81,7 @@ cdef int add_members(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, i
     cdef double score = 0, result
     cdef uint32_t count = (argv.argc - at) // 2
     cdef uint32_t i
-    cdef uint64_t random, inserted = 0, updated = 0
+    cdef uint64_t inserted = 0, updated = 0
     cdef const Arg *member
     cdef SortedSet set
     cdef Entry *entry
@@ -95,21 +95,20 @@ cdef int add_members(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, i
     entry = sorted_open(shard.store, &argv.key, True, &set, &right)
     if unlikely(not right):
         return reply_wrong_type(out)
-    random = store_random(shard.store)
     if entry == NULL:
         if flags & ADD_XX:
             reply_integer(out, 0)
             return NATIVE_DONE
         sorted_fresh(shard.store, argv.key.database, &set, count, argv.args[at + 1].length)
     else:
-        sorted_expect(&set, random, count)
+        sorted_expect(&set, count)
     for i in range(count):
         if i < SCORES_KEPT:
             score = scores[i]
         else:
             score_of(&argv.args[at + 2 * i], &score)
         member = &argv.args[at + 2 * i + 1]
-        outcome = sorted_add(&set, random, flags, score, member.data, member.length, &result)
+        outcome = sorted_add(&set, flags, score, member.data, member.length, &result)
         inserted += outcome == ADD_INSERTED
         updated += outcome == ADD_UPDATED
     sorted_keep(shard.store, &argv.key, entry, &set)
@@ -127,13 +126,11 @@ cdef int increment(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, int
     cdef Entry *entry
     cdef Added outcome
     cdef bint right
-    cdef uint64_t random
     if not score_of(&argv.args[at], &score):
         return NATIVE_DECLINED
     entry = sorted_open(shard.store, &argv.key, True, &set, &right)
     if unlikely(not right):
         return reply_wrong_type(out)
-    random = store_random(shard.store)
     if entry == NULL:
         if flags & ADD_XX:
             reply_null(out, shard.resp)
@@ -144,9 +141,8 @@ cdef int increment(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, int
         if unlikely(score - score != 0) and sorted_find(
                 &set, member.data, member.length, &current, NULL) and current - current != 0:
             return NATIVE_DECLINED
-        sorted_expect(&set, random, 1)
-    outcome = sorted_add(&set, random, flags | ADD_INCREMENT, score, member.data, member.length,
-                         &result)
+        sorted_expect(&set, 1)
+    outcome = sorted_add(&set, flags | ADD_INCREMENT, score, member.data, member.length, &result)
     sorted_keep(shard.store, &argv.key, entry, &set)
     if outcome == ADD_INSERTED or outcome == ADD_UPDATED:
         shard_changed(shard, &argv.key, b"zincr", 1)

@@ -1,20 +1,20 @@
-"""A sorted set: one listpack while it is small, a skip list beyond; what the keyspace knows it by.
+"""A sorted set: one listpack while it is small, a tree beyond; what the keyspace knows it by.
 
     listpack    member score member score ...   in their order; scores as integers or texts
-    skip list   see skiplist.pxd
+    tree        see scoretree.pxd
 
 A SortedSet is a sorted set in the hands of one caller, for the length of one call: its pool, limits
 and encoding, and where it is. Whoever changes it puts `value` and `encoding` back into the key's entry.
 
 Contract
-1. A listpack becomes a skip list before it has more than `entries_max` members, or one longer than
-   `value_max`, or is told to take more members than that at once; a skip list stays one.
+1. A listpack becomes a tree before it has more than `entries_max` members, or one longer than
+   `value_max`, or is told to take more members than that at once; a tree stays one.
 2. In a listpack -0 becomes 0, as Redis has it.
 3. A cursor dies with any change; an item too, but for its score.
 4. A member given to a function must not lie in the set itself.
 5. Ends by member are right only where all scores are the same; otherwise they mean what Redis makes
-   of them in a listpack, and nothing certain in a skip list.
-6. O(members) in a listpack; in a skip list O(log n), or what skiplist.pxd says.
+   of them in a listpack, and nothing certain in a tree.
+6. O(members) in a listpack; in a tree O(log n), or what scoretree.pxd says.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
@@ -23,21 +23,22 @@ from shards.memory cimport Pool
 from shards.types.dict cimport DictRules
 from shards.types.kinds cimport EntryEncoding, TypeHooks
 from shards.types.listpack cimport Listpack
-from shards.types.skiplist cimport Node, ZsetRange
+from shards.types.scoretree cimport Node, ZsetCursor, ZsetRange
 
 
 cdef struct SortedSet:
     Pool *pool
-    const DictRules *rules      # of skip lists; outlives them
+    const DictRules *rules      # of trees; outlives them
     int64_t entries_max         # zset-max-listpack-entries
     int64_t value_max           # zset-max-listpack-value
     EntryEncoding encoding
     void *value                 # a Listpack or a Zset
 
 cdef struct SortedCursor:       # at one member
-    Node *node                  # in a skip list
+    Node *node                  # in a tree
+    ZsetCursor at               # where that is; not known of a random one, which cannot step
     uint8_t *p                  # in a listpack, at the member
-    Listpack *pack              # NULL: a skip list
+    Listpack *pack              # NULL: a tree
 
 cdef struct SortedItem:
     const char *member          # in the set, or in `scratch`
@@ -63,17 +64,16 @@ cdef TypeHooks zset_hooks() noexcept
 
 # Fill in encoding and value of a new empty set that is about to get `count` members, the first (or
 # longest) of which has so many bytes.
-cdef void sorted_new(SortedSet *set, uint64_t random, uint64_t count, size_t longest) noexcept nogil
+cdef void sorted_new(SortedSet *set, uint64_t count, size_t longest) noexcept nogil
 # Before `count` members are added: one that would be too large by these alone is converted at once.
-cdef void sorted_expect(SortedSet *set, uint64_t random, uint64_t count) noexcept nogil
+cdef void sorted_expect(SortedSet *set, uint64_t count) noexcept nogil
 cdef uint64_t sorted_length(const SortedSet *set) noexcept nogil                      # O(1)
 
 # Insert, update or add to a score; `result` is the score that the member has then, if not refused.
-# `random` seeds the skip list, should the set become one.
-cdef Added sorted_add(SortedSet *set, uint64_t random, int flags, double score, const char *member,
+cdef Added sorted_add(SortedSet *set, int flags, double score, const char *member,
                       size_t n, double *result) noexcept nogil
 # Append a member that comes behind all others, which is not checked.
-cdef void sorted_append(SortedSet *set, uint64_t random, double score, const char *member,
+cdef void sorted_append(SortedSet *set, double score, const char *member,
                         size_t n) noexcept nogil
 cdef bint sorted_remove(SortedSet *set, const char *member, size_t n) noexcept nogil
 cdef void sorted_remove_at(SortedSet *set, const SortedCursor *cursor) noexcept nogil
@@ -93,5 +93,5 @@ cdef bint sorted_goes_on(const ZsetRange *range, const SortedCursor *cursor,
                          bint backwards) noexcept nogil  # O(1): it is not beyond the range's far end
 cdef void sorted_item(const SortedCursor *cursor, SortedItem *item) noexcept nogil    # O(1)
 cdef uint64_t sorted_count_range(const SortedSet *set, const ZsetRange *range) noexcept nogil
-# A member of a set that is not empty, each as likely as any other; expected O(1) in a skip list.
+# A member of a set that is not empty, each as likely as any other; expected O(1) in a tree.
 cdef void sorted_random(const SortedSet *set, uint64_t random, SortedCursor *cursor) noexcept nogil

@@ -37,32 +37,31 @@ from shards.types.listpack cimport (
     listpack_skip,
     listpack_text,
 )
-from shards.types.skiplist cimport (
+from shards.types.scoretree cimport (
     BY_SCORE,
     Node,
     Zset,
     ZsetRange,
     node_member,
-    zset_at,
+    zcursor_next,
+    zcursor_node,
+    zcursor_previous,
     zset_copy,
     zset_count,
     zset_count_range,
     zset_find,
-    zset_first,
     zset_footprint,
     zset_free,
     zset_insert,
     zset_is_above,
     zset_is_below,
     zset_new,
-    zset_next,
-    zset_previous,
-    zset_range_first,
-    zset_range_last,
     zset_rank,
     zset_remove,
     zset_remove_range,
     zset_remove_ranks,
+    zset_seek_range,
+    zset_seek_rank,
     zset_update,
 )
 
@@ -199,9 +198,9 @@ cdef inline uint8_t *find_packed(Listpack *pack, const char *member, size_t n) n
     return listpack_find(pack, first, member, n, 1)
 
 
-cdef void unpack(SortedSet *set, uint64_t random) noexcept nogil:
-    """Make a skip list of the listpack."""
-    cdef Zset *zset = zset_new(set.pool, set.rules, random)
+cdef void unpack(SortedSet *set) noexcept nogil:
+    """Make a tree of the listpack."""
+    cdef Zset *zset = zset_new(set.pool, set.rules)
     cdef Listpack *pack = <Listpack *>set.value
     cdef uint8_t *p = listpack_first(pack)
     cdef uint8_t *behind
@@ -302,19 +301,19 @@ cdef inline bint range_is_empty(const ZsetRange *range) noexcept nogil:
 
 # Changes
 
-cdef void sorted_new(SortedSet *set, uint64_t random, uint64_t count,
+cdef void sorted_new(SortedSet *set, uint64_t count,
                      size_t longest) noexcept nogil:
     if <int64_t>count <= set.entries_max and <int64_t>longest <= set.value_max:
         set.encoding = ENCODING_LISTPACK
         set.value = listpack_new(set.pool, 0)
     else:
         set.encoding = ENCODING_SKIPLIST
-        set.value = zset_new(set.pool, set.rules, random)
+        set.value = zset_new(set.pool, set.rules)
 
 
-cdef void sorted_expect(SortedSet *set, uint64_t random, uint64_t count) noexcept nogil:
+cdef void sorted_expect(SortedSet *set, uint64_t count) noexcept nogil:
     if set.encoding == ENCODING_LISTPACK and <int64_t>count > set.entries_max:
-        unpack(set, random)
+        unpack(set)
 
 
 cdef inline Added revised(int flags, double current, double *score) noexcept nogil:
@@ -336,7 +335,7 @@ cdef inline bint takes(const SortedSet *set, size_t n) noexcept nogil:
             and listpack_fits(<Listpack *>set.value, n + PAIR_BYTES_MAX))
 
 
-cdef Added sorted_add(SortedSet *set, uint64_t random, int flags, double score, const char *member,
+cdef Added sorted_add(SortedSet *set, int flags, double score, const char *member,
                       size_t n, double *result) noexcept nogil:
     cdef Listpack *pack
     cdef Zset *zset
@@ -360,14 +359,14 @@ cdef Added sorted_add(SortedSet *set, uint64_t random, int flags, double score, 
         if takes(set, n):
             set.value = insert_pair(set.pool, pack, score, member, n)
             return ADD_INSERTED
-        unpack(set, random)
+        unpack(set)
     zset = <Zset *>set.value
     hash = dict_hash(zset.members, member, n)
     node = zset_find(zset, hash, member, n)
     if node != NULL:
         outcome = revised(flags, node.score, &score)
         if outcome == ADD_UPDATED:
-            zset_update(zset, node, score)
+            zset_update(set.pool, zset, node, score)
         result[0] = score
         return outcome
     if flags & ADD_XX:
@@ -377,14 +376,14 @@ cdef Added sorted_add(SortedSet *set, uint64_t random, int flags, double score, 
     return ADD_INSERTED
 
 
-cdef void sorted_append(SortedSet *set, uint64_t random, double score, const char *member,
+cdef void sorted_append(SortedSet *set, double score, const char *member,
                         size_t n) noexcept nogil:
     cdef Zset *zset
     if set.encoding == ENCODING_LISTPACK:
         if takes(set, n):
             set.value = append_pair(set.pool, <Listpack *>set.value, score, member, n)
             return
-        unpack(set, random)
+        unpack(set)
     zset = <Zset *>set.value
     zset_insert(set.pool, zset, dict_hash(zset.members, member, n), score, member, n)
 
@@ -475,10 +474,11 @@ cdef bint sorted_find(const SortedSet *set, const char *member, size_t n, double
     return True
 
 
-cdef inline bint at_node(SortedCursor *cursor, Node *node) noexcept nogil:
+cdef inline bint at_node(SortedCursor *cursor, bint found) noexcept nogil:
+    """Behind a change of `cursor.at`."""
     cursor.pack = NULL
-    cursor.node = node
-    return node != NULL
+    cursor.node = zcursor_node(&cursor.at) if found else NULL
+    return found
 
 
 cdef inline bint at_packed(SortedCursor *cursor, void *pack, uint8_t *p) noexcept nogil:
@@ -489,23 +489,17 @@ cdef inline bint at_packed(SortedCursor *cursor, void *pack, uint8_t *p) noexcep
 
 cdef bint sorted_seek_rank(const SortedSet *set, uint64_t rank,
                            SortedCursor *cursor) noexcept nogil:
-    cdef Zset *zset
     if set.encoding == ENCODING_LISTPACK:
         return at_packed(cursor, set.value,
                          listpack_seek(<Listpack *>set.value, <int64_t>rank * 2))
-    zset = <Zset *>set.value
-    if rank == 0:
-        return at_node(cursor, zset_first(zset))
-    if rank + 1 == zset_count(zset):
-        return at_node(cursor, zset.last)
-    return at_node(cursor, zset_at(zset, rank))
+    return at_node(cursor, zset_seek_rank(<Zset *>set.value, rank, &cursor.at))
 
 
 cdef bint sorted_seek_range(const SortedSet *set, const ZsetRange *range, bint backwards,
                             uint64_t offset, SortedCursor *cursor) noexcept nogil:
     cdef Zset *zset
-    cdef Node *node
     cdef uint64_t rank
+    cdef bint found
     if range_is_empty(range) or offset >= sorted_length(set):
         return False
     if set.encoding == ENCODING_LISTPACK:
@@ -518,20 +512,20 @@ cdef bint sorted_seek_range(const SortedSet *set, const ZsetRange *range, bint b
             offset -= 1
         return True
     zset = <Zset *>set.value
-    node = zset_range_last(zset, range) if backwards else zset_range_first(zset, range)
-    if node != NULL and offset:
-        rank = zset_rank(zset, node)
-        if backwards:
-            node = zset_at(zset, rank - offset) if rank >= offset else NULL
-        else:
-            node = zset_at(zset, rank + offset)
-    return at_node(cursor, node)
+    found = zset_seek_range(zset, range, backwards, &cursor.at)
+    if found and offset:
+        rank = zset_rank(zset, zcursor_node(&cursor.at))
+        found = not backwards or rank >= offset
+        if found:
+            rank = rank - offset if backwards else rank + offset
+            found = zset_seek_rank(zset, rank, &cursor.at)
+    return at_node(cursor, found)
 
 
 cdef bint sorted_step(SortedCursor *cursor, bint backwards) noexcept nogil:
     if cursor.pack == NULL:
-        cursor.node = zset_previous(cursor.node) if backwards else zset_next(cursor.node)
-        return cursor.node != NULL
+        return at_node(cursor, zcursor_previous(&cursor.at) if backwards
+                       else zcursor_next(&cursor.at))
     if backwards:
         cursor.p = listpack_previous(cursor.pack, cursor.p)
         if cursor.p != NULL:
@@ -577,4 +571,6 @@ cdef void sorted_random(const SortedSet *set, uint64_t random, SortedCursor *cur
         sorted_seek_rank(set, (random >> 16) % sorted_length(set), cursor)
         return
     dict_random((<Zset *>set.value).members, random, &item)
-    at_node(cursor, <Node *>item.node)
+    cursor.pack = NULL
+    cursor.node = <Node *>item.node
+    cursor.at.leaf = NULL

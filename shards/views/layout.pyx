@@ -34,7 +34,7 @@ from shards.types.listpack cimport (
     listpack_text,
 )
 from shards.types.quicklist cimport Quicklist, QuicklistNode, node_data
-from shards.types.skiplist cimport Zset
+from shards.types.scoretree cimport Zset
 
 cdef enum:
     LENGTHS = 50                # chains of so many members and more are counted as one

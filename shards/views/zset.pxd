@@ -69,13 +69,13 @@ cdef inline void sorted_fresh(Store *store, uint32_t database, SortedSet *set, u
                               size_t longest) noexcept nogil:
     """A new and empty one that is about to get `count` members, the first of `longest` bytes."""
     sorted_limits(store, database, set)
-    sorted_new(set, store_random(store), count, longest)
+    sorted_new(set, count, longest)
 
 
 cdef inline void sorted_keep(Store *store, const Key *key, Entry *entry, SortedSet *set) noexcept:
     """Put a set that isn't empty back into its entry, or into a new one (entry NULL).
 
-    A skip list may stand where the listpack stood that it was made of: the address alone says nothing.
+    A tree may stand where the listpack stood that it was made of: the address alone says nothing.
     """
     if entry == NULL:
         store_set_value(store, key, TYPE_ZSET, set.encoding, set.value, EXPIRE_NONE)

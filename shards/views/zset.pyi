@@ -49,7 +49,7 @@ class ZsetView(View):
         """Take the first or last members off. O(log n) for each"""
 
     def unpack(self) -> bool:
-        """Make it a skip list, which SORT does in Redis; True: it was none. O(n log n)"""
+        """Make it a tree, as SORT makes it a skip list in Redis; True: it was none. O(n log n)"""
 
     def items(self) -> list[tuple[bytes, float]]:
         """All of them. O(n)"""

@@ -9,7 +9,7 @@ from protocol.numbers cimport format_double
 from shards.keyspace cimport ENCODING_LISTPACK, store_find
 from shards.ranges cimport Range
 from shards.types.dict cimport DictItem, dict_scan
-from shards.types.skiplist cimport Node, Zset, node_member
+from shards.types.scoretree cimport Node, Zset, node_member
 from shards.types.zset cimport (
     ADD_GT as NATIVE_GT,
     ADD_INCREMENT,
@@ -97,7 +97,6 @@ cdef class ZsetView:
         cdef Store *store = self.keyspace.store
         cdef SortedSet set
         cdef Entry *entry = self.entry(&set)
-        cdef uint64_t random = store_random(store)
         cdef Py_ssize_t count = len(members), inserted = 0, updated = 0, i
         cdef double result, score
         cdef bytes member
@@ -114,11 +113,11 @@ cdef class ZsetView:
             sorted_fresh(store, self.key.database, &set, <uint64_t>count,
                          <size_t>PyBytes_GET_SIZE(member))
         else:
-            sorted_expect(&set, random, <uint64_t>count)
+            sorted_expect(&set, <uint64_t>count)
         for i in range(count):
             member = members[i]
             score = scores[i]
-            outcome = sorted_add(&set, random, flags, score, PyBytes_AS_STRING(member),
+            outcome = sorted_add(&set, flags, score, PyBytes_AS_STRING(member),
                                  <size_t>PyBytes_GET_SIZE(member), &result)
             inserted += outcome == ADD_INSERTED
             updated += outcome == ADD_UPDATED
@@ -129,7 +128,6 @@ cdef class ZsetView:
         cdef Store *store = self.keyspace.store
         cdef SortedSet set
         cdef Entry *entry = self.entry(&set)
-        cdef uint64_t random = store_random(store)
         cdef size_t n = <size_t>PyBytes_GET_SIZE(member)
         cdef double result = 0
         cdef Added outcome
@@ -138,9 +136,9 @@ cdef class ZsetView:
                 return None, False
             sorted_fresh(store, self.key.database, &set, 1, n)
         else:
-            sorted_expect(&set, random, 1)
-        outcome = sorted_add(&set, random, flags | ADD_INCREMENT, score, PyBytes_AS_STRING(member),
-                             n, &result)
+            sorted_expect(&set, 1)
+        outcome = sorted_add(&set, flags | ADD_INCREMENT, score, PyBytes_AS_STRING(member), n,
+                             &result)
         sorted_keep(store, &self.key, entry, &set)
         if outcome == ADD_NAN:
             raise CommandError(NOT_A_NUMBER)
@@ -151,7 +149,6 @@ cdef class ZsetView:
     def replace(self, list items not None):
         cdef Store *store = self.keyspace.store
         cdef SortedSet set
-        cdef uint64_t random = store_random(store)
         cdef size_t longest = 0
         cdef double score
         cdef bytes member
@@ -161,7 +158,7 @@ cdef class ZsetView:
             longest = max(longest, <size_t>len(member))
         sorted_fresh(store, self.key.database, &set, <uint64_t>len(items), longest)
         for member, score in items:
-            sorted_append(&set, random, score, PyBytes_AS_STRING(member),
+            sorted_append(&set, score, PyBytes_AS_STRING(member),
                           <size_t>PyBytes_GET_SIZE(member))
         sorted_keep(store, &self.key, NULL, &set)
 
@@ -219,7 +216,7 @@ cdef class ZsetView:
         return found
 
     def unpack(self):
-        """Make it a skip list, which SORT does in Redis; True: it was none. O(n log n)"""
+        """Make it a tree, as SORT makes it a skip list in Redis; True: it was none. O(n log n)"""
         cdef SortedSet set
         cdef Store *store = self.keyspace.store
         cdef Entry *entry = self.entry(&set)
@@ -227,7 +224,7 @@ cdef class ZsetView:
         if entry == NULL:
             return False
         before = set.value
-        sorted_expect(&set, store_random(store), UINT64_MAX >> 1)
+        sorted_expect(&set, UINT64_MAX >> 1)
         sorted_keep(store, &self.key, entry, &set)
         return set.value != before
 

@@ -85,6 +85,16 @@ def test_a_cursor_clears_what_an_earlier_timeout_left(replay: Replay) -> None:
     replay(2, Step(0, case))
 
 
+def test_a_sorted_set_keeps_its_encoding_on_the_way_to_another_shard(replay: Replay) -> None:
+    """One whose scores are equal is not taken over as it is, but member by member."""
+    replay(
+        3,
+        Step(0, (command(b"ZADD", b"{x}lex", b"7", b"9999", b"7", b"a", b"7", b"b"),)),
+        Step(0, (command(b"CONFIG", b"SET", b"zset-max-listpack-value", b"2"),)),
+        Step(0, (command(b"ZUNIONSTORE", b"z\x00\xff\r\n", b"2", b"{x}lex", b"{x}lex"),)),
+    )
+
+
 def test_the_greatest_time_to_live_is_rounded_without_overflow(replay: Replay) -> None:
     for time in (2**63 - 1, 2**63 - 500, 2**63 - 501):
         deadline = command(b"PEXPIREAT", b"a", b"%d" % time)

@@ -1,6 +1,6 @@
 """Sorted sets of both encodings against a dictionary of Python, through ZsetView and a keyspace.
 
-Limits are tiny, so that listpacks become skip lists; two keys, one of which holds but one score and
+Limits are tiny, so that listpacks become trees; two keys, one of which holds but one score and
 is asked for ranges of members. Every invariant of the keyspace is checked after every step.
 """
 

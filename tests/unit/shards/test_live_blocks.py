@@ -20,7 +20,7 @@ COLLECTIONS: dict[str, tuple[list[Word], int]] = {  # a command, and the blocks 
     "dict of a set": (["SADD", "key", *(f"m{n}" for n in NUMBERS)], 100),
     "dict of a hash": (["HSET", "key", *(word for n in NUMBERS for word in (f"f{n}", "v"))], 100),
     "far members": (["SADD", "key", *(f"{n:0300}" for n in NUMBERS)], 1000),
-    "skip list": (["ZADD", "key", *(word for n in NUMBERS for word in (n, f"m{n}"))], 1100),
+    "tree of scores": (["ZADD", "key", *(word for n in NUMBERS for word in (n, f"m{n}"))], 1100),
     "stream": (["XADD", "key", "1-1", "field", "value"], 3),
 }
 

@@ -1,13 +1,15 @@
-"""The skip list of big sorted sets against a sorted list of Python.
+"""The tree of big sorted sets against a sorted list of Python.
 
 Few scores, so that many members share one; some members are long or empty; the index of members
-splits its buckets above two. Every invariant is checked after every step.
+splits its buckets above two, and pages have four entries or a few more, so that they are split and
+joined on several levels. Every invariant is checked after every step.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from random import Random
 
 import pytest
 from hypothesis import settings
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from shards.memory import live_blocks
-from shards.types.skiplist import NativeZset
+from shards.types.scoretree import NativeZset
 
 members = st.one_of(
     st.integers(0, 60).map(lambda n: b"m%d" % n),
@@ -53,9 +55,9 @@ class ZsetMachine(RuleBasedStateMachine):
         super().__init__()
         self.blocks = live_blocks()
 
-    @initialize(random=st.integers(0, 2**64 - 1), one_score=st.booleans())
-    def create(self, random: int, one_score: bool) -> None:
-        self.zset = NativeZset(grow_at=2, shrink_at=1, random=random)
+    @initialize(capacity=st.sampled_from([4, 4, 5, 8, 62]), one_score=st.booleans())
+    def create(self, capacity: int, one_score: bool) -> None:
+        self.zset = NativeZset(grow_at=2, shrink_at=1, capacity=capacity)
         self.one_score = one_score
         self.model: dict[bytes, float] = {}
         self.stable: set[bytes] = set()
@@ -188,29 +190,90 @@ ZsetMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40
 TestZset = ZsetMachine.TestCase
 
 
-def test_levels_grow_with_the_logarithm() -> None:
+def test_the_height_grows_with_the_logarithm() -> None:
     zset = NativeZset()
     for n in range(20_000):
         zset.set(b"%d" % n, float(n * 7919 % 20_011))
     zset.check()
-    assert 6 <= zset.levels <= 13
+    assert zset.height == 2
     for n in range(0, 20_000, 2):
         zset.set(b"%d" % n, float(-n))
     zset.check()
     while len(zset):
         assert zset.pop() is not None
     zset.check()
-    assert zset.levels == 1
+    assert zset.height == 0
 
 
-def test_a_member_of_more_than_32_mebibytes_keeps_its_length() -> None:
+@pytest.mark.parametrize("capacity", [4, 7, 62])
+@pytest.mark.parametrize("distinct", [40, 1_000_000])
+def test_random_changes_of_a_tree_of_many_pages(capacity: int, distinct: int) -> None:
+    """Few scores, and practically only different ones; growing, then shrinking to a few members.
+
+    A search for the place of a new score once took the node's own old entry for that place.
+    """
+    chance = Random(capacity * distinct)
+    zset = NativeZset(capacity=capacity)
+    model: dict[bytes, float] = {}
+    for step in range(6_000):
+        member = b"%d" % chance.randrange(600)
+        if chance.random() < (0.8 if step < 3_000 else 0.2):
+            model[member] = float(chance.randrange(distinct))
+            zset.set(member, model[member])
+        else:
+            assert zset.remove(member) == (model.pop(member, None) is not None)
+        if step % 50 == 0:
+            zset.check()
+            assert zset.items() == sorted(model.items(), key=lambda item: (item[1], item[0]))
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_scores_in_order_leave_full_pages(step: int) -> None:
+    in_order, mixed = NativeZset(), NativeZset()
+    for n in range(20_000):
+        in_order.set(b"%d" % n, float(n * step))
+        mixed.set(b"%d" % n, float(n * 7919 % 20_011))
+    in_order.check()
+    assert in_order.footprint < mixed.footprint - 20_000 * 5
+
+
+def test_removals_give_memory_back() -> None:
+    """Of 20000 members one in 50 is left, all over the tree: its pages must have been joined."""
     zset = NativeZset()
-    large = b"l" * (32 * 1024 * 1024 + 5)
-    zset.set(large, 2.0)
+    for n in range(20_000):
+        zset.set(b"%d" % n, float(n))
+    for n in range(20_000):
+        if n % 50:
+            zset.remove(b"%d" % n)
+    zset.check()
+    assert zset.footprint < 400 * 110
+
+
+def test_a_range_is_removed_over_whole_pages() -> None:
+    zset = NativeZset(capacity=4)
+    for n in range(2_000):
+        zset.set(b"%04d" % n, float(n))
+    assert zset.remove_range((10.0, True), (1_900.0, False)) == 1_890
+    zset.check()
+    assert zset.items(9, 3) == [(b"0009", 9.0), (b"0010", 10.0), (b"1901", 1901.0)]
+    assert zset.remove_ranks(0, 5_000) == 110
+    zset.check()
+    assert len(zset) == 0
+
+
+@pytest.mark.parametrize("length", [0, 254, 255, 256, 70_000])
+def test_members_of_all_lengths(length: int) -> None:
+    zset = NativeZset()
+    zset.set(b"l" * length, 2.0)
     zset.set(b"small", 1.0)
     zset.check()
-    assert zset.rank(large) == 1
-    assert zset.copy().items(1) == [(large, 2.0)]
+    assert zset.items(1) == [(b"l" * length, 2.0)]
+
+
+@pytest.mark.parametrize("capacity", [3, 63])
+def test_pages_of_no_possible_capacity(capacity: int) -> None:
+    with pytest.raises(ValueError, match="capacity"):
+        NativeZset(capacity=capacity)
 
 
 def test_negative_zero_replaces_zero() -> None:
