@@ -89,6 +89,9 @@ cdef class Context:
     def read_string(self, bytes key):
         return self.keyspace.read_string(self.database, key)
 
+    def read_part(self, bytes key, first, last):
+        return self.keyspace.read_part(self.database, key, first, last)
+
     def write_string(self, bytes key):
         return self.keyspace.write_string(self.database, key)
 

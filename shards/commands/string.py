@@ -308,16 +308,7 @@ def getrange(ctx: Context, args: list[bytes], reply: Reply) -> None:
     Positions below zero count from the end; those outside the string move to its nearest byte.
     """
     start, end = int64(args[2]), int64(args[3])
-    value = ctx.read_string(args[1]) or b""
-    # Before they are resolved: two negative positions in the wrong order would both end at 0.
-    if start < 0 and end < 0 and start > end:
-        reply.bulk(b"")
-        return
-    if start < 0:
-        start = max(start + len(value), 0)
-    if end < 0:
-        end = max(end + len(value), 0)
-    reply.bulk(value[start : end + 1])
+    reply.bulk(ctx.read_part(args[1], start, end))
 
 
 @command(

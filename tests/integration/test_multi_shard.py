@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from protocol.replies import elements
-from tests.support.resp_client import RespClient
+from tests.support.resp_client import RespClient, parse
 from tests.support.servers import Configuration, Oracle, ServerPool, Shardis
 
 KEYS = tuple(b"k%d" % number for number in range(24))
@@ -221,10 +220,9 @@ def test_a_scan_of_few_keys_is_one_step_and_of_more_is_several(
             found: list[bytes] = []
             cursor, taken = b"0", 0
             while taken == 0 or cursor != b"0":
-                reply = client.call("SCAN", cursor, "COUNT", count, *options)
-                cursor_part, keys_part = elements(reply) or []
-                cursor = cursor_part.split(b"\r\n")[1]
-                found += elements(keys_part) or []
+                shown, batch = parse(client.call("SCAN", cursor, "COUNT", count, *options)).value
+                cursor = shown.value
+                found += [key.value for key in batch.value]
                 taken += 1
             assert len(found) == len(set(found)) == keys
             assert fewest <= taken <= most

@@ -245,6 +245,16 @@ class Context:
     def exists(self, key: bytes, touch: bool = False, database: int | None = None) -> bool:
         return self.keyspace.exists(self.number(database), key, touch)
 
+    def read_part(self, key: bytes, first: int, last: int) -> bytes:
+        value = self.read_string(key) or b""
+        if last < first and (last < 0) is (first < 0):
+            return b""
+        if first < 0:
+            first = max(first + len(value), 0)
+        if last < 0:
+            last = max(last + len(value), 0)
+        return value[first : last + 1]
+
     def read_string(self, key: bytes) -> bytes | None:
         return self.keyspace.read_string(self.database, key)
 

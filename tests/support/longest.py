@@ -105,7 +105,7 @@ class Driver:
         self.executor.add_links(far, far_bulk)
 
     def execute(self, message: bytes, refused: bool = False) -> tuple[int, bytes]:
-        """Thread CPU time in nanoseconds, and the first reply message, of an error only if it may be.
+        """Thread CPU time in nanoseconds, and the first reply message: no error, unless it may be.
 
         Behind a large reply another message says that this was the last.
         """
