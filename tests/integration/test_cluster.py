@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import certificates, processes
+from tests.support.fake_server import eventually
 from tests.support.resp_client import RespClient
 from tests.support.servers import Configuration, ServerPool, Shardis, free_ports
 from tests.support.slots import slot
@@ -210,7 +211,7 @@ def test_info_is_that_of_the_node(cluster: Shardis, nodes: list[RespClient]) -> 
     assert f"process_id:{cluster.shard_pids()[1]}\r" in info
     assert "cluster_enabled:1\r" in info
     assert "db0:keys=1," in info
-    assert re.search(r"^connected_clients:2\r", info, re.MULTILINE)
+    eventually(lambda: "\r\nconnected_clients:2\r" in cluster.node(1).info())
     processed = re.search(r"^total_commands_processed:(\d+)", info, re.MULTILINE)
     assert processed is not None
     assert 10 <= int(processed[1]) < 14
