@@ -714,7 +714,7 @@ cdef bint decode_list(Store *store, uint32_t database, uint8_t type, Reader *rea
     cdef uint64_t container = NODE_PACKED
     if reader.failed or count == 0:
         return False
-    if reader.exact and reader.rules != NULL:
+    if reader.rules != NULL:
         rules = reader.rules[0]
     else:
         list_rules(&store.limits, &rules)
@@ -736,9 +736,9 @@ cdef bint decode_list(Store *store, uint32_t database, uint8_t type, Reader *rea
             reader.failed = True
     if reader.failed or list.count == 0:
         return False
+    if reader.rules != NULL:
+        return True
     if reader.exact:
-        if reader.rules != NULL:
-            return True
         rules.fill = INT32_MAX      # a listpack, however much it was allowed to hold
     list_was_made(pool, &rules, &decoded.encoding, &decoded.value)
     return True

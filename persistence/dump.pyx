@@ -102,6 +102,7 @@ def restore(ctx, bytes key not None, bytes payload not None, database=None) -> R
     reader.end = data + n - FOOTER_BYTES
     reader.failed = False
     reader.exact = False
+    reader.rules = NULL
     if not decode_value(restored.keyspace.store, restored.key.database, data[0], &reader,
                         &restored.decoded):
         return None

@@ -20,6 +20,10 @@ cdef extern from *:
     static inline uint64_t shardis_load64(const void *p) { uint64_t v; memcpy(&v, p, 8); return v; }
     static inline void shardis_store32(void *p, uint32_t v) { memcpy(p, &v, 4); }
     static inline void shardis_store64(void *p, uint64_t v) { memcpy(p, &v, 8); }
+    static inline int shardis_compare_bytes(const void *a, size_t an, const void *b, size_t bn) {
+        int order = memcmp(a, b, an < bn ? an : bn);
+        return order ? order : (an > bn) - (an < bn);
+    }
     static inline int64_t shardis_clock_ns(int id) {
         struct timespec t;
         clock_gettime(id, &t);
@@ -63,3 +67,5 @@ cdef extern from *:
     void fatal "shardis_fatal"(const char *message) noexcept nogil
     const int CLOCK_REALTIME
     const int CLOCK_MONOTONIC
+    # Below, equal, above: by bytes, and what another one begins with is below it.
+    int compare_bytes "shardis_compare_bytes"(const void *, size_t, const void *, size_t) noexcept nogil

@@ -180,6 +180,8 @@ cdef class NativeTable:
             raise DeclarationError(f"{declared.name}: {keyword!r} is too long a keyword")
         if keys.count_at < 0 or (keys.first < 1 and not keyword):
             raise DeclarationError(f"{declared.name}: key positions count from argument 1")
+        if not keyword and not keys.count_at and 0 < keys.last_index < keys.first:
+            raise DeclarationError(f"{declared.name}: keys that end before they begin")
         spec.first = keys.first
         # Behind a keyword, positions count from the first key; without `last` it is the only one.
         spec.last = (keys.last or 0) if keyword else keys.last_index

@@ -18,7 +18,8 @@ from actors.mailbox cimport (
 from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 from protocol.envelope cimport (
     BULK_BYTES_MIN, MESSAGE_READ, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_SLOW,
-    READ_BYTES_MIN, RUN_BULK, RUN_INTERNAL, CommandHeader, PartHeader, ReadHeader, ReplyHeader, RequestHeader, RunHeader,
+    READ_BYTES_MIN, RUN_BULK, RUN_INTERNAL, CommandHeader, PartHeader, ReadHeader, ReplyHeader,
+    RequestHeader, RunHeader,
 )
 from protocol.native cimport likely, out_of_memory, unlikely
 from protocol.reply cimport reply_error

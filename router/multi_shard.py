@@ -340,7 +340,8 @@ async def scan(shards: Shards, args: list[bytes]) -> bytes:
     left, filtered = scan_options(args)
     found: list[bytes] = []
     while True:
-        reply, size = cut_up(await shards.run(order[at][1], args, [b"DBSIZE"]))
+        calls = [args, [b"DBSIZE"]] if is_whole else [args]
+        reply, *size = cut_up(await shards.run(order[at][1], *calls))
         parts = elements(reply) if reply.startswith(b"*") else None
         if parts is None:
             return reply
@@ -349,8 +350,8 @@ async def scan(shards: Shards, args: list[bytes]) -> bytes:
         at += 1
         if parts[0] != SCAN_END or at == len(order):
             return scan_reply(parts[0], found)
-        if is_whole:
-            left -= integer(size)
+        if size:
+            left -= integer(size[0])
         else:
             left = 0 if filtered else left - len(keys)
         next_cursor = b"%d" % order[at][0]

@@ -191,9 +191,11 @@ cdef class Dispatcher(DispatcherBase):
             ):
                 logger.log(VERBOSE, "Closing idle client")
                 session.abort()
-            elif session.close_over_limit():
-                pass
-            elif idle_ms > INPUT_SHRINK_MS and session.input.size > session.input.used - session.input_start:
+            elif (
+                not session.close_over_limit()
+                and idle_ms > INPUT_SHRINK_MS
+                and session.input.size > session.input.used - session.input_start
+            ):
                 if session.input.used == session.input_start:
                     buffer_free(&session.input)
                     session.input_start = 0

@@ -108,6 +108,22 @@ cdef inline bint entry_has_key(const Entry *entry, const char *key, size_t n) no
     return n <= KEY_LENGTH_MASK and memcmp(data, key, n) == 0
 
 
+cdef inline bint part_of(int64_t length, int64_t *first, int64_t *last) noexcept nogil:
+    """Resolve GETRANGE's positions, of which those below zero count from the end; False: no bytes.
+
+    Two negative ones in the wrong order are nothing, though both might be below the start.
+    """
+    if first[0] < 0 and last[0] < 0 and first[0] > last[0]:
+        return False
+    if first[0] < 0:
+        first[0] = first[0] + length if first[0] >= -length else 0
+    if last[0] < 0:
+        last[0] = last[0] + length if last[0] >= -length else 0
+    if last[0] >= length:
+        last[0] = length - 1
+    return first[0] <= last[0]
+
+
 cdef inline char *entry_value(const Entry *entry) noexcept nogil:
     """Where the value part begins."""
     cdef size_t n

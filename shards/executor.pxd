@@ -140,7 +140,7 @@ cdef class Executor:
     cdef int _note_read(self, uint32_t link, const char *data) except -1
     cdef bint execute_message(self, uint32_t link, const char *data, size_t n) except -1
     cdef bint _execute_runs(self, uint32_t link, const char *data, const char *end) except -1
-    cdef int _hold(self, uint32_t link, bytes run, const char *rest, const char *end) except -1
+    cdef int _postpone(self, uint32_t link, bytes run, const char *rest, const char *end) except -1
     cdef void _park_part(self) noexcept
     cdef bint _cut_part(self) except -1
     cdef void _note_bulk(self, size_t n) noexcept

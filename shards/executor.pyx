@@ -93,10 +93,9 @@ cdef void release_blob(void *data, void *hint) noexcept nogil:
     blob_release(<Blob *>hint)
 
 
-cdef inline size_t run_size(const char *run) noexcept nogil:
-    cdef RunHeader header
-    memcpy(&header, run, sizeof(RunHeader))
-    return sizeof(RunHeader) + header.commands * sizeof(CommandHeader) + header.bytes
+cdef inline size_t run_size(const RunHeader *run) noexcept nogil:
+    """With its header, in a message."""
+    return sizeof(RunHeader) + run.commands * sizeof(CommandHeader) + run.bytes
 
 
 cdef bytes rest_of_run(const char *run, uint32_t done):
@@ -331,7 +330,7 @@ cdef class Executor:
         cdef uint16_t answered = 0
         cdef Message message
         cdef Link link
-        cdef bytes held
+        cdef bytes postponed
         while taken:
             if self.links[number] is None:
                 break
@@ -342,10 +341,12 @@ cdef class Executor:
             taken = 0
             while taken < MESSAGES_MAX:
                 if unlikely(len(self.postponed[number]) > 0 and not self.states[number].stalled):
-                    held = self.postponed[number].popleft()
+                    postponed = self.postponed[number].popleft()
                     self._start_batch()
                     self.out_link = number
-                    answered += self.execute_message(number, PyBytes_AS_STRING(held), PyBytes_GET_SIZE(held))
+                    answered += self.execute_message(
+                        number, PyBytes_AS_STRING(postponed), PyBytes_GET_SIZE(postponed)
+                    )
                 elif link.receive(&message):
                     if taken == 0:
                         self._start_batch()
@@ -408,7 +409,7 @@ cdef class Executor:
             return False
         return self._execute_runs(link, data + sizeof(RequestHeader), data + n)
 
-    cdef int _hold(self, uint32_t link, bytes run, const char *rest, const char *end) except -1:
+    cdef int _postpone(self, uint32_t link, bytes run, const char *rest, const char *end) except -1:
         """The rest of a message, `run` and what follows it, has to wait: it goes ahead of all that does."""
         cdef RequestHeader header
         memset(&header, 0, sizeof(header))
@@ -439,7 +440,7 @@ cdef class Executor:
         while left or cursor < end:
             # Only a special run can have done this: the loop over the window looks for itself.
             if unlikely(self.states[link].stalled):
-                self._hold(link, b"", cursor, end)
+                self._postpone(link, b"", cursor, end)
                 return False
             count = 0
             while count < WINDOW:
@@ -447,7 +448,7 @@ cdef class Executor:
                     if cursor >= end:
                         break
                     memcpy(&run, cursor, sizeof(RunHeader))
-                    size = sizeof(RunHeader) + run.commands * sizeof(CommandHeader) + run.bytes
+                    size = run_size(&run)
                     if unlikely(run.flags & (RUN_BULK | RUN_LOCKS)) or unlikely(
                         self.careful
                         and (self.locks.tickets or (link, run.client) in self.parked)
@@ -500,16 +501,17 @@ cdef class Executor:
                     self._close_part(PART_DONE, 0)
                     if likely(not self.states[link].stalled):
                         continue
-                    cursor = step.run + run_size(step.run)
+                    memcpy(&run, step.run, sizeof(RunHeader))
+                    cursor = step.run + run_size(&run)
                     if cursor == end:
                         return True
-                    self._hold(link, b"", cursor, end)
+                    self._postpone(link, b"", cursor, end)
                     return False
                 if unlikely(self.out.used > self.cut_at) and self._cut_part():
                     memcpy(&run, step.run, sizeof(RunHeader))
-                    self._hold(
+                    self._postpone(
                         link, rest_of_run(step.run, run.commands - step.left),
-                        step.run + run_size(step.run), end,
+                        step.run + run_size(&run), end,
                     )
                     return False
         return True

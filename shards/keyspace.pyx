@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 from protocol.slots cimport SLOTS, key_slot
+from shards.entry cimport part_of
 from shards.invariants cimport store_check
 from shards.memory cimport (
     M_ARENA_MAX, M_MXFAST, M_TRIM_THRESHOLD, malloc_trim, malloc_usable_size, mallinfo2,
@@ -398,26 +399,18 @@ cdef class Keyspace:
         return self.string_bytes(self.string_entry(&native, False))
 
     def read_part(self, int database, bytes key, int64_t first, int64_t last) -> bytes:
-        """The bytes at these positions of a string, below zero from its end. WRONGTYPE. O(part)
-
-        Two negative positions in the wrong order are nothing, though both might be below the start.
-        """
+        """The bytes of a string between these positions, as GETRANGE has them. WRONGTYPE. O(part)"""
         cdef Key native = self.key(key, database)
         cdef Entry *entry = self.string_entry(&native, False)
         cdef char scratch[24]
         cdef const char *data
         cdef size_t n
-        cdef int64_t length
-        if entry == NULL or (last < first and (last < 0) == (first < 0)):
+        if entry == NULL:
             return b""
         data = entry_string(entry, scratch, &n)
-        length = <int64_t>n
-        if first < 0:
-            first = max(first + length, <int64_t>0)
-        if last < 0:
-            last = max(last + length, <int64_t>0)
-        last = min(last, length - 1)
-        return PyBytes_FromStringAndSize(data + first, last - first + 1) if first <= last else b""
+        if not part_of(<int64_t>n, &first, &last):
+            return b""
+        return PyBytes_FromStringAndSize(data + first, last - first + 1)
 
     def write_string(self, int database, bytes key) -> bytes | None:
         """A string's value for a command that will change it. Raises WRONGTYPE. O(n)"""

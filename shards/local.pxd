@@ -51,6 +51,7 @@ cdef class LocalDispatcher(Dispatcher):
     cdef uint32_t *indexes              # owned; where the keys of the last looked-at command stand
     cdef uint32_t indexes_size
     cdef size_t replied                 # bytes since a client's output limit was last looked at
+    cdef public object on_granted       # looks whether the executor has more; None: nobody does
     cdef Session admitted               # its next command holds the keys that it waited for
     cdef bint _must_wait(self, Session session, const CommandSpec *spec, const char *raw) except -1
     cdef int32_t _find_keys(self, const CommandSpec *spec, const char *raw) noexcept

@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from protocol.table import NativeTable
 from sessions.dispatcher import Dispatcher
@@ -7,6 +7,7 @@ from shards.executor import Executor
 class LocalDispatcher(Dispatcher):
     """Executes commands in the shard's own executor, as a node of a cluster would."""
 
+    on_granted: Callable[[], object] | None  # looks whether the executor has more
     def __init__(self, table: NativeTable, executor: Executor, node: int) -> None: ...
     @property
     def executor(self) -> Executor: ...

@@ -180,14 +180,8 @@ cdef class LocalDispatcher(Dispatcher):
         self.executor.release(ticket)
         self.executor.run_granted()
         self.host.schedule_flush()
-        self._serve_links()
-
-    def _serve_links(self):
-        """Do for the executor what its process does when `has_more`."""
-        if self.executor.has_more:
-            self.executor.service()
-            if self.executor.has_more:
-                self.host.loop.call_soon(self._serve_links)
+        if self.on_granted is not None:
+            self.on_granted()
 
     cdef int submit(self, Session session, const CommandSpec *spec, const char *raw, size_t length) except -1:
         cdef const Span *spans = self.scan.spans

@@ -100,6 +100,7 @@ class ShardProcess:
         mode, until = self.paused
         self.expire_from = until if mode else 0.0
         if self.port is not None:
+            self.port.dispatcher.on_granted = self._serve_more
             self.port.clients.set_pause(mode, until)
             self.port.listen(self.boot.listeners, self.control)
         self._cron()
@@ -132,6 +133,9 @@ class ShardProcess:
         self.commands_at_once = max(
             self.commands_at_once, self.executor.commands_processed - before
         )
+        self._serve_more()
+
+    def _serve_more(self) -> None:
         if self.executor.has_more and not self.serve_due:
             self.serve_due = True
             self.loop.call_soon(self._serve_rest)

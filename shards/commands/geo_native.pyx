@@ -8,10 +8,10 @@ the reply is written, or the set to be stored is whole.
 from libc.math cimport fabs
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, qsort, realloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 
 from protocol.buffer cimport Buffer, buffer_append, buffer_reserve
-from protocol.native cimport likely, out_of_memory, unlikely
+from protocol.native cimport compare_bytes, likely, out_of_memory, unlikely
 from protocol.numbers cimport format_int64, parse_double, parse_int64
 from protocol.reply cimport (
     reply_bulk, reply_error, reply_header, reply_integer, reply_null, reply_null_array,
@@ -327,13 +327,9 @@ cdef int by_distance_down(const void *a, const void *b) noexcept nogil:
 cdef int by_score_and_member(const void *a, const void *b) noexcept nogil:
     cdef const Place *first = <const Place *>a
     cdef const Place *second = <const Place *>b
-    cdef int order
     if first.score != second.score:
         return 1 if first.score > second.score else -1
-    order = memcmp(member_of(first), member_of(second), min(first.length, second.length))
-    if order:
-        return order
-    return (first.length > second.length) - (first.length < second.length)
+    return compare_bytes(member_of(first), first.length, member_of(second), second.length)
 
 
 cdef void look_around(const Search *search, const SortedSet *set, Places *places) noexcept nogil:

@@ -5,9 +5,10 @@ ALPHA. All else is DECLINED before anything is touched.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
-from libc.string cimport memchr, memcmp, memcpy
+from libc.string cimport memchr, memcpy
 
 from protocol.buffer cimport Buffer
+from protocol.native cimport compare_bytes
 from protocol.numbers cimport parse_int64
 from protocol.reply cimport reply_bulk, reply_header
 from shards.commands.common_native cimport is_word
@@ -35,15 +36,9 @@ cdef struct Item:
 
 
 cdef inline int order_of(const Item *item, const Item *other, bint as_texts) noexcept nogil:
-    cdef size_t n
-    cdef int order
     if not as_texts:
         return (item.number > other.number) - (item.number < other.number)
-    n = min(item.compared, other.compared)
-    order = memcmp(item.data, other.data, n)
-    if order:
-        return order
-    return (item.compared > other.compared) - (item.compared < other.compared)
+    return compare_bytes(item.data, item.compared, other.data, other.compared)
 
 
 cdef void sort_items(const Item *items, uint32_t *places, uint32_t count, bint as_texts,

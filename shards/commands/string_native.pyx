@@ -19,6 +19,7 @@ from shards.executor cimport (
     NATIVE_BLOB, NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed,
     shard_notify,
 )
+from shards.entry cimport part_of
 from shards.keyspace cimport (
     EXPIRE_KEEP, EXPIRE_NONE, INLINE_BYTES_MAX, TYPE_STRING, Blob, Entry, Key, entry_blob,
     entry_integer, entry_string, entry_type, store_append, store_delete, store_read, store_set_blob,
@@ -286,7 +287,7 @@ cdef int strlen_(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 
 
 cdef int getrange(Shard *shard, const Argv *argv, Buffer *out) noexcept:
-    cdef int64_t start, end, length
+    cdef int64_t start, end
     cdef Entry *entry
     cdef char scratch[24]
     cdef size_t n
@@ -302,20 +303,10 @@ cdef int getrange(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     if entry_type(entry) != TYPE_STRING:
         return reply_wrong_type(out)
     data = entry_string(entry, scratch, &n)
-    length = <int64_t>n
-    if start < 0 and end < 0 and start > end:
-        reply_bulk(out, b"", 0)
-        return NATIVE_DONE
-    if start < 0:
-        start = start + length if start >= -length else 0
-    if end < 0:
-        end = end + length if end >= -length else 0
-    if end >= length:
-        end = length - 1
-    if start > end or length == 0:
-        reply_bulk(out, b"", 0)
-    else:
+    if part_of(<int64_t>n, &start, &end):
         reply_bulk(out, data + start, <size_t>(end - start + 1))
+    else:
+        reply_bulk(out, b"", 0)
     return NATIVE_DONE
 
 

@@ -7,9 +7,9 @@ only where scores repeat, and the node that is sought itself is known by its add
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int8_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy, memmove, memset
+from libc.string cimport memcpy, memmove, memset
 
-from protocol.native cimport DEBUG, fatal, likely, prefetch, store64, unlikely
+from protocol.native cimport DEBUG, compare_bytes, fatal, likely, prefetch, store64, unlikely
 from shards.memory cimport Pool, malloc_usable_size, pool_alloc, pool_free
 from shards.types.dict cimport (
     DICT_NODES,
@@ -174,14 +174,6 @@ cdef inline void remove_entries(Page *page, uint32_t level, uint32_t place,
 
 # Searches
 
-cdef inline int compare(const char *a, size_t a_length, const char *b,
-                        size_t b_length) noexcept nogil:
-    cdef int order = memcmp(a, b, a_length if a_length < b_length else b_length)
-    if order:
-        return order
-    return (a_length > b_length) - (a_length < b_length)
-
-
 cdef inline uint32_t place_of_score(const double *scores, uint32_t start, uint32_t end,
                                     double score, bint behind) noexcept nogil:
     """The first place in [start, end) with this score or a higher one; `behind`: a higher one."""
@@ -209,7 +201,7 @@ cdef uint32_t place_among_equals(const Page *page, uint32_t low, const Key *key)
     while low < high:
         middle = (low + high) >> 1
         member = node_member(nodes[middle], &n)
-        if nodes[middle] != key.node and compare(member, n, key.member, key.length) < 0:
+        if nodes[middle] != key.node and compare_bytes(member, n, key.member, key.length) < 0:
             low = middle + 1
         else:
             high = middle
@@ -342,7 +334,7 @@ cdef bint zset_is_below(const ZsetRange *range, const Node *node) noexcept nogil
     if range.min_infinite:
         return range.min_infinite > 0
     data = node_member(node, &n)
-    order = compare(data, n, range.min_member, range.min_length)
+    order = compare_bytes(data, n, range.min_member, range.min_length)
     return order < 0 or (order == 0 and range.min_exclusive)
 
 
@@ -357,7 +349,7 @@ cdef bint zset_is_above(const ZsetRange *range, const Node *node) noexcept nogil
     if range.max_infinite:
         return range.max_infinite < 0
     data = node_member(node, &n)
-    order = compare(data, n, range.max_member, range.max_length)
+    order = compare_bytes(data, n, range.max_member, range.max_length)
     return order > 0 or (order == 0 and range.max_exclusive)
 
 
@@ -573,13 +565,9 @@ cdef void insert_at(Pool *pool, Zset *zset, Path *path, Node *node) noexcept nog
         page = path.pages[level]
         place += 1
     insert_entry(page, level, place, &entry)
-    while level < zset.height:
-        level += 1
-        place = path.places[level]
-        page_counts(path.pages[level])[place] += 1
-        if is_first:
-            page_scores(path.pages[level])[place] = node.score
-            page_nodes(path.pages[level])[place] = node
+    add_to_counts(path, level + 1, zset.height, 1)
+    if is_first:
+        correct_firsts(zset, path)
 
 
 cdef Zset *zset_new(Pool *pool, const DictRules *rules) noexcept nogil:
@@ -767,9 +755,10 @@ cdef void zset_remove(Pool *pool, Zset *zset, Node *node) noexcept nogil:
 
 
 cdef uint64_t zset_remove_range(Pool *pool, Zset *zset, const ZsetRange *range) noexcept nogil:
-    cdef uint64_t count = zset_count_range(zset, range)
-    cdef uint64_t below = zset_count_below(zset, range)
-    return zset_remove_ranks(pool, zset, below, below + count - 1) if count else 0
+    cdef ZsetCursor cursor
+    cdef uint64_t below = find_end(zset, range, False, &cursor)
+    cdef uint64_t end = find_end(zset, range, True, &cursor)
+    return zset_remove_ranks(pool, zset, below, end - 1) if end > below else 0
 
 
 cdef uint64_t zset_remove_ranks(Pool *pool, Zset *zset, uint64_t first,
@@ -893,7 +882,7 @@ cdef int check_node(const Zset *zset, Node *node, double score, Checked *checked
     if checked.node != NULL:
         before = node_member(checked.node, &n_before)
         require(checked.node.score < score or (
-            checked.node.score == score and compare(before, n_before, member, n) < 0),
+            checked.node.score == score and compare_bytes(before, n_before, member, n) < 0),
             "the order is wrong")
     require(zset_find(zset, dict_hash(zset.members, member, n), member, n) == node,
             "a node is not among the members")

@@ -2,9 +2,9 @@
 
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy, memmove, memset
+from libc.string cimport memcpy, memmove, memset
 
-from protocol.native cimport likely, out_of_memory, unlikely
+from protocol.native cimport compare_bytes, likely, out_of_memory, unlikely
 from shards.memory cimport Pool, malloc_usable_size, pool_alloc, pool_free, pool_resize
 from shards.types.idtree cimport (
     SEEK_LESS_OR_EQUAL,
@@ -589,10 +589,7 @@ cdef uint64_t stream_trim(Pool *pool, Stream *stream, const Trim *trim) noexcept
 # Names
 
 cdef int compare_name(const Named *named, const char *name, size_t n) noexcept nogil:
-    cdef int order = memcmp(named.name, name, named.length if named.length < n else n)
-    if order:
-        return order
-    return (named.length > n) - (named.length < n)
+    return compare_bytes(named.name, named.length, name, n)
 
 
 cdef uint32_t place_in(const NameBlock *block, const char *name, size_t n) noexcept nogil:

@@ -1,9 +1,8 @@
 """The two encodings of a sorted set; the contract is in zset.pxd."""
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
-from libc.string cimport memcmp
 
-from protocol.native cimport likely
+from protocol.native cimport compare_bytes, likely
 from protocol.numbers cimport format_double, parse_double
 from shards.memory cimport Pool
 from shards.types.dict cimport DictItem, dict_hash, dict_random
@@ -122,14 +121,6 @@ cdef uint64_t sorted_length(const SortedSet *set) noexcept nogil:
 
 # Listpacks
 
-cdef inline int compare(const char *a, size_t a_length, const char *b,
-                        size_t b_length) noexcept nogil:
-    cdef int order = memcmp(a, b, a_length if a_length < b_length else b_length)
-    if order:
-        return order
-    return (a_length > b_length) - (a_length < b_length)
-
-
 cdef inline double packed_score(const uint8_t *p) noexcept nogil:
     """The score behind a member, given where it is itself."""
     cdef Element element
@@ -180,7 +171,7 @@ cdef Listpack *insert_pair(Pool *pool, Listpack *pack, double score, const char 
             break
         if other_score == score:
             other = listpack_text(p, scratch, &length)
-            if compare(other, length, member, n) > 0:
+            if compare_bytes(other, length, member, n) > 0:
                 break
         p = listpack_next(behind)
     if p == NULL:
@@ -230,7 +221,7 @@ cdef inline bint packed_is_below(const ZsetRange *range, const uint8_t *p) noexc
     if range.min_infinite:
         return range.min_infinite > 0
     member = listpack_text(p, scratch, &n)
-    order = compare(member, n, range.min_member, range.min_length)
+    order = compare_bytes(member, n, range.min_member, range.min_length)
     return order < 0 or (order == 0 and range.min_exclusive)
 
 
@@ -246,7 +237,7 @@ cdef inline bint packed_is_above(const ZsetRange *range, const uint8_t *p) noexc
     if range.max_infinite:
         return range.max_infinite < 0
     member = listpack_text(p, scratch, &n)
-    order = compare(member, n, range.max_member, range.max_length)
+    order = compare_bytes(member, n, range.max_member, range.max_length)
     return order > 0 or (order == 0 and range.max_exclusive)
 
 
@@ -295,7 +286,7 @@ cdef inline bint range_is_empty(const ZsetRange *range) noexcept nogil:
             range.min_score == range.max_score and (range.min_exclusive or range.max_exclusive))
     if range.min_infinite or range.max_infinite:
         return range.min_infinite > 0 or range.max_infinite < 0
-    order = compare(range.min_member, range.min_length, range.max_member, range.max_length)
+    order = compare_bytes(range.min_member, range.min_length, range.max_member, range.max_length)
     return order > 0 or (order == 0 and (range.min_exclusive or range.max_exclusive))
 
 

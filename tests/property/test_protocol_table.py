@@ -31,7 +31,7 @@ def declare(name: str, keys: tuple[Keys, ...] = (), flags: F = NO_FLAGS) -> Comm
     )
 
 
-# No command has a range that ends before it begins.
+# A range that ends before it begins is no declaration.
 ranges = st.builds(
     Keys, st.integers(1, 4), st.sampled_from([None, -1, -2, 1, 2, 3, 4, 5]), st.integers(1, 3)
 ).filter(lambda spec: not 0 < spec.last_index < spec.first)

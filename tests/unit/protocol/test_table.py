@@ -249,6 +249,7 @@ def test_ids_outside_the_table_have_no_keys() -> None:
         declare("X" * 32, 1),
         declare("X", -1, Keys(1, -1, 0)),
         declare("X", -1, Keys(-1)),
+        declare("X", -1, Keys(2, 1)),
         declare("X", -1, Keys(1, keyword="K" * 16)),
         declare("X", -1, Keys(1, flags="rwx")),
     ],
