@@ -5,9 +5,11 @@ Contract
 2. `send` copies; `send_owned` takes the memory and calls `release(data, hint)` when it is done, maybe
    in another thread. Neither ever blocks.
 3. `receive` gives one message or says that there is none. The message stays valid until
-   `message_release`, or for good if it was moved into a Blob by its owner.
-4. After any `send`, whoever waits on `fileno()` must `receive` until there is nothing: sending can eat
-   the wake-up (ZeroMQ's file descriptor is edge-triggered).
+   `message_release`, or for good if it was moved into a Blob by its owner; that of a ZmtpLink at most
+   until the next `receive`.
+4. Whoever waits on `fileno()` must then `receive` until there is nothing, which also sends what had
+   to wait. The same is due after any `send`: sending can eat the wake-up (the file descriptor of
+   libzmq's sockets is edge-triggered).
 """
 
 from cpython.ref cimport PyObject

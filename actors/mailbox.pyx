@@ -1,4 +1,4 @@
-"""Links over ZeroMQ, called directly or through pyzmq, and in memory for the simulation."""
+"""Links over libzmq, called directly or through pyzmq, and in memory for the simulation."""
 
 from collections import deque
 
@@ -122,7 +122,7 @@ cdef class Link:
 
 
 cdef class _SocketLink(Link):
-    """What both ZeroMQ links share: a DEALER socket without high-water mark or linger.
+    """What both libzmq links share: a DEALER socket without high-water mark or linger.
 
     A message for a peer that has gone is dropped, as when the peer dies after receiving it.
     """

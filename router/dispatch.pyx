@@ -384,8 +384,8 @@ cdef class WorkerDispatcher(Dispatcher):
             if state.batch.used == 0:
                 continue
             if state.messages_in_flight and state.batch.used < self.batch_bytes_held_max:
-                # It goes when the answer is here, with what comes until then: a message costs some
-                # 40 us in four threads, a command in it a fraction of one.
+                # It goes when the answer is here, with what comes until then: a message costs tens of
+                # microseconds in both processes, a command in it a fraction of one.
                 continue
             header = <RequestHeader *>state.batch.data
             header.kind = MESSAGE_RUNS
@@ -423,7 +423,7 @@ cdef class WorkerDispatcher(Dispatcher):
     cdef int receive(self) except -1:
         """Take what has come on the links that are due; batches that this lets go are sent, too.
 
-        Only those: asking a link that has nothing costs four system calls inside ZeroMQ.
+        Only those: asking a link that has nothing costs system calls (four inside libzmq).
 
         What the shards hold back until they hear that this was read is for the next call, which is due
         then: the clients' output, and its limits, are looked at in between.

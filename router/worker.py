@@ -17,7 +17,7 @@ from actors.control import ControlLink
 from actors.diagnosis import apply_diagnosis
 from actors.failure import end_on_failure
 from actors.figures import process_figures
-from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
+from actors.links import SocketLink, open_links
 from actors.scheduling import apply_scheduling
 from protocol.table import NativeTable
 from router.host import Host
@@ -93,16 +93,15 @@ class Worker(Host):
 
     # Links
 
-    def connect(self, shard: int, epoch: int) -> tuple[Any, Any]:
+    def connect(self, shard: int, epoch: int) -> tuple[SocketLink, SocketLink]:
         path = link_path(self.boot.directory, shard, epoch, self.boot.index, self.boot.epoch)
-        kind = ZmqLink if DIRECT else PyzmqLink
-        link = kind(self.zmq, path, False)
-        bulk = kind(self.zmq, path + ".bulk", False)
+        io_threads = bool(self.settings["zeromq-io-threads"])
+        link, bulk = open_links(self.zmq, path, bind=False, io_threads=io_threads)
         self.loop.add_reader(link.fileno(), self._answers, shard, False)
         self.loop.add_reader(bulk.fileno(), self._answers, shard, True)
         return link, bulk
 
-    def disconnect(self, link: Any) -> None:
+    def disconnect(self, link: SocketLink) -> None:
         self.loop.remove_reader(link.fileno())
         link.close()
 

@@ -314,7 +314,7 @@ cdef class Executor:
     def serve(self, uint32_t link):
         """A worker's link has become readable: execute what has come on it, and answer.
 
-        Asking a ZeroMQ link that has nothing costs four system calls, so no other one is asked.
+        Asking a link that has nothing costs system calls (four inside libzmq), so no other one is asked.
         """
         self._serve(link)
 

@@ -17,7 +17,7 @@ from actors.control import ControlLink
 from actors.diagnosis import apply_diagnosis
 from actors.failure import end_on_failure
 from actors.figures import process_figures
-from actors.mailbox import DIRECT, PyzmqLink, ZmqLink
+from actors.links import open_links
 from actors.scheduling import apply_scheduling
 from protocol.table import NativeTable
 from sessions import clients, slowlog
@@ -119,9 +119,8 @@ class ShardProcess:
                 link.close()
             self._serve_rest()  # those who waited for keys that it held have been let go on
         path = link_path(self.boot.directory, self.boot.index, self.boot.epoch, worker, epoch)
-        kind = ZmqLink if DIRECT else PyzmqLink
-        link = kind(self.zmq, path, True)
-        bulk = kind(self.zmq, path + ".bulk", True)
+        io_threads = bool(self.values["zeromq-io-threads"])
+        link, bulk = open_links(self.zmq, path, bind=True, io_threads=io_threads)
         number = self.executor.add_links(link, bulk)
         self.links[worker] = epoch, number
         self.loop.add_reader(link.fileno(), self._serve, self.executor.serve, number)

@@ -258,6 +258,7 @@ STANDARD = (
 BATCH = ("--sched-batch", "yes")
 PINNED = ("--worker-cpulist", "0", "--shard-cpulist", "0")
 SPIN = ("--spin-microseconds", "20")
+LIBZMQ = ("--zeromq-io-threads", "yes")
 OPT_IN = (
     Variant("control", "a second redis-server: shows the noise", start_redis),
     Variant(
@@ -274,6 +275,8 @@ OPT_IN = (
     shardis(1, 2, "batch", *BATCH),
     shardis(1, 1, "pinned", *PINNED),
     shardis(1, 1, "spin", *SPIN),
+    shardis(1, 1, "libzmq", *LIBZMQ),
+    shardis(1, 2, "libzmq", *LIBZMQ),
     shardis(2, 2),
 )
 

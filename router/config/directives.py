@@ -80,6 +80,7 @@ OWN: Final = (
     Directive("shards", Integer(0, PROCESSES_MAX), "0", IMMUTABLE),
     Directive("native-lane", Bool(), "yes"),
     Directive("pipeline-order", Choice(("concurrent", "strict")), "concurrent"),
+    Directive("zeromq-io-threads", Bool(), "no", IMMUTABLE),
     Directive("sched-batch", Bool(), "no", IMMUTABLE),
     Directive("worker-cpulist", Text(unset=True), "", IMMUTABLE),
     Directive("shard-cpulist", Text(unset=True), "", IMMUTABLE),

@@ -182,6 +182,14 @@ def test_every_byte_of_every_reply_is_as_expected(
     assert run_clients(server) == []
 
 
+def test_with_the_threads_of_libzmq_it_is_the_same(transport: str, server_pool: ServerPool) -> None:
+    if transport != "tcp" or uses_stand_in():
+        pytest.skip("it concerns only what is behind the socket")
+    threaded = ("--zeromq-io-threads", "yes")
+    server = server_pool.get(Configuration(shards=2, workers=2, extra=threaded))
+    assert run_clients(server) == []
+
+
 def test_a_spoilt_byte_of_one_expected_reply_is_found(server_pool: ServerPool) -> None:
     """The test above can fail: here one byte of a long pipeline's expectation is wrong."""
 
