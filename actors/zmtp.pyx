@@ -18,7 +18,7 @@ import select
 import socket as sockets
 
 from cpython.ref cimport Py_INCREF, PyObject
-from libc.errno cimport EAGAIN, ECONNRESET, EINTR, EPIPE, errno
+from libc.errno cimport EAGAIN, ECONNRESET, EINTR, ENOBUFS, ENOMEM, EPIPE, errno
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memmove, memset
 
@@ -130,7 +130,10 @@ cdef class ZmtpLink(Link):
         buffer_free(&self.output)
 
     def fileno(self):
-        """Readable when `receive` has something to do; always the same descriptor."""
+        """Readable when `receive` has something to do; always the same descriptor.
+
+        Not for messages behind one that was received: they have been read from the socket with it.
+        """
         return self.descriptor
 
     def close(self):
@@ -280,8 +283,8 @@ cdef class ZmtpLink(Link):
 
     cdef bint _is_heard(self) except -1:
         """After a failed send: False if the peer has gone, but for what it said before."""
-        if errno == EAGAIN or errno == EINTR:
-            return True
+        if errno == EAGAIN or errno == EINTR or errno == ENOBUFS or errno == ENOMEM:
+            return True     # a kernel short of memory is no reason to lose a keyspace: it is tried again
         if errno != EPIPE and errno != ECONNRESET:
             raise OSError(errno, os.strerror(errno), self.name)
         self.deaf = True
