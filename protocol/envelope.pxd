@@ -14,6 +14,8 @@ parts, in order: PARKED parts say that more will follow, DONE ends the run, BOUN
 No link has a limit of its own. What a worker has not read of a shard's replies is bounded by the shard:
 it counts what it sends on both links, read messages take that off again, and above UNREAD_BYTES_MAX the
 shard executes nothing more of what this worker sends, until half of it is read. A worker reports sooner.
+Wherever bytes under way are counted, a large command or reply counts for BULK_COUNTED_MAX at most: others
+would have to wait for a value of hundreds of megabytes otherwise.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -22,6 +24,12 @@ cdef enum:
     BULK_BYTES_MIN = 65536      # a larger command or reply travels on the bulk link
     UNREAD_BYTES_MAX = 8 << 20  # of replies on their way from a shard to a worker
     READ_BYTES_MIN = 2 << 20    # read by a worker: then the shard is told; less than half of the above
+    BULK_COUNTED_MAX = 2 << 20  # more than a single client may have under way: it sends one at a time
+
+cdef inline size_t bulk_counted(size_t n) noexcept nogil:
+    """What a message of n bytes on the bulk link counts for."""
+    return n if n < <size_t>BULK_COUNTED_MAX else <size_t>BULK_COUNTED_MAX
+
 
 cdef enum MessageKind:
     MESSAGE_RUNS = 1

@@ -19,7 +19,7 @@ from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 from protocol.envelope cimport (
     BULK_BYTES_MIN, MESSAGE_READ, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_SLOW,
     READ_BYTES_MIN, RUN_BULK, RUN_INTERNAL, CommandHeader, PartHeader, ReadHeader, ReplyHeader,
-    RequestHeader, RunHeader,
+    RequestHeader, RunHeader, bulk_counted,
 )
 from protocol.native cimport likely, out_of_memory, unlikely
 from protocol.reply cimport reply_error
@@ -344,8 +344,8 @@ cdef class WorkerDispatcher(Dispatcher):
         link.send_owned(<char *>raw, length, release_memory, memory)
         state.bulk_due = True
         self._append_run(session, shard, 1, header, NULL, 0, session.run_flags | RUN_BULK, state.bulk_sent)
-        state.bytes_in_flight += length
-        session.open_pending(shard, 1, <uint32_t>length, (spec.flags & FLAG_WRITE) != 0)
+        state.bytes_in_flight += bulk_counted(length)
+        session.open_pending(shard, 1, <uint32_t>bulk_counted(length), (spec.flags & FLAG_WRITE) != 0)
         if unlikely(state.bytes_in_flight > SHARD_BYTES_IN_FLIGHT_MAX):
             self._hold_back(session, shard)
         return 0
@@ -540,7 +540,7 @@ cdef class WorkerDispatcher(Dispatcher):
         cdef Session session
         while link.receive(&message):
             self.shards[shard].bulk_received += 1
-            self.shards[shard].bytes_read += message.size
+            self.shards[shard].bytes_read += bulk_counted(message.size)
             key = shard, self.shards[shard].bulk_received
             waiting = self.blocks.pop(key, None)
             block = block_new() if waiting is None else <Block *><uintptr_t>waiting

@@ -53,6 +53,7 @@ cdef enum:
     EVENTS_MAX = 512
     ACCEPTS_MAX = 64                    # per tick and listener, so that clients are served meanwhile
     LARGE_READ_BYTES_MAX = 1 << 20      # read at once of a large value
+    SEND_BYTES_MAX = 1 << 20            # to a client per turn: one that reads as fast is never full
     BUSY_EVENTS_MIN = 4                 # fewer: the next ones are not worth another look yet
     LINGER_BYTES_MAX = 16384            # more output than this does not wait for further replies
 
@@ -254,11 +255,15 @@ cdef class Reactor:
         """Tell epoll what this session waits for."""
         cdef epoll_event event
         cdef uint32_t interest = 0
+        cdef bint writes = session.output.tail.used > 0
         if session.state & STATE_CLOSED:
             return 0
         if session.reads_on():
             interest = EPOLLIN
-        if session.output.tail.used or (session.output.first != NULL and session.output.first.ready):
+        # What stands behind a block that has yet to come can't be written before it.
+        if session.output.first != NULL:
+            writes = session.output.first.ready
+        if writes:
             interest |= EPOLLOUT
         if interest != session.interest:
             session.interest = interest
@@ -271,7 +276,7 @@ cdef class Reactor:
         cdef Output *output = &session.output
         cdef ssize_t n
         cdef char *data
-        cdef size_t size
+        cdef size_t size, left = SEND_BYTES_MAX
         if unlikely(session.close_over_limit()):
             return 0
         while True:
@@ -285,7 +290,8 @@ cdef class Reactor:
                 size = output.tail.used
                 if size == 0:
                     break
-            n = c_send(session.fd, data + output.sent, size - output.sent, MSG_NOSIGNAL | MSG_DONTWAIT)
+            n = c_send(session.fd, data + output.sent, min(size - output.sent, left),
+                       MSG_NOSIGNAL | MSG_DONTWAIT)
             if unlikely(n < 0):
                 if errno == EINTR:
                     continue
@@ -297,10 +303,13 @@ cdef class Reactor:
             self.output_bytes += n
             session.active_ms = self.dispatcher.now_ms
             output.sent += n
+            left -= n
             if unlikely(output.sent < size):
                 break
             if unlikely(output.first != NULL):
                 output_pop_block(output)
+                if left == 0:
+                    break
                 continue
             output_clear_tail(output)
             break

@@ -35,7 +35,7 @@ from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 from protocol.envelope cimport (
     BULK_BYTES_MIN, MESSAGE_READ, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_PARKED, PART_SLOW,
     RUN_BULK, RUN_INTERNAL, RUN_LOCKS, RUN_NO_TOUCH, RUN_REPLY_OFF, UNREAD_BYTES_MAX, CommandHeader,
-    PartHeader, ReadHeader, ReplyHeader, RequestHeader, RunHeader,
+    PartHeader, ReadHeader, ReplyHeader, RequestHeader, RunHeader, bulk_counted,
 )
 from protocol.histogram cimport Histograms, histogram_record
 from protocol.native cimport CLOCK_REALTIME, clock_ns, fatal, likely, out_of_memory, ticks, unlikely
@@ -834,7 +834,7 @@ cdef class Executor:
     cdef void _note_bulk(self, size_t n) noexcept:
         """So much has been sent on the bulk link."""
         self.bulk_used = True
-        self.states[self.out_link].unread += n
+        self.states[self.out_link].unread += bulk_counted(n)
         self.bulk_bytes += n
         if self.bulk_bytes > self.out_bytes_max:
             self.cut_at = 0     # the worker can do nothing with these bytes before it has their part

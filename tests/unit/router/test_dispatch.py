@@ -387,6 +387,36 @@ def test_bulk_numbers_begin_anew_with_an_incarnation(rig: Rig) -> None:
 # A shard with too much in flight
 
 
+def test_a_very_large_command_holds_back_its_own_client_only(rig: Rig) -> None:
+    large, small = rig.client(), rig.client()
+    rig.send(large, ["SET", rig.key(0), bytes(70 * MIB)])
+    for _ in range(3):
+        rig.send(small, ["GET", rig.key(0)])
+    rig.send(large, ["GET", rig.key(0)])
+    runs = rig.shards[0].runs()
+    assert [run.client for run in runs] == [large.session.slot, *[small.session.slot] * 3]
+    rig.shards[0].answer(*(reply_to(run, b"+OK\r\n") for run in runs))
+    rig.tick()
+    (last,) = rig.shards[0].runs()
+    assert last.client == large.session.slot
+    rig.shards[0].answer(reply_to(last, b"+OK\r\n"))
+    rig.tick()
+    assert rig.in_flight(0) == 0
+
+
+def test_a_very_large_reply_is_reported_for_what_it_counts(rig: Rig) -> None:
+    """As much as the shard has counted it for, or what else is unread would be forgotten."""
+    client = rig.client()
+    rig.send(client, ["GET", rig.key(0)])
+    (run,) = rig.shards[0].runs()
+    part = Part(run.client, run.sequence, b"", 1, bulk=1)
+    rig.shards[0].answer(part)
+    rig.shards[0].bulk.post(bytes(20 * MIB))
+    rig.tick()
+    assert rig.shards[0].runs() == []
+    assert 2 * MIB <= sum(rig.shards[0].read) < 2 * MIB + 200
+
+
 @pytest.mark.parametrize("size", [40_000, 900_000])
 def test_sessions_are_held_back_while_a_shard_has_too_much_in_flight(rig: Rig, size: int) -> None:
     """Also by large commands, which used not to count."""

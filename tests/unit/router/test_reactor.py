@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +95,51 @@ def test_what_a_pause_holds_back_is_forgotten_when_the_client_goes(
     rig.dispatcher.set_pause(False, False)
     rig.tick()
     assert rig.shards[0].runs() == []
+
+
+def test_what_stands_behind_a_large_reply_keeps_no_processor_busy(
+    rig: Rig, connection: socket.socket
+) -> None:
+    """It can't be written before that, however much room the socket has."""
+    connection.sendall(encode("GET", rig.key(0)) + encode("PING"))
+    rig.tick()
+    (run,) = rig.shards[0].runs()
+    rig.shards[0].answer(reply_to(run, b"", bulk=1))
+    rig.tick()
+    assert received(connection) is None
+    assert not select.select([rig.reactor.fileno()], [], [], 0)[0]
+    rig.shards[0].bulk.post(b"$70000\r\n" + b"x" * 70_000 + b"\r\n")
+    rig.tick()
+    reply = received(connection)
+    assert reply is not None
+    assert reply.endswith(b"x\r\n+PONG\r\n")
+
+
+def test_a_large_reply_is_written_in_turns(rig: Rig) -> None:
+    """The socket of a client that reads as fast is never full: others would wait for all of it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 * MIB)
+        listener.setblocking(False)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * MIB)
+        client.connect(listener.getsockname())
+        rig.reactor.listen(listener)
+        rig.tick()
+        client.sendall(encode("GET", rig.key(0)))
+        rig.tick()
+        (run,) = rig.shards[0].runs()
+        rig.shards[0].answer(reply_to(run, b"", bulk=1))
+        rig.shards[0].bulk.post(b"x" * 3 * MIB)
+        rig.tick()
+        rig.tick()
+        assert MIB <= rig.reactor.output_bytes <= 2 * MIB
+        left = 3 * MIB
+        while left:
+            rig.tick()
+            left -= len(client.recv(MIB))
+        client.close()
+        rig.tick()
+        rig.reactor.stop_listening()
+    assert rig.taken() == 0
 
 
 def test_clients_may_be_closed_whose_events_are_under_way(rig: Rig, tmp_path: Path) -> None:

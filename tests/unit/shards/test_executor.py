@@ -355,6 +355,23 @@ def test_a_worker_that_does_not_read_is_not_executed_for(native_lane: bool) -> N
     assert rounds > 10
 
 
+def test_a_very_large_reply_leaves_room_for_those_of_others() -> None:
+    """It counts for 2 MiB of the 8 that may be unread: what is under way is one value, not many."""
+    shard = Shard()
+    shard.call("SET", "small", "v")
+    shard.call("SETRANGE", "large", 20 << 20, "v")
+    for client in range(3):
+        shard.send(run([["GET", "large"]], client=client))
+        shard.send(run([["GET", "small"]], client=10 + client))
+        (_, small) = (part for part in shard.parts() if part.status == PART_DONE)
+        assert small.data == b"$1\r\nv\r\n"
+    shard.send(run([["GET", "large"]], client=3))
+    shard.send(run([["GET", "small"]], client=13))
+    assert [part.client for part in shard.parts() if part.status == PART_DONE] == [3]
+    read(shard, 9 << 20)
+    assert [part.client for part in shard.parts()] == [13]
+
+
 def test_each_message_is_taken_once_however_often_it_was_cut() -> None:
     shard = Shard()
     shard.executor.unread_bytes_max = 10_000
