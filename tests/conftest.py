@@ -23,13 +23,18 @@ from tests.support.servers import (
     uses_stand_in,
 )
 
-# How long an example takes says more about what else runs than about the code.
+# How long an example takes says more about what else runs than about the code. The examples are the
+# same each time, so that a failure is the change's and not the draw's; `make soak` draws new ones.
 hypothesis.settings.register_profile(
-    "shared machine",
+    "same",
     deadline=None,
+    derandomize=True,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
-hypothesis.settings.load_profile("shared machine")
+hypothesis.settings.register_profile(
+    "soak", hypothesis.settings.get_profile("same"), derandomize=False, max_examples=1000
+)
+hypothesis.settings.load_profile(os.environ.get("SHARDIS_EXAMPLES", "same"))
 
 
 def live_blocks() -> int:
