@@ -40,7 +40,7 @@ test: $(BUILT) .stamps/test
 
 soak: $(BUILT) .stamps/test
 	@$(PY) -m pytest -m slow $(TESTS) $(ARGS)
-	@SHARDIS_EXAMPLES=soak $(PY) -m pytest $(SHARED) tests/property $(ARGS)
+	@SHARDIS_EXAMPLES=soak $(PY) -m pytest $(SHARED) tests/property tests/unit $(ARGS)
 
 # `make -k check` goes on behind the first part that fails.
 check: check-style check-types check-stubs check-tree
