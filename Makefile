@@ -77,7 +77,7 @@ asan: $(BUILT) .stamps/test
 	LD_PRELOAD=$$(cc -print-file-name=libasan.so):$$(cc -print-file-name=libubsan.so) \
 	PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
 	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	$$python -m pytest $(SHARED) -p no:cacheprovider -p no:faulthandler --capture=sys $(wildcard tests/unit/protocol tests/unit/actors/test_mailbox.py tests/unit/actors/test_zmtp.py tests/unit/sessions tests/unit/shards/types tests/unit/shards/test_*.py tests/property) $(ARGS) && \
+	$$python -m pytest $(SHARED) -p no:cacheprovider -p no:faulthandler --capture=sys $(wildcard tests/unit/protocol tests/unit/actors/test_mailbox.py tests/unit/actors/test_zmtp.py tests/unit/sessions tests/unit/shards/types tests/unit/shards/execution tests/unit/shards/inspect tests/unit/shards/keyspace tests/unit/shards/process tests/unit/shards/test_*.py tests/property) $(ARGS) && \
 	SHARDIS_TEST_COMMAND="env LD_PRELOAD=$$(cc -print-file-name=libasan.so):$$(cc -print-file-name=libubsan.so) \
 	PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	$$python -m router.main --bind 127.0.0.1 --shards 2 --port {port}" \

@@ -11,7 +11,7 @@ Contract
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from shards.store cimport Store
+from shards.keyspace.store cimport Store
 from shards.types.kinds cimport EntryEncoding, EntryType
 from shards.types.quicklist cimport ListRules
 

@@ -18,8 +18,8 @@ from persistence.encode cimport (
 )
 from protocol.native cimport load16, load32, load64
 from protocol.numbers cimport format_int64
-from shards.memory cimport Pool, pool_alloc
-from shards.store cimport Store, store_pool
+from shards.memory.allocation cimport Pool, pool_alloc
+from shards.keyspace.store cimport Store, store_pool
 from shards.types.dict cimport DICT_SET, Dict, dict_free, dict_hash, dict_new, dict_set
 from shards.types.hash cimport Hash, hash_length, hash_make, hash_set, hash_will_grow
 from shards.types.idtree cimport (

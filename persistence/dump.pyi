@@ -1,6 +1,6 @@
 from typing import final
 
-from shards.context import Context
+from shards.lane.context import Context
 
 def dump(ctx: Context, key: bytes, database: int | None = None) -> bytes | None:
     """A key's value with version and checksum, as DUMP gives it; None without the key. O(n)"""

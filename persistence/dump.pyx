@@ -10,9 +10,9 @@ from persistence.decode cimport Decoded, Reader, decode_value, decoded_free
 from persistence.encode cimport RDB_VERSION, encode_value, rdb_type
 from protocol.buffer cimport Buffer, buffer_append, buffer_free
 from protocol.native cimport load16, load64
-from shards.entry cimport TYPE_STRING, Entry
-from shards.keyspace cimport Key, Keyspace
-from shards.store cimport (
+from shards.keyspace.entry cimport TYPE_STRING, Entry
+from shards.keyspace.keyspace cimport Key, Keyspace
+from shards.keyspace.store cimport (
     FORM_SHORTEST, store_read, store_set_string, store_set_usage, store_set_value,
 )
 

@@ -10,7 +10,7 @@ Everything here appends to a buffer and cannot fail. O(bytes)
 from libc.stdint cimport uint8_t, uint64_t
 
 from protocol.buffer cimport Buffer
-from shards.entry cimport Entry
+from shards.keyspace.entry cimport Entry
 
 
 cdef enum RdbType:

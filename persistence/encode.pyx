@@ -5,7 +5,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memmove, memset
 
 from protocol.buffer cimport Buffer, buffer_append, buffer_reserve
-from shards.entry cimport (
+from shards.keyspace.entry cimport (
     ENCODING_HT, ENCODING_INTSET, ENCODING_LISTPACK, TYPE_HASH, TYPE_LIST, TYPE_SET, TYPE_STRING,
     TYPE_ZSET, Entry, EntryEncoding, EntryType, entry_encoding, entry_pointer, entry_string, entry_type,
 )

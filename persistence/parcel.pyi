@@ -1,4 +1,4 @@
-from shards.context import Context
+from shards.lane.context import Context
 
 def pack(ctx: Context, key: bytes) -> bytes:
     """A key of the context's database; b"" without it. It does not count as used by that. O(n)"""

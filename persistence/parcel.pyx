@@ -14,12 +14,12 @@ from libc.string cimport memcpy, memset
 from persistence.decode cimport Decoded, Reader, decode_value, decoded_free
 from persistence.encode cimport encode_value, rdb_type
 from protocol.buffer cimport Buffer, buffer_append, buffer_free
-from shards.entry cimport (
+from shards.keyspace.entry cimport (
     ENCODING_EMBSTR, ENCODING_INT, ENCODING_QUICKLIST, TYPE_STRING, Entry, EntryEncoding, entry_encoding,
     entry_expire_ms, entry_lru, entry_pointer, entry_set_lru, entry_type,
 )
-from shards.keyspace cimport Key, Keyspace
-from shards.store cimport (
+from shards.keyspace.keyspace cimport Key, Keyspace
+from shards.keyspace.store cimport (
     FORM_RAW, FORM_SHORTEST, FORM_TEXT, REMOVED_EXPIRED, store_delete, store_find, store_is_expired,
     store_remove, store_set_string, store_set_value,
 )

@@ -64,7 +64,7 @@ def load_program() -> Program:
     from protocol.table import NativeTable
     from router.table import full_table
     from router.worker import worker_main
-    from shards.main import shard_main
+    from shards.process.main import shard_main
 
     table = full_table()
     native = NativeTable(table)

@@ -23,7 +23,7 @@ from protocol.replies import replies as cut_up
 from protocol.slots import key_slot
 from router.merge import all_succeeded, first_error, integer, interleave, is_null, merge
 from sessions.barriers import Unanswerable
-from shards.debug import debug
+from shards.process.debug import debug
 
 if TYPE_CHECKING:
     from router.host import Host

@@ -45,7 +45,7 @@ def live_blocks() -> int:
     """
     if "SHARDIS_TEST_COMMAND" in os.environ:
         return 0
-    from shards.memory import live_blocks as counted
+    from shards.memory.allocation import live_blocks as counted
 
     return counted()
 

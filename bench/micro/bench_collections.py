@@ -21,7 +21,7 @@ from typing import Any
 
 from bench.macro.servers import Server, free_port
 from bench.micro.bench_keyspace import build_loops, report, rss_bytes
-from shards.keyspace import trim_memory, tune_allocator
+from shards.keyspace.keyspace import trim_memory, tune_allocator
 
 BATCH = 1000
 ROUNDS = 3

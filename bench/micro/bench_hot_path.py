@@ -18,9 +18,10 @@ from protocol.table import NativeTable
 from router.dispatch import WorkerDispatcher
 from router.table import full_table
 from shards.commands import native
-from shards.context import Context, Settings
-from shards.executor import Executor, NativeLane
-from shards.keyspace import Keyspace
+from shards.execution.executor import Executor
+from shards.keyspace.keyspace import Keyspace
+from shards.lane.context import Context, Settings
+from shards.lane.handler import NativeLane
 
 KEYS = 100_000
 COMMANDS = 400_000

@@ -19,7 +19,7 @@ from types import ModuleType
 from Cython.Build import cythonize
 from setuptools import Distribution, Extension  # type: ignore[import-untyped]
 
-from shards.keyspace import Keyspace, tune_allocator
+from shards.keyspace.keyspace import Keyspace, tune_allocator
 
 ROOT = Path(__file__).parents[2]
 LOOKUPS = 1_000_000

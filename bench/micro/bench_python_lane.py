@@ -26,9 +26,10 @@ from protocol.table import NativeTable
 from router.dispatch import WorkerDispatcher
 from router.table import full_table
 from shards.commands import native
-from shards.context import Context, Settings
-from shards.executor import Executor, NativeLane
-from shards.keyspace import Keyspace
+from shards.execution.executor import Executor
+from shards.keyspace.keyspace import Keyspace
+from shards.lane.context import Context, Settings
+from shards.lane.handler import NativeLane
 
 DEPTH = 16
 COMMANDS = 4_800

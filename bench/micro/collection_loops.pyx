@@ -10,7 +10,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from protocol.native cimport CLOCK_MONOTONIC, clock_ns
-from shards.memory cimport Pool
+from shards.memory.allocation cimport Pool
 from shards.types.dict cimport (
     DICT_HASH,
     DICT_SET,

@@ -9,7 +9,7 @@ from libc.stdlib cimport free, malloc
 
 from protocol.native cimport CLOCK_MONOTONIC, clock_ns
 from protocol.slots cimport key_slot
-from shards.keyspace cimport (
+from shards.keyspace.keyspace cimport (
     EXPIRE_NONE,
     Key,
     Keyspace,
@@ -22,7 +22,7 @@ from shards.keyspace cimport (
     store_random,
     store_set_string,
 )
-from shards.store cimport FORM_SHORTEST
+from shards.keyspace.store cimport FORM_SHORTEST
 
 cdef enum:
     KEY_BYTES = 16

@@ -1,4 +1,4 @@
-"""The part of DEBUG that concerns the server as a whole; workers send it on (shards/debug.py)."""
+"""The part of DEBUG that concerns the whole server; workers send it on (shards/process/debug)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from protocol.commands import F, Place, command
 from router.commands.config import rewrite_config
 from router.log import logger
-from shards.options import quoted, word
+from shards.arguments.options import quoted, word
 
 if TYPE_CHECKING:
     from protocol.reply import Reply

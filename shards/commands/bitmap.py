@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from protocol.commands import F, Keys, command
 from protocol.errors import SYNTAX, CommandError
-from shards import bits
-from shards.bits import Bits
-from shards.options import INT64_MAX, int64, quoted, word
+from shards.arguments.options import INT64_MAX, int64, quoted, word
+from shards.kernels import bits
+from shards.views.bits import Bits
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
-    from shards.context import Context
+    from shards.lane.context import Context
 
 READ = Keys(1, flags="RO access")
 UPDATE = Keys(1, flags="RW access update")

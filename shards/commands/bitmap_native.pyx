@@ -10,19 +10,19 @@ from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 from protocol.native cimport unlikely
 from protocol.numbers cimport parse_int64
 from protocol.reply cimport reply_header, reply_integer, reply_null
-from shards.bits cimport (
+from shards.kernels.bits cimport (
     OPERATION_AND, OPERATION_NOT, OPERATION_OR, OPERATION_XOR, WINDOW_BYTES, Operation, combine_in,
     count_bits, find_bit, integer_in, integer_into,
 )
 from shards.commands.common_native cimport is_word, reply_wrong_type
-from shards.executor cimport (
+from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed,
 )
-from shards.keyspace cimport (
+from shards.keyspace.keyspace cimport (
     EXPIRE_NONE, TYPE_STRING, Entry, Key, entry_string, entry_type, store_delete,
     store_open_string, store_read, store_set_string, store_write,
 )
-from shards.store cimport FORM_RAW
+from shards.keyspace.store cimport FORM_RAW
 
 cdef extern from *:
     bint add_overflows "__builtin_add_overflow"(int64_t, int64_t, int64_t *) noexcept nogil

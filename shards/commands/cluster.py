@@ -10,7 +10,7 @@ from protocol.numbers import parse_int64
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
-    from shards.context import Context
+    from shards.lane.context import Context
 
 SLOTS: Final = 16384
 

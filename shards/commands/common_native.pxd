@@ -3,8 +3,8 @@
 from libc.stdint cimport int64_t, uint32_t
 
 from protocol.buffer cimport Buffer
-from shards.executor cimport Arg, Argv, Shard
-from shards.store cimport Entry, Key
+from shards.lane.handler cimport Arg, Argv, Shard
+from shards.keyspace.store cimport Entry, Key
 
 cdef int reply_wrong_type(Buffer *out) noexcept nogil
 # Whether so many draws from the first key's collection, with repetition, may make a large reply.

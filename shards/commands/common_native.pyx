@@ -7,8 +7,8 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from protocol.buffer cimport Buffer
 from protocol.numbers cimport parse_int64
 from protocol.reply cimport reply_error
-from shards.executor cimport NATIVE_DONE, Arg, Argv, Shard, key_at
-from shards.store cimport Entry, Key, store_entry_footprint, store_find, store_write
+from shards.lane.handler cimport NATIVE_DONE, Arg, Argv, Shard, key_at
+from shards.keyspace.store cimport Entry, Key, store_entry_footprint, store_find, store_write
 
 cdef enum:
     DRAWS_MAX = 1000

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from protocol.errors import CommandError
-from shards.options import INT64_MAX
+from shards.arguments.options import INT64_MAX
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
-    from shards.context import Context
+    from shards.lane.context import Context
 
 DRAWN_MAX = 1 << 26
 """Elements of one reply to a client whose output has no hard limit."""

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from persistence.dump import dump, is_intact, restore
 from protocol.commands import F, Keys, command
 from protocol.errors import CommandError
-from shards.options import Option, Options, int64
+from shards.arguments.options import Option, Options, int64
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
-    from shards.context import Context
+    from shards.lane.context import Context
 
 BUSY_KEY = b"BUSYKEY Target key name already exists."
 

@@ -10,8 +10,7 @@ from protocol.commands import F, Keys, Place, Request, Response, command
 from protocol.errors import NO_SUCH_KEY, NOT_IN_CLUSTER, SAME_OBJECT, SYNTAX, CommandError
 from protocol.help import help_reply
 from protocol.numbers import parse_int64
-from shards.glob import matching
-from shards.options import (
+from shards.arguments.options import (
     INT64_MAX,
     INT64_MIN,
     Option,
@@ -22,10 +21,11 @@ from shards.options import (
     quoted,
     word,
 )
+from shards.kernels.glob import matching
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
-    from shards.context import Context
+    from shards.lane.context import Context
 
 EXPIRE_NONE = -1
 SCAN_COUNT = 10

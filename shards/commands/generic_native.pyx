@@ -7,10 +7,10 @@ from protocol.buffer cimport Buffer, buffer_append
 from protocol.numbers cimport parse_int64
 from protocol.reply cimport reply_integer
 from shards.commands.common_native cimport is_word
-from shards.executor cimport (
+from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed,
 )
-from shards.keyspace cimport (
+from shards.keyspace.keyspace cimport (
     EXPIRE_NONE, TYPE_HASH, TYPE_LIST, TYPE_SET, TYPE_STREAM, TYPE_STRING, TYPE_ZSET, Entry, EntryType, Key,
     entry_expire_ms, entry_type, store_copy, store_delete, store_read, store_set_expire, store_write,
 )

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from protocol.commands import F, Keys, command
 from protocol.errors import SYNTAX, CommandError
+from shards.arguments.options import int64, quoted, word
+from shards.arguments.ranges import Range
 from shards.commands.zset import add as add_scores
 from shards.commands.zset import in_order, score_of, store
-from shards.geohash import Shape, coordinate, decode, distance, encode, text
-from shards.options import int64, quoted, word
-from shards.ranges import Range
+from shards.kernels.geohash import Shape, coordinate, decode, distance, encode, text
 from shards.views.zset import ZsetView
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
-    from shards.context import Context
+    from shards.lane.context import Context
 
 Position = tuple[float, float]  # longitude, latitude
 

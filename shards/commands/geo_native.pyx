@@ -17,14 +17,14 @@ from protocol.reply cimport (
     reply_bulk, reply_error, reply_header, reply_integer, reply_null, reply_null_array,
 )
 from shards.commands.common_native cimport is_word, reply_wrong_type
-from shards.executor cimport (
+from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed,
 )
-from shards.geohash cimport (
+from shards.kernels.geohash cimport (
     COORDINATE_BYTES_MAX, GEOHASH_BYTES, RANGES_MAX, Area, ScoreRange, Spot, area_holds,
     area_ranges, format_coordinate, metres, position, position_score, write_geohash,
 )
-from shards.keyspace cimport Entry, Key, store_delete
+from shards.keyspace.keyspace cimport Entry, Key, store_delete
 from shards.types.scoretree cimport BY_SCORE, ZsetRange
 from shards.types.zset cimport (
     ADD_INSERTED, ADD_NX, ADD_UPDATED, ADD_XX, Added, SortedCursor, SortedItem, SortedSet,

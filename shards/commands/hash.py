@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from protocol.commands import F, Keys, command
 from protocol.errors import NAN_OR_INFINITY, NOT_FLOAT, SYNTAX, CommandError
 from protocol.numbers import add_long_doubles, parse_int64
+from shards.arguments.options import INT64_MAX, INT64_MIN, Option, Options, as_is, int64, word
 from shards.commands.drawing import NOT_A_COUNT, check_count, drawn
 from shards.commands.generic import SCAN_COUNT, count_of_keys, scan_cursor
-from shards.glob import match
-from shards.options import INT64_MAX, INT64_MIN, Option, Options, as_is, int64, word
+from shards.kernels.glob import match
 from shards.views.hash import HashView
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
-    from shards.context import Context
+    from shards.lane.context import Context
 
 Pair = tuple[bytes, bytes]
 

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from protocol.commands import F, Keys, command
 from protocol.errors import CommandError
-from shards.hll import REGISTERS, Hll, estimate, self_test
-from shards.options import quoted, word
+from shards.arguments.options import quoted, word
+from shards.kernels.hll import REGISTERS, estimate, self_test
+from shards.views.hll import Hll
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
-    from shards.context import Context
+    from shards.lane.context import Context
 
 NO_EVENT = b""  # a change that clients who watch the key are told of, and nobody else
 

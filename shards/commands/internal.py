@@ -3,8 +3,8 @@
 A client that names one gets "unknown command". A worker uses them for commands whose keys lie on
 several shards (router/multi_shard.py): LOCK or TRYLOCK wherever keys are, which are lent by that,
 WITH where the command runs, IMPORT for those that it has changed, and UNLOCK. What a lock means is
-the executor's to know (shards/executor, shards/locks). SWAP is SWAPDB's; DIGEST, HTSTATS and
-POPULATE are DEBUG's.
+the executor's to know (shards/execution). SWAP is SWAPDB's; DIGEST, HTSTATS and POPULATE are
+DEBUG's.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from protocol.commands import F, Keys, command
 from protocol.errors import CommandError
 from protocol.reply import Reply
 from protocol.slots import key_slot
-from shards.context import NeedKeys
-from shards.hashtables import pack as pack_figures
-from shards.views.digest import of_database
-from shards.views.layout import table_figures
+from shards.inspect.digest import of_database
+from shards.inspect.hashtables import pack as pack_figures
+from shards.inspect.layout import table_figures
+from shards.lane.context import NeedKeys
 
 if TYPE_CHECKING:
-    from shards.context import Context
+    from shards.lane.context import Context
 
 SINCE = "7.2.0"
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from protocol.commands import F, Keys, command
 from protocol.errors import NO_SUCH_KEY, SYNTAX, CommandError
-from shards.options import INT64_MAX, INT64_MIN, Option, Options, int64, word
-from shards.timeouts import timeout_ms
+from shards.arguments.options import INT64_MAX, INT64_MIN, Option, Options, int64, word
+from shards.arguments.timeouts import timeout_ms
 from shards.views.list import ListView
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
-    from shards.context import Context
+    from shards.lane.context import Context
 
 NOT_POSITIVE = b"ERR value is out of range, must be positive"
 INDEX_OUT_OF_RANGE = b"ERR index out of range"

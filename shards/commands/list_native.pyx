@@ -12,10 +12,10 @@ from protocol.reply cimport (
 from shards.commands.common_native cimport (
     first_of, is_timeout, is_word, numbered_keys, reply_wrong_type,
 )
-from shards.executor cimport (
+from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed, shard_notify,
 )
-from shards.keyspace cimport (
+from shards.keyspace.keyspace cimport (
     TYPE_LIST, Entry, Key, entry_encoding, entry_pointer, entry_type, store_find, store_is_expired,
     store_read, store_value_length, store_write,
 )

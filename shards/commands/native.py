@@ -14,7 +14,7 @@ from shards.commands import (
     string_native,
     zset_native,
 )
-from shards.executor import NativeLane
+from shards.lane.handler import NativeLane
 
 LANES = (
     bitmap_native,

@@ -11,16 +11,16 @@ from protocol.commands import F, Keys, Place, command
 from protocol.errors import NO_SUCH_KEY, SYNTAX, CommandError
 from protocol.help import help_reply
 from protocol.numbers import parse_int64
+from shards.arguments.options import INT32_MAX, Option, Options, int64, quoted, word
 from shards.commands.generic import references, unknown_subcommand
-from shards.glob import match
-from shards.hashtables import NOTHING, text
-from shards.options import INT32_MAX, Option, Options, int64, quoted, word
-from shards.views.digest import of_value
-from shards.views.layout import dict_figures, listpack_lines, quicklist_figures, quicklist_lines
+from shards.inspect.digest import of_value
+from shards.inspect.hashtables import NOTHING, text
+from shards.inspect.layout import dict_figures, listpack_lines, quicklist_figures, quicklist_lines
+from shards.kernels.glob import match
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
-    from shards.context import Context
+    from shards.lane.context import Context
 
 logger = logging.getLogger("shardis")
 
@@ -89,7 +89,7 @@ NO_HASH_TABLE = b"ERR The value stored at the specified key is not represented u
     flags=F.ADMIN | F.NOSCRIPT | F.LOADING | F.STALE | F.PROTECTED,
     since="1.0.0",
     complexity="Depends on the subcommand.",
-    # The process that has the client asks whom the subcommand concerns: see shards/debug.py.
+    # The process that has the client asks whom the subcommand concerns: shards/process/debug.py.
     place=Place.FANOUT,
 )
 def debug(ctx: Context, args: list[bytes], reply: Reply) -> None:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from protocol.commands import F, Keys, command
 from protocol.errors import SYNTAX, CommandError
+from shards.arguments.options import INT64_MAX, Option, Options, as_is, int64
 from shards.commands.drawing import NOT_A_COUNT, check_count, drawn
 from shards.commands.generic import scan_cursor
-from shards.glob import matching
-from shards.options import INT64_MAX, Option, Options, as_is, int64
+from shards.kernels.glob import matching
 from shards.views.set import (
     SetResult,
     SetView,
@@ -22,7 +22,7 @@ from shards.views.set import (
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
-    from shards.context import Context
+    from shards.lane.context import Context
 
 SCAN_COUNT = 10
 # How many members SPOP's log names in one command.

@@ -9,10 +9,10 @@ from protocol.reply cimport (
     reply_bulk, reply_bulk_integer, reply_header, reply_integer, reply_null,
 )
 from shards.commands.common_native cimport draws_too_much, reply_wrong_type
-from shards.executor cimport (
+from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Argv, NativeLane, Shard, shard_changed, shard_notify,
 )
-from shards.keyspace cimport (
+from shards.keyspace.keyspace cimport (
     EXPIRE_NONE, TYPE_SET, Entry, entry_type, store_delete, store_drop_if_empty, store_random, store_read,
     store_set_value, store_write,
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from protocol.commands import F, Keys, command
 from protocol.errors import SYNTAX, WRONG_TYPE, CommandError
 from protocol.numbers import parse_int64
-from shards.options import int64, word
+from shards.arguments.options import int64, word
 from shards.views.hash import HashView
 from shards.views.list import ListView
 from shards.views.set import SetView
@@ -16,7 +16,7 @@ from shards.views.zset import ZsetView
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
-    from shards.context import Context
+    from shards.lane.context import Context
 
 DENIED = b"ERR %b option of SORT denied in Cluster mode."
 NOT_A_NUMBER = b"ERR One or more scores can't be converted into double"

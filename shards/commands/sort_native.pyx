@@ -12,8 +12,8 @@ from protocol.native cimport compare_bytes
 from protocol.numbers cimport parse_int64
 from protocol.reply cimport reply_bulk, reply_header
 from shards.commands.common_native cimport is_word
-from shards.executor cimport NATIVE_DECLINED, NATIVE_DONE, Argv, NativeLane, Shard
-from shards.keyspace cimport (
+from shards.lane.handler cimport NATIVE_DECLINED, NATIVE_DONE, Argv, NativeLane, Shard
+from shards.keyspace.keyspace cimport (
     TYPE_LIST, Entry, entry_encoding, entry_pointer, entry_type, store_find, store_is_expired,
     store_read,
 )

@@ -11,12 +11,12 @@ from protocol.errors import NO_SUCH_KEY, SYNTAX, CommandError
 from protocol.help import help_reply
 from protocol.numbers import parse_int64
 from protocol.reply import Reply
+from shards.arguments.options import INT64_MAX, INT64_MIN, int64, quoted, word
 from shards.commands.generic import unknown_subcommand
-from shards.options import INT64_MAX, INT64_MIN, int64, quoted, word
 from shards.views.stream import HIGHEST, LOWEST, StreamView, fits, node_entries_max
 
 if TYPE_CHECKING:
-    from shards.context import Context
+    from shards.lane.context import Context
     from shards.views.stream import StreamId
 
 UINT64_MAX = (1 << 64) - 1

@@ -15,15 +15,15 @@ from protocol.reply cimport (
     reply_bulk, reply_bulk_integer, reply_header, reply_integer, reply_null, reply_null_array,
 )
 from shards.commands.common_native cimport is_word, reply_wrong_type
-from shards.executor cimport (
+from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, shard_changed, shard_notify,
 )
-from shards.keyspace cimport (
+from shards.keyspace.keyspace cimport (
     ENCODING_STREAM, EXPIRE_NONE, TYPE_STREAM, Entry, entry_pointer, entry_type, store_find,
     store_is_expired, store_pool, store_read, store_set_value, store_write,
 )
-from shards.memory cimport Pool
-from shards.store cimport Store
+from shards.memory.allocation cimport Pool
+from shards.keyspace.store cimport Store
 from shards.types.idtree cimport (
     SEEK_GREATER_OR_EQUAL, Id, IdCursor, IdEntry, IdTree, id_compare, idcursor_entry, idcursor_next,
     idtree_count, idtree_seek, idtree_seek_first, idtree_seek_last,

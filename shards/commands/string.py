@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from protocol.commands import F, Keys, Request, Response, command
 from protocol.errors import WRONG_TYPE, CommandError
 from protocol.numbers import add_long_doubles
-from shards.lcs import align
-from shards.options import INT64_MAX, INT64_MIN, Option, Options, as_is, int64
+from shards.arguments.options import INT64_MAX, INT64_MIN, Option, Options, as_is, int64
+from shards.kernels.lcs import align
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
-    from shards.context import Context
+    from shards.lane.context import Context
 
 EXPIRE_NONE = -1
 EXPIRE_KEEP = -2

@@ -15,17 +15,17 @@ from protocol.native cimport likely, out_of_memory, unlikely
 from protocol.numbers cimport parse_int64
 from protocol.reply cimport reply_bulk, reply_header, reply_integer, reply_null
 from shards.commands.common_native cimport is_word, reply_wrong_type
-from shards.executor cimport (
+from shards.lane.handler cimport (
     NATIVE_BLOB, NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed,
     shard_notify,
 )
-from shards.entry cimport part_of
-from shards.keyspace cimport (
+from shards.keyspace.entry cimport part_of
+from shards.keyspace.keyspace cimport (
     EXPIRE_KEEP, EXPIRE_NONE, INLINE_BYTES_MAX, TYPE_STRING, Blob, Entry, Key, entry_blob,
     entry_integer, entry_string, entry_type, store_append, store_delete, store_read, store_set_blob,
     store_set_integer, store_set_range, store_set_string, store_write,
 )
-from shards.store cimport FORM_SHORTEST
+from shards.keyspace.store cimport FORM_SHORTEST
 
 cdef extern from *:
     uint64_t __sync_fetch_and_add(uint64_t *, uint64_t) noexcept nogil

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 from protocol.commands import F, Keys, command
 from protocol.errors import NOT_FLOAT, SYNTAX, CommandError
 from protocol.numbers import parse_double
+from shards.arguments.options import INT64_MAX, Option, Options, as_is, int64, quoted, word
+from shards.arguments.ranges import Range
+from shards.arguments.timeouts import timeout_ms
 from shards.commands.drawing import NOT_A_COUNT, check_count, drawn
 from shards.commands.generic import scan_cursor
-from shards.glob import matching
-from shards.options import INT64_MAX, Option, Options, as_is, int64, quoted, word
-from shards.ranges import Range
-from shards.timeouts import timeout_ms
+from shards.kernels.glob import matching
 from shards.views.set import SetView
 from shards.views.zset import ADD_GT, ADD_LT, ADD_NX, ADD_XX, ZsetView
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
-    from shards.context import Context
+    from shards.lane.context import Context
 
 Item = tuple[bytes, float]
 

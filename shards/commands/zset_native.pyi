@@ -1,3 +1,3 @@
-from shards.executor import NativeLane
+from shards.lane.handler import NativeLane
 
 def register(lane: NativeLane) -> None: ...

@@ -15,14 +15,14 @@ from protocol.reply cimport (
 from shards.commands.common_native cimport (
     draws_too_much, first_of, is_timeout, is_word, numbered_keys, reply_wrong_type,
 )
-from shards.executor cimport (
+from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed, shard_notify,
 )
-from shards.keyspace cimport (
+from shards.keyspace.keyspace cimport (
     TYPE_ZSET, Entry, Key, entry_type, store_find, store_is_expired, store_random, store_read,
     store_value_length,
 )
-from shards.ranges cimport lex_end, score_end
+from shards.arguments.ranges cimport lex_end, score_end
 from shards.types.scoretree cimport BY_LEX, BY_SCORE, ZsetRange
 from shards.types.zset cimport (
     ADD_GT, ADD_INCREMENT, ADD_INSERTED, ADD_LT, ADD_NAN, ADD_NX, ADD_REFUSED, ADD_UPDATED, ADD_XX,

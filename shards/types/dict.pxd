@@ -30,8 +30,8 @@ cimport cython
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from protocol.native cimport prefetch
-from shards.memory cimport Pool
-from shards.siphash cimport siphash13
+from shards.memory.allocation cimport Pool
+from shards.memory.siphash cimport siphash13
 
 
 cdef enum DictKind:

@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove, memset
 
 from protocol.native cimport DEBUG, fatal, likely, load64, prefetch, store64, unlikely
-from shards.memory cimport (
+from shards.memory.allocation cimport (
     Pool,
     c_free,
     c_malloc,

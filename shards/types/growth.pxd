@@ -7,7 +7,7 @@ more, so that a row of appends moves the block only now and then.
 from libc.stdint cimport UINT32_MAX
 
 from protocol.native cimport fatal, unlikely
-from shards.memory cimport Pool, malloc_usable_size, pool_resize
+from shards.memory.allocation cimport Pool, malloc_usable_size, pool_resize
 
 
 cdef enum:

@@ -5,7 +5,7 @@ from libc.string cimport memset
 
 from protocol.native cimport likely, unlikely
 from protocol.numbers cimport format_int64, parse_int64
-from shards.memory cimport Pool
+from shards.memory.allocation cimport Pool
 from shards.types.dict cimport (
     DICT_HASH,
     Dict,

@@ -21,7 +21,7 @@ Contract
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from shards.memory cimport Pool
+from shards.memory.allocation cimport Pool
 
 
 cdef enum:

@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr
 from libc.string cimport memcpy, memmove, memset
 
 from protocol.native cimport fatal, likely, unlikely
-from shards.memory cimport (
+from shards.memory.allocation cimport (
     Pool,
     malloc_usable_size,
     pool_alloc,

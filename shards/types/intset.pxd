@@ -12,7 +12,7 @@ Contract
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from protocol.native cimport likely, load16, load32, load64
-from shards.memory cimport Pool
+from shards.memory.allocation cimport Pool
 
 
 cdef packed struct Intset:      # the header; never aligned where it is another's bytes

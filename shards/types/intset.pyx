@@ -5,7 +5,7 @@ from libc.string cimport memcpy, memmove
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
-from shards.memory cimport Pool, malloc_usable_size, pool_alloc, pool_free
+from shards.memory.allocation cimport Pool, malloc_usable_size, pool_alloc, pool_free
 from shards.types.growth cimport block_give_back, block_reserve
 
 

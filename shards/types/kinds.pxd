@@ -12,7 +12,7 @@ Contract of the structures in shards/types
 
 from libc.stdint cimport uint64_t
 
-from shards.memory cimport Pool
+from shards.memory.allocation cimport Pool
 
 
 cdef enum EntryType:            # Redis's object types
@@ -23,7 +23,7 @@ cdef enum EntryType:            # Redis's object types
     TYPE_HASH = 4
     TYPE_STREAM = 6
 
-cdef enum EntryEncoding:        # Redis's numbers; a string's are explained in shards/entry.pxd
+cdef enum EntryEncoding:        # Redis's numbers; a string's are explained in shards/keyspace/entry.pxd
     ENCODING_RAW = 0
     ENCODING_INT = 1
     ENCODING_HT = 2

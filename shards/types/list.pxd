@@ -15,7 +15,7 @@ Contract
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
-from shards.memory cimport Pool
+from shards.memory.allocation cimport Pool
 from shards.types.kinds cimport EntryEncoding, TypeHooks
 from shards.types.listpack cimport Element
 from shards.types.quicklist cimport ListCursor, ListRules

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
-from shards.memory cimport Pool
+from shards.memory.allocation cimport Pool
 from shards.types.kinds cimport (
     ENCODING_LISTPACK,
     ENCODING_QUICKLIST,

@@ -22,7 +22,7 @@ from libc.string cimport memcmp
 
 from protocol.native cimport likely, load16, load32, load64, unlikely
 from protocol.numbers cimport format_int64, parse_int64
-from shards.memory cimport Pool
+from shards.memory.allocation cimport Pool
 
 
 cdef enum:

@@ -6,7 +6,7 @@ from libc.string cimport memcmp, memcpy, memmove
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 from protocol.native cimport likely, store32, store64
-from shards.memory cimport (
+from shards.memory.allocation cimport (
     Pool,
     malloc_usable_size,
     pool_alloc,

@@ -10,7 +10,7 @@ from libc.string cimport memcmp, memcpy
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 from protocol.native cimport fatal, likely, unlikely
-from shards.memory cimport (
+from shards.memory.allocation cimport (
     Pool,
     malloc_usable_size,
     pool_alloc,

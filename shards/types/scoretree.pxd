@@ -33,7 +33,7 @@ cimport cython
 from libc.stdint cimport int8_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from protocol.native cimport load64, prefetch, unlikely
-from shards.memory cimport Pool
+from shards.memory.allocation cimport Pool
 from shards.types.dict cimport Dict, DictIterator, DictItem, DictRules, dict_count, dict_hash
 
 

@@ -10,7 +10,7 @@ from libc.stdint cimport int8_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memmove, memset
 
 from protocol.native cimport DEBUG, compare_bytes, fatal, likely, prefetch, store64, unlikely
-from shards.memory cimport Pool, malloc_usable_size, pool_alloc, pool_free
+from shards.memory.allocation cimport Pool, malloc_usable_size, pool_alloc, pool_free
 from shards.types.dict cimport (
     DICT_NODES,
     Dict,

@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from protocol.native cimport likely, out_of_memory, unlikely
-from shards.memory cimport Pool, c_free, c_malloc
+from shards.memory.allocation cimport Pool, c_free, c_malloc
 from shards.types.dict cimport (
     DICT_SET,
     Dict,

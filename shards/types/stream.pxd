@@ -25,7 +25,7 @@ Contract
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from shards.memory cimport Pool
+from shards.memory.allocation cimport Pool
 from shards.types.idtree cimport Id, IdCursor, IdTree
 from shards.types.kinds cimport TypeHooks
 from shards.types.limits cimport EncodingLimits

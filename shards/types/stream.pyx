@@ -5,7 +5,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 
 from protocol.native cimport compare_bytes, likely, out_of_memory, unlikely
-from shards.memory cimport Pool, malloc_usable_size, pool_alloc, pool_free, pool_resize
+from shards.memory.allocation cimport Pool, malloc_usable_size, pool_alloc, pool_free, pool_resize
 from shards.types.idtree cimport (
     SEEK_LESS_OR_EQUAL,
     Id,

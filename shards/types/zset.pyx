@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from protocol.native cimport compare_bytes, likely
 from protocol.numbers cimport format_double, parse_double
-from shards.memory cimport Pool
+from shards.memory.allocation cimport Pool
 from shards.types.dict cimport DictItem, dict_hash, dict_random
 from shards.types.kinds cimport (
     ENCODING_LISTPACK,

@@ -1,8 +1,8 @@
 """Hashes of a keyspace: for native handlers as a Hash, for Python as a HashView."""
 
-from shards.entry cimport Entry, entry_encoding, entry_pointer, entry_set_pointer
-from shards.keyspace cimport Keyspace
-from shards.store cimport Key, Store, store_pool
+from shards.keyspace.entry cimport Entry, entry_encoding, entry_pointer, entry_set_pointer
+from shards.keyspace.keyspace cimport Keyspace
+from shards.keyspace.store cimport Key, Store, store_pool
 from shards.types.hash cimport Hash
 from shards.views.view cimport View
 

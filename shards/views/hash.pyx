@@ -5,8 +5,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
-from shards.entry cimport EXPIRE_NONE, TYPE_HASH, Entry
-from shards.store cimport store_drop_if_empty, store_find, store_set_value
+from shards.keyspace.entry cimport EXPIRE_NONE, TYPE_HASH, Entry
+from shards.keyspace.store cimport store_drop_if_empty, store_find, store_set_value
 from shards.types.hash cimport (
     Hash,
     HashItem,

@@ -9,7 +9,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint32_t
 
-from shards.keyspace cimport (
+from shards.keyspace.keyspace cimport (
     EXPIRE_NONE,
     TYPE_LIST,
     Entry,

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from shards.context import Context
+from shards.lane.context import Context
 from shards.views.view import View
 
 class ListView(View):

@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
-from shards.keyspace cimport store_find
+from shards.keyspace.keyspace cimport store_find
 from shards.types.list cimport (
     ListWalk,
     list_delete_range,

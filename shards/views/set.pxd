@@ -1,8 +1,8 @@
 """Sets of a keyspace: for native handlers as a Set, for Python as a SetView."""
 
-from shards.entry cimport Entry, entry_encoding, entry_pointer, entry_set_pointer
-from shards.keyspace cimport Keyspace
-from shards.store cimport Key, Store, store_pool
+from shards.keyspace.entry cimport Entry, entry_encoding, entry_pointer, entry_set_pointer
+from shards.keyspace.keyspace cimport Keyspace
+from shards.keyspace.store cimport Key, Store, store_pool
 from shards.types.set cimport Set
 from shards.views.view cimport View
 

@@ -1,6 +1,6 @@
 from typing import final
 
-from shards.context import Context
+from shards.lane.context import Context
 from shards.views.view import View
 
 @final

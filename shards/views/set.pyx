@@ -6,8 +6,8 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from protocol.native cimport out_of_memory
-from shards.entry cimport EXPIRE_NONE, TYPE_SET, Entry
-from shards.store cimport (
+from shards.keyspace.entry cimport EXPIRE_NONE, TYPE_SET, Entry
+from shards.keyspace.store cimport (
     Key,
     store_delete,
     store_drop_if_empty,

@@ -3,9 +3,9 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from protocol.buffer cimport Buffer
-from shards.store cimport Key
-from shards.keyspace cimport Keyspace
-from shards.memory cimport Pool
+from shards.keyspace.store cimport Key
+from shards.keyspace.keyspace cimport Keyspace
+from shards.memory.allocation cimport Pool
 from shards.types.idtree cimport Id
 from shards.types.stream cimport Consumer, Group, Stream, StreamCursor
 from shards.views.view cimport View

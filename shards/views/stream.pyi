@@ -3,7 +3,7 @@
 from typing import TypeAlias, final
 
 from protocol.reply import Reply
-from shards.context import Context
+from shards.lane.context import Context
 from shards.views.view import View
 
 StreamId: TypeAlias = tuple[int, int]  # both of 64 bits

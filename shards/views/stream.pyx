@@ -14,7 +14,7 @@ from protocol.buffer cimport Buffer, buffer_reserve
 from protocol.native cimport out_of_memory
 from protocol.numbers cimport format_int64
 from protocol.reply cimport Reply, reply_bulk, reply_header, reply_null_array
-from shards.keyspace cimport (
+from shards.keyspace.keyspace cimport (
     ENCODING_STREAM,
     EXPIRE_NONE,
     TYPE_STREAM,
@@ -26,7 +26,7 @@ from shards.keyspace cimport (
     store_pool,
     store_set_value,
 )
-from shards.memory cimport Pool
+from shards.memory.allocation cimport Pool
 from shards.types.idtree cimport (
     SEEK_GREATER_OR_EQUAL,
     Id,

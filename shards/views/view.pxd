@@ -1,8 +1,8 @@
 """What all views share: a key, and how a handler comes to it."""
 
-from shards.entry cimport Entry, EntryType
-from shards.keyspace cimport Keyspace
-from shards.store cimport Key
+from shards.keyspace.entry cimport Entry, EntryType
+from shards.keyspace.keyspace cimport Keyspace
+from shards.keyspace.store cimport Key
 
 cdef class View:
     cdef Keyspace keyspace

@@ -1,8 +1,8 @@
 """See view.pxd. A view of a type is made by its `open`, which calls `access` first."""
 
-from shards.entry cimport Entry, EntryType, entry_type
-from shards.keyspace cimport Keyspace
-from shards.store cimport store_read, store_write
+from shards.keyspace.entry cimport Entry, EntryType, entry_type
+from shards.keyspace.keyspace cimport Keyspace
+from shards.keyspace.store cimport store_read, store_write
 
 from protocol.errors import WRONG_TYPE, CommandError
 

@@ -10,7 +10,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from protocol.native cimport unlikely
-from shards.keyspace cimport (
+from shards.keyspace.keyspace cimport (
     EXPIRE_NONE,
     TYPE_ZSET,
     Entry,

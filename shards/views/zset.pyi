@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from shards.context import Context
-from shards.ranges import Range
+from shards.arguments.ranges import Range
+from shards.lane.context import Context
 from shards.views.view import View
 
 class ZsetView(View):

@@ -6,8 +6,8 @@ from libc.stdio cimport snprintf
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 from protocol.numbers cimport format_double
-from shards.keyspace cimport ENCODING_LISTPACK, store_find
-from shards.ranges cimport Range
+from shards.keyspace.keyspace cimport ENCODING_LISTPACK, store_find
+from shards.arguments.ranges cimport Range
 from shards.types.dict cimport DictItem, dict_scan
 from shards.types.scoretree cimport Node, Zset, node_member
 from shards.types.zset cimport (

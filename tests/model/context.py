@@ -1,8 +1,8 @@
 """The Context that handlers see, over dictionaries and a clock that only tests move.
 
-It says in the simplest way what `shards/context.pyi` and `shards/keyspace.pyi` promise; handlers
-are tested against it without any kernel, and the kernels may be tested against it in turn. Values
-are bytes; `put` makes keys of other types, which hold nothing but their type.
+It says in the simplest way what `shards/lane/context.pyi` and `shards/keyspace/keyspace.pyi`
+promise; handlers are tested against it without any kernel, and the kernels may be tested against
+it in turn. Values are bytes; `put` makes keys of other types, which hold nothing but their type.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def encoding_of(data: bytes, raw: bool, encode: bool) -> bytes:
 
 
 class Keyspace:
-    """A model of shards.keyspace.Keyspace. A look at an expired key removes it."""
+    """A model of shards.keyspace.keyspace.Keyspace. A look at an expired key removes it."""
 
     def __init__(self, databases: int = 16, random_seed: int = 0) -> None:
         self.databases: list[dict[bytes, Value]] = [{} for _ in range(databases)]
@@ -216,7 +216,7 @@ class Keyspace:
 
 @dataclass(slots=True)
 class Context:
-    """A model of shards.context.Context, which also remembers what it was told."""
+    """A model of shards.lane.context.Context, which also remembers what it was told."""
 
     keyspace: Keyspace = field(default_factory=Keyspace)
     settings: Settings = field(default_factory=Settings)

@@ -25,7 +25,7 @@ import pytest
 
 from persistence.crc64 import checksum
 from persistence.dump import dump, is_intact, restore
-from shards.keyspace import Keyspace
+from shards.keyspace.keyspace import Keyspace
 from shards.views.hash import HashView
 from shards.views.list import ListView
 from shards.views.set import SetView

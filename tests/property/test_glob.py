@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shards.glob import match, matching
+from shards.kernels.glob import match, matching
 
 ALPHABET = b"abcA-]^[\\*?\x00\xff\x80"
 strings = st.lists(st.sampled_from(ALPHABET), max_size=8).map(bytes)

@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from shards.keyspace import Keyspace
+from shards.keyspace.keyspace import Keyspace
 from shards.views.hash import HashView
 
 KEYS = [b"h", b"other"]

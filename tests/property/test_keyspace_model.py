@@ -13,8 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from shards.keyspace import Keyspace
-from shards.memory import live_blocks
+from shards.keyspace.keyspace import Keyspace
+from shards.memory.allocation import live_blocks
 
 DATABASES = 3
 NOW_MS = 1_700_000_000_000

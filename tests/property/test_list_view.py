@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from protocol.commands import CommandTable
-from shards.context import Context, Settings
-from shards.keyspace import Keyspace
+from shards.keyspace.keyspace import Keyspace
+from shards.lane.context import Context, Settings
 from shards.views.list import ListView
 
 KEY = b"list"

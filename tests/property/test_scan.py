@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shards.keyspace import Keyspace
+from shards.keyspace.keyspace import Keyspace
 
 stays = st.sets(st.integers(0, 60), max_size=60)
 changes = st.lists(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from protocol.numbers import parse_int64
-from shards.keyspace import Keyspace
+from shards.keyspace.keyspace import Keyspace
 from shards.views.set import (
     SetView,
     common_members,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from protocol.reply import Reply
-from shards.keyspace import Keyspace
+from shards.keyspace.keyspace import Keyspace
 from shards.views.stream import HIGHEST, LOWEST, StreamView
 from tests.support.resp_client import parse
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sortedcontainers import SortedDict
 
-from shards.memory import live_blocks
+from shards.memory.allocation import live_blocks
 from shards.types.idtree import NativeIdTree
 
 LARGEST = 2**64 - 1

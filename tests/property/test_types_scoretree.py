@@ -16,7 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from shards.memory import live_blocks
+from shards.memory.allocation import live_blocks
 from shards.types.scoretree import NativeZset
 
 members = st.one_of(

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from protocol.errors import CommandError
-from shards.keyspace import Keyspace
-from shards.ranges import Range
+from shards.arguments.ranges import Range
+from shards.keyspace.keyspace import Keyspace
 from shards.views.zset import ADD_GT, ADD_LT, ADD_NX, ADD_XX, ZsetView
 
 members = st.one_of(

@@ -15,10 +15,11 @@ from protocol.table import NativeTable
 from router.host import Host
 from router.table import full_table
 from shards.commands import native
-from shards.context import Context, Settings
-from shards.executor import Executor, NativeLane
-from shards.keyspace import Keyspace
-from shards.memory import live_blocks
+from shards.execution.executor import Executor
+from shards.keyspace.keyspace import Keyspace
+from shards.lane.context import Context, Settings
+from shards.lane.handler import NativeLane
+from shards.memory.allocation import live_blocks
 from tests.sim.client import Client
 from tests.sim.clock import Clock, VirtualLoop
 from tests.sim.model import Request

@@ -10,7 +10,7 @@ from typing import cast
 
 from protocol.errors import CommandError
 from protocol.reply import Reply
-from shards.keyspace import Keyspace
+from shards.keyspace.keyspace import Keyspace
 from tests.model import context as model
 
 START_MS = model.START_MS

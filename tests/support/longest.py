@@ -26,9 +26,10 @@ from actors.mailbox import MemoryLink
 from protocol.table import NativeTable
 from router.table import full_table
 from shards.commands import native
-from shards.context import Context, Settings
-from shards.executor import Executor, NativeLane
-from shards.keyspace import Keyspace, tune_allocator
+from shards.execution.executor import Executor
+from shards.keyspace.keyspace import Keyspace, tune_allocator
+from shards.lane.context import Context, Settings
+from shards.lane.handler import NativeLane
 from tests.support.envelopes import PART, REPLY_HEADER, Run, read_replies, requests
 from tests.support.resp_client import encode
 from tests.support.slots import slot

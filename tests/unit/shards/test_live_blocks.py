@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from shards.memory import live_blocks
+from shards.memory.allocation import live_blocks
 from tests.support.longest import Driver, Word, message
 
 NUMBERS = range(1000)

@@ -7,8 +7,8 @@ from random import Random
 
 import pytest
 
-from shards.geohash import coordinate
-from tests.unit.shards.test_executor import Shard
+from shards.kernels.geohash import coordinate
+from tests.unit.shards.execution.test_executor import Shard
 
 COMMANDS = 4000
 KEYS = ("a", "b", "c", "string", "absent")

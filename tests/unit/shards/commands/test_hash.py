@@ -11,8 +11,8 @@ import pytest
 from protocol.errors import CommandError
 from protocol.reply import Reply
 from shards.commands import hash as family
-from shards.keyspace import Keyspace
-from tests.unit.shards.test_executor import Shard
+from shards.keyspace.keyspace import Keyspace
+from tests.unit.shards.execution.test_executor import Shard
 
 Call = Callable[..., bytes]
 WRONG_TYPE = b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from tests.unit.shards.test_executor import Shard
+from tests.unit.shards.execution.test_executor import Shard
 
 COMMANDS = 6_000
 KEYS = ["a", "b", "c", "d", "e"]

@@ -11,9 +11,9 @@ import pytest
 from protocol.errors import CommandError
 from protocol.reply import Reply
 from shards.commands import stream as family
-from shards.keyspace import Keyspace
+from shards.keyspace.keyspace import Keyspace
 from shards.views.stream import StreamView
-from tests.unit.shards.test_executor import START_MS, Shard
+from tests.unit.shards.execution.test_executor import START_MS, Shard
 
 Call = Callable[..., bytes]
 WRONG_TYPE = b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"

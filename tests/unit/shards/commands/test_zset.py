@@ -9,8 +9,8 @@ import pytest
 
 from protocol.reply import Reply
 from shards.commands import geo, zset
-from shards.keyspace import Keyspace
-from tests.unit.shards.test_executor import Shard
+from shards.keyspace.keyspace import Keyspace
+from tests.unit.shards.execution.test_executor import Shard
 
 Call = Callable[..., bytes]
 SYNTAX = b"-ERR syntax error\r\n"

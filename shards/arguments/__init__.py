@@ -1,0 +1,1 @@
+"""Grammars of arguments that commands of several families share."""

@@ -1,0 +1,1 @@
+"""Pure computations on bytes: no keyspace, no reply, no clock."""

@@ -1,0 +1,1 @@
+"""The keyspace of one shard: entries, tables by slot, expiry, lazy freeing."""

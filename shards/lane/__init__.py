@@ -1,0 +1,1 @@
+"""What both lanes of handlers, native and Python, see of their shard."""

@@ -1,0 +1,1 @@
+"""Counted allocation, reference-counted blobs, the keyed hash."""

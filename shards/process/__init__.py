@@ -1,0 +1,1 @@
+"""The shard process: its loop, its control link, the port of cluster-aware clients, DEBUG."""
