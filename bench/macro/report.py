@@ -1,4 +1,4 @@
-"""From raw samples to the Markdown tables that README and the tickets show."""
+"""From raw samples to the Markdown tables of docs/benchmarks.md."""
 
 from __future__ import annotations
 
