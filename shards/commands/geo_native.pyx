@@ -17,6 +17,7 @@ from protocol.reply cimport (
     reply_bulk, reply_error, reply_header, reply_integer, reply_null, reply_null_array,
 )
 from shards.commands.common_native cimport is_word, reply_wrong_type
+from shards.lane.events cimport EVENT_DEL, EVENT_GEOSEARCHSTORE, EVENT_ZADD
 from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed,
 )
@@ -209,7 +210,7 @@ cdef int geoadd(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         updated += outcome == ADD_UPDATED
     sorted_keep(shard.store, &argv.key, entry, &set)
     if inserted + updated:
-        shard_changed(shard, &argv.key, b"zadd", inserted + updated)
+        shard_changed(shard, &argv.key, EVENT_ZADD, inserted + updated)
     reply_integer(out, <int64_t>(inserted + updated if show_changed else inserted))
     return NATIVE_DONE
 
@@ -541,9 +542,9 @@ cdef int geosearchstore(Shard *shard, const Argv *argv, Buffer *out) noexcept:
             for i in range(places.count):
                 places.items[i].score = places.items[i].spot.metres / search.area.unit
         keep(shard, &argv.key, &places)
-        shard_changed(shard, &argv.key, b"geosearchstore", places.count)
+        shard_changed(shard, &argv.key, EVENT_GEOSEARCHSTORE, places.count)
     elif store_delete(shard.store, &argv.key):
-        shard_changed(shard, &argv.key, b"del", 1)
+        shard_changed(shard, &argv.key, EVENT_DEL, 1)
     reply_integer(out, <int64_t>places.count)
     places_free(&places)
     return NATIVE_DONE

@@ -9,6 +9,7 @@ from protocol.native cimport likely, unlikely
 from protocol.numbers cimport parse_int64
 from protocol.reply cimport reply_bulk, reply_header, reply_integer, reply_null
 from shards.commands.common_native cimport draws_too_much, reply_wrong_type
+from shards.lane.events cimport EVENT_DEL, EVENT_HDEL, EVENT_HINCRBY, EVENT_HSET
 from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, shard_changed, shard_notify,
 )
@@ -90,7 +91,7 @@ cdef int64_t set_pairs(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     for i in range(2, argv.argc, 2):
         added += hash_set(&hash, args[i].data, args[i].length, args[i + 1].data, args[i + 1].length)
     save(shard, argv, entry, &hash)
-    shard_changed(shard, &argv.key, b"hset", argv.argc // 2 - 1)
+    shard_changed(shard, &argv.key, EVENT_HSET, argv.argc // 2 - 1)
     return added
 
 
@@ -131,7 +132,7 @@ cdef int hsetnx(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     hash_set(&hash, argv.args[2].data, argv.args[2].length, argv.args[3].data,
              argv.args[3].length)
     save(shard, argv, entry, &hash)
-    shard_changed(shard, &argv.key, b"hset", 1)
+    shard_changed(shard, &argv.key, EVENT_HSET, 1)
     reply_integer(out, 1)
     return NATIVE_DONE
 
@@ -257,9 +258,9 @@ cdef int hdel(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         if deleted:
             hash_store(entry, &hash)
             emptied = store_drop_if_empty(shard.store, &argv.key, entry)
-            shard_changed(shard, &argv.key, b"hdel", <uint64_t>deleted)
+            shard_changed(shard, &argv.key, EVENT_HDEL, <uint64_t>deleted)
             if emptied:
-                shard_notify(shard, &argv.key, b"del")
+                shard_notify(shard, &argv.key, EVENT_DEL)
     reply_integer(out, deleted)
     return NATIVE_DONE
 
@@ -281,7 +282,7 @@ cdef int hincrby(Shard *shard, const Argv *argv, Buffer *out) noexcept:
                       &result) != HASH_INCREMENTED:
         return NATIVE_DECLINED
     save(shard, argv, entry, &hash)
-    shard_changed(shard, &argv.key, b"hincrby", 1)
+    shard_changed(shard, &argv.key, EVENT_HINCRBY, 1)
     reply_integer(out, result)
     return NATIVE_DONE
 

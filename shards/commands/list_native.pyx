@@ -12,6 +12,9 @@ from protocol.reply cimport (
 from shards.commands.common_native cimport (
     first_of, is_timeout, is_word, numbered_keys, reply_wrong_type,
 )
+from shards.lane.events cimport (
+    EVENT_DEL, EVENT_LPOP, EVENT_LPUSH, EVENT_LSET, EVENT_RPOP, EVENT_RPUSH,
+)
 from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed, shard_notify,
 )
@@ -96,7 +99,7 @@ cdef int push(Shard *shard, const Argv *argv, Buffer *out, bint at_tail,
     for i in range(2, argv.argc):
         list_push(&list, argv.args[i].data, argv.args[i].length, at_tail)
     list_keep(shard.store, &argv.key, entry, &list)
-    shard_changed(shard, &argv.key, b"rpush" if at_tail else b"lpush", argv.argc - 2)
+    shard_changed(shard, &argv.key, EVENT_RPUSH if at_tail else EVENT_LPUSH, argv.argc - 2)
     reply_integer(out, <int64_t>list_count(&list))
     return NATIVE_DONE
 
@@ -153,9 +156,9 @@ cdef int pop(Shard *shard, const Argv *argv, Buffer *out, bint at_tail) noexcept
         reply_elements(out, &list, length - 1 if at_tail else 0, count, at_tail, True)
         list_delete_range(&list, length - count if at_tail else 0, count)
     gone = list_keep_rest(shard.store, &argv.key, entry, &list)
-    shard_changed(shard, &argv.key, b"rpop" if at_tail else b"lpop", count)
+    shard_changed(shard, &argv.key, EVENT_RPOP if at_tail else EVENT_LPOP, count)
     if unlikely(gone):
-        shard_notify(shard, &argv.key, b"del")
+        shard_notify(shard, &argv.key, EVENT_DEL)
     return NATIVE_DONE
 
 
@@ -214,10 +217,10 @@ cdef int move(Shard *shard, const Argv *argv, Buffer *out, bint from_tail, bint 
         list_grow(&list, n, 1)
         list_push(&list, data, n, to_tail)
         list_keep(shard.store, &key, target, &list)
-    shard_changed(shard, &key, b"rpush" if to_tail else b"lpush", 1)
-    shard_notify(shard, &argv.key, b"rpop" if from_tail else b"lpop")
+    shard_changed(shard, &key, EVENT_RPUSH if to_tail else EVENT_LPUSH, 1)
+    shard_notify(shard, &argv.key, EVENT_RPOP if from_tail else EVENT_LPOP)
     if unlikely(gone):
-        shard_notify(shard, &argv.key, b"del")
+        shard_notify(shard, &argv.key, EVENT_DEL)
     return NATIVE_DONE
 
 
@@ -264,9 +267,9 @@ cdef int pop_first(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, uin
     reply_elements(out, &list, length - 1 if at_tail else 0, taken, at_tail, count != 0)
     list_delete_range(&list, <uint64_t>(length - taken if at_tail else 0), <uint64_t>taken)
     gone = list_keep_rest(shard.store, &key, entry, &list)
-    shard_changed(shard, &key, b"rpop" if at_tail else b"lpop", <uint64_t>taken)
+    shard_changed(shard, &key, EVENT_RPOP if at_tail else EVENT_LPOP, <uint64_t>taken)
     if unlikely(gone):
-        shard_notify(shard, &key, b"del")
+        shard_notify(shard, &key, EVENT_DEL)
     return NATIVE_DONE
 
 
@@ -324,7 +327,7 @@ cdef int lset(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     list_seek(&list, index, &walk)
     walk_replace(&walk, value.data, value.length)
     list_keep_rest(shard.store, &argv.key, entry, &list)
-    shard_changed(shard, &argv.key, b"lset", 1)
+    shard_changed(shard, &argv.key, EVENT_LSET, 1)
     buffer_append(out, b"+OK\r\n", 5)
     return NATIVE_DONE
 

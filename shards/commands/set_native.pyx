@@ -9,6 +9,7 @@ from protocol.reply cimport (
     reply_bulk, reply_bulk_integer, reply_header, reply_integer, reply_null,
 )
 from shards.commands.common_native cimport draws_too_much, reply_wrong_type
+from shards.lane.events cimport EVENT_DEL, EVENT_SADD, EVENT_SPOP, EVENT_SREM
 from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Argv, NativeLane, Shard, shard_changed, shard_notify,
 )
@@ -61,7 +62,7 @@ cdef int sadd(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     else:
         set_save(entry, &set)
     if added:
-        shard_changed(shard, &argv.key, b"sadd", <uint64_t>added)
+        shard_changed(shard, &argv.key, EVENT_SADD, <uint64_t>added)
     return reply_count(out, added)
 
 
@@ -82,9 +83,9 @@ cdef int srem(Shard *shard, const Argv *argv, Buffer *out) noexcept:
                 break
     if removed:
         set_save(entry, &set)
-        shard_changed(shard, &argv.key, b"srem", <uint64_t>removed)
+        shard_changed(shard, &argv.key, EVENT_SREM, <uint64_t>removed)
         if store_drop_if_empty(shard.store, &argv.key, entry):
-            shard_notify(shard, &argv.key, b"del")
+            shard_notify(shard, &argv.key, EVENT_DEL)
     return reply_count(out, removed)
 
 
@@ -167,12 +168,12 @@ cdef int spop(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     if likely(<uint64_t>count < size):
         set_pop(&set, <uint64_t>count, store_random(shard.store), reply_member, out)
         set_save(entry, &set)
-        shard_changed(shard, &argv.key, b"spop", <uint64_t>count)
+        shard_changed(shard, &argv.key, EVENT_SPOP, <uint64_t>count)
     else:
         set_visit(&set, reply_member, out)
         store_delete(shard.store, &argv.key)
-        shard_changed(shard, &argv.key, b"spop", <uint64_t>count)
-        shard_notify(shard, &argv.key, b"del")
+        shard_changed(shard, &argv.key, EVENT_SPOP, <uint64_t>count)
+        shard_notify(shard, &argv.key, EVENT_DEL)
     return NATIVE_DONE
 
 

@@ -15,6 +15,11 @@ from protocol.reply cimport (
     reply_bulk, reply_bulk_integer, reply_header, reply_integer, reply_null, reply_null_array,
 )
 from shards.commands.common_native cimport is_word, reply_wrong_type
+from shards.lane.events cimport (
+    EVENT_NONE, EVENT_XADD, EVENT_XDEL, EVENT_XGROUP_CREATE, EVENT_XGROUP_CREATECONSUMER,
+    EVENT_XGROUP_DELCONSUMER, EVENT_XGROUP_DESTROY, EVENT_XGROUP_SETID, EVENT_XSETID,
+    EVENT_XTRIM,
+)
 from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, shard_changed, shard_notify,
 )
@@ -230,9 +235,9 @@ cdef int xadd(Shard *shard, const Argv *argv, Buffer *out) noexcept:
             stream = stream_new(pool)
             store_set_value(store, &argv.key, TYPE_STREAM, ENCODING_STREAM, stream, EXPIRE_NONE)
         stream_append(pool, stream, &store.limits, id, items, count // 2)
-        shard_changed(shard, &argv.key, b"xadd", 1)
+        shard_changed(shard, &argv.key, EVENT_XADD, 1)
         if trim.kind != TRIM_NONE and stream_trim(pool, stream, &trim):
-            shard_notify(shard, &argv.key, b"xtrim")
+            shard_notify(shard, &argv.key, EVENT_XTRIM)
         reply_bulk(out, text, <size_t>format_id(text, id))
         i = 0
     else:
@@ -270,7 +275,7 @@ cdef int xtrim(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         trimmed = stream_trim(store_pool(shard.store, argv.key.database),
                               <Stream *>entry_pointer(entry), &trim)
         if trimmed:
-            shard_changed(shard, &argv.key, b"xtrim", trimmed)
+            shard_changed(shard, &argv.key, EVENT_XTRIM, trimmed)
     reply_integer(out, <int64_t>trimmed)
     return NATIVE_DONE
 
@@ -292,7 +297,7 @@ cdef int xdel(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         deleted = stream_delete(store_pool(shard.store, argv.key.database),
                                 <Stream *>entry_pointer(entry), ids, count)
         if deleted:
-            shard_changed(shard, &argv.key, b"xdel", deleted)
+            shard_changed(shard, &argv.key, EVENT_XDEL, deleted)
     reply_integer(out, <int64_t>deleted)
     return NATIVE_DONE
 
@@ -424,7 +429,7 @@ cdef int xreadgroup(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     reader = group_consumer(group, name.data, name.length)
     if unlikely(reader == NULL):
         reader = stream_add_consumer(pool, stream, group, name.data, name.length, now_ms)
-        shard_changed(shard, &argv.key, b"xgroup-createconsumer", 1)
+        shard_changed(shard, &argv.key, EVENT_XGROUP_CREATECONSUMER, 1)
     reader.seen_ms = now_ms
     if only_new:
         if not stream_top(stream, &top) or id_compare(top, group.last_id) <= 0:
@@ -432,11 +437,11 @@ cdef int xreadgroup(Shard *shard, const Argv *argv, Buffer *out) noexcept:
             return NATIVE_DONE
         open_reply(shard, &argv.args[at + 1], out)
         deliver_new(out, pool, stream, group, reader, count, acknowledged, now_ms)
-        shard_changed(shard, &argv.key, b"", 1)
+        shard_changed(shard, &argv.key, EVENT_NONE, 1)
     else:
         open_reply(shard, &argv.args[at + 1], out)
         if deliver_again(out, shard.resp, stream, reader, low, count, now_ms):
-            shard_changed(shard, &argv.key, b"", 1)
+            shard_changed(shard, &argv.key, EVENT_NONE, 1)
     return NATIVE_DONE
 
 
@@ -463,7 +468,7 @@ cdef int xack(Shard *shard, const Argv *argv, Buffer *out) noexcept:
                 read_plain(argv.args[i].data, argv.args[i].length, 0, &id)
                 count += stream_acknowledge(pool, stream, group, id)
             if count:
-                shard_changed(shard, &argv.key, b"", count)
+                shard_changed(shard, &argv.key, EVENT_NONE, count)
     reply_integer(out, <int64_t>count)
     return NATIVE_DONE
 
@@ -519,7 +524,7 @@ cdef int xgroup_create(Shard *shard, const Argv *argv, Buffer *out) noexcept:
                         stream.last_id if at_end else id, READ_UNKNOWN) == NULL:
         return NATIVE_DECLINED
     store_write(shard.store, &argv.key)
-    shard_changed(shard, &argv.key, b"xgroup-create", 1)
+    shard_changed(shard, &argv.key, EVENT_XGROUP_CREATE, 1)
     buffer_append(out, b"+OK\r\n", 5)
     return NATIVE_DONE
 
@@ -536,7 +541,7 @@ cdef int xgroup_setid(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         return NATIVE_DECLINED
     group.last_id = stream.last_id if at_end else id
     group.entries_read = READ_UNKNOWN
-    shard_changed(shard, &argv.key, b"xgroup-setid", 1)
+    shard_changed(shard, &argv.key, EVENT_XGROUP_SETID, 1)
     buffer_append(out, b"+OK\r\n", 5)
     return NATIVE_DONE
 
@@ -549,7 +554,7 @@ cdef int xgroup_destroy(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     group = stream_group(stream, argv.args[3].data, argv.args[3].length)
     if group != NULL:
         stream_remove_group(store_pool(shard.store, argv.key.database), stream, group)
-        shard_changed(shard, &argv.key, b"xgroup-destroy", 1)
+        shard_changed(shard, &argv.key, EVENT_XGROUP_DESTROY, 1)
     reply_integer(out, group != NULL)
     return NATIVE_DONE
 
@@ -564,7 +569,7 @@ cdef int xgroup_createconsumer(Shard *shard, const Argv *argv, Buffer *out) noex
     made = stream_add_consumer(store_pool(shard.store, argv.key.database), stream, group, name.data,
                                name.length, shard.store.now_ms)
     if made != NULL:
-        shard_changed(shard, &argv.key, b"xgroup-createconsumer", 1)
+        shard_changed(shard, &argv.key, EVENT_XGROUP_CREATECONSUMER, 1)
     reply_integer(out, made != NULL)
     return NATIVE_DONE
 
@@ -580,7 +585,7 @@ cdef int xgroup_delconsumer(Shard *shard, const Argv *argv, Buffer *out) noexcep
     if consumer != NULL:
         pending = <int64_t>idtree_count(&consumer.pending)
         stream_remove_consumer(store_pool(shard.store, argv.key.database), stream, group, consumer)
-        shard_changed(shard, &argv.key, b"xgroup-delconsumer", 1)
+        shard_changed(shard, &argv.key, EVENT_XGROUP_DELCONSUMER, 1)
     reply_integer(out, pending)
     return NATIVE_DONE
 
@@ -602,7 +607,7 @@ cdef int xsetid(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         return NATIVE_DECLINED
     store_write(shard.store, &argv.key)
     stream.last_id = id
-    shard_changed(shard, &argv.key, b"xsetid", 1)
+    shard_changed(shard, &argv.key, EVENT_XSETID, 1)
     buffer_append(out, b"+OK\r\n", 5)
     return NATIVE_DONE
 

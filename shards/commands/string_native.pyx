@@ -15,6 +15,9 @@ from protocol.native cimport likely, out_of_memory, unlikely
 from protocol.numbers cimport parse_int64
 from protocol.reply cimport reply_bulk, reply_header, reply_integer, reply_null
 from shards.commands.common_native cimport is_word, reply_wrong_type
+from shards.lane.events cimport (
+    EVENT_APPEND, EVENT_DEL, EVENT_EXPIRE, EVENT_INCRBY, EVENT_SET, EVENT_SETRANGE,
+)
 from shards.lane.handler cimport (
     NATIVE_BLOB, NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed,
     shard_notify,
@@ -146,9 +149,9 @@ cdef int set_(Shard *shard, const Argv *argv, Buffer *out) noexcept:
             reply_null(out, shard.resp)
             return NATIVE_DONE
     set_value(shard, &argv.key, &argv.args[2], expire_ms)
-    shard_changed(shard, &argv.key, b"set", 1)
+    shard_changed(shard, &argv.key, EVENT_SET, 1)
     if unlikely(has_expiry and expire_ms != EXPIRE_KEEP):
-        shard_notify(shard, &argv.key, b"expire")
+        shard_notify(shard, &argv.key, EVENT_EXPIRE)
     return reply_ok(out)
 
 
@@ -157,8 +160,8 @@ cdef int setex_in(Shard *shard, const Argv *argv, Buffer *out, int64_t unit) noe
     if not expiry_from(shard, &argv.args[2], unit, False, &expire_ms):
         return NATIVE_DECLINED
     set_value(shard, &argv.key, &argv.args[3], expire_ms)
-    shard_changed(shard, &argv.key, b"set", 1)
-    shard_notify(shard, &argv.key, b"expire")
+    shard_changed(shard, &argv.key, EVENT_SET, 1)
+    shard_notify(shard, &argv.key, EVENT_EXPIRE)
     return reply_ok(out)
 
 
@@ -175,7 +178,7 @@ cdef int setnx(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         reply_integer(out, 0)
         return NATIVE_DONE
     set_value(shard, &argv.key, &argv.args[2], EXPIRE_NONE)
-    shard_changed(shard, &argv.key, b"set", 1)
+    shard_changed(shard, &argv.key, EVENT_SET, 1)
     reply_integer(out, 1)
     return NATIVE_DONE
 
@@ -190,7 +193,7 @@ cdef int getset(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     else:
         status = reply_string(shard, entry, out)
     set_value(shard, &argv.key, &argv.args[2], EXPIRE_NONE)
-    shard_changed(shard, &argv.key, b"set", 1)
+    shard_changed(shard, &argv.key, EVENT_SET, 1)
     return status
 
 
@@ -204,7 +207,7 @@ cdef int getdel(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         return reply_wrong_type(out)
     status = reply_string(shard, entry, out)
     store_delete(shard.store, &argv.key)
-    shard_changed(shard, &argv.key, b"del", 1)
+    shard_changed(shard, &argv.key, EVENT_DEL, 1)
     return status
 
 
@@ -223,7 +226,7 @@ cdef int add(Shard *shard, const Argv *argv, Buffer *out, int64_t increment) noe
             return NATIVE_DECLINED
     value += increment
     store_set_integer(shard.store, &argv.key, value, EXPIRE_KEEP)
-    shard_changed(shard, &argv.key, b"incrby", 1)
+    shard_changed(shard, &argv.key, EVENT_INCRBY, 1)
     reply_integer(out, value)
     return NATIVE_DONE
 
@@ -270,7 +273,7 @@ cdef int append(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         return NATIVE_DECLINED
     else:
         n = store_append(shard.store, &argv.key, value.data, value.length)
-    shard_changed(shard, &argv.key, b"append", 1)
+    shard_changed(shard, &argv.key, EVENT_APPEND, 1)
     reply_integer(out, <int64_t>n)
     return NATIVE_DONE
 
@@ -323,7 +326,7 @@ cdef int setrange(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     if entry != NULL and entry_type(entry) != TYPE_STRING:
         return reply_wrong_type(out)
     n = store_set_range(shard.store, &argv.key, <size_t>offset, value.data, value.length)
-    shard_changed(shard, &argv.key, b"setrange", 1)
+    shard_changed(shard, &argv.key, EVENT_SETRANGE, 1)
     reply_integer(out, <int64_t>n)
     return NATIVE_DONE
 
@@ -356,7 +359,7 @@ cdef void set_all(Shard *shard, const Argv *argv) noexcept:
             shard.store, &key, argv.args[i + 1].data, argv.args[i + 1].length, EXPIRE_NONE,
             FORM_SHORTEST,
         )
-        shard_changed(shard, &key, b"set", 1)
+        shard_changed(shard, &key, EVENT_SET, 1)
 
 
 cdef int mset(Shard *shard, const Argv *argv, Buffer *out) noexcept:

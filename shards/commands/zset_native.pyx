@@ -15,6 +15,9 @@ from protocol.reply cimport (
 from shards.commands.common_native cimport (
     draws_too_much, first_of, is_timeout, is_word, numbered_keys, reply_wrong_type,
 )
+from shards.lane.events cimport (
+    EVENT_DEL, EVENT_ZADD, EVENT_ZINCR, EVENT_ZPOPMAX, EVENT_ZPOPMIN, EVENT_ZREM,
+)
 from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed, shard_notify,
 )
@@ -113,7 +116,7 @@ cdef int add_members(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, i
         updated += outcome == ADD_UPDATED
     sorted_keep(shard.store, &argv.key, entry, &set)
     if inserted + updated:
-        shard_changed(shard, &argv.key, b"zadd", inserted + updated)
+        shard_changed(shard, &argv.key, EVENT_ZADD, inserted + updated)
     reply_integer(out, <int64_t>(inserted + updated if show_changed else inserted))
     return NATIVE_DONE
 
@@ -145,7 +148,7 @@ cdef int increment(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, int
     outcome = sorted_add(&set, flags | ADD_INCREMENT, score, member.data, member.length, &result)
     sorted_keep(shard.store, &argv.key, entry, &set)
     if outcome == ADD_INSERTED or outcome == ADD_UPDATED:
-        shard_changed(shard, &argv.key, b"zincr", 1)
+        shard_changed(shard, &argv.key, EVENT_ZINCR, 1)
     if outcome == ADD_REFUSED or outcome == ADD_NAN:
         reply_null(out, shard.resp)
     else:
@@ -271,9 +274,9 @@ cdef int zrem(Shard *shard, const Argv *argv, Buffer *out) noexcept:
                 break
         right = sorted_keep_rest(shard.store, &argv.key, entry, &set)
         if removed:
-            shard_changed(shard, &argv.key, b"zrem", removed)
+            shard_changed(shard, &argv.key, EVENT_ZREM, removed)
             if right:
-                shard_notify(shard, &argv.key, b"del")
+                shard_notify(shard, &argv.key, EVENT_DEL)
     reply_integer(out, <int64_t>removed)
     return NATIVE_DONE
 
@@ -312,9 +315,9 @@ cdef void take(Shard *shard, const Key *key, Entry *entry, SortedSet *set, Buffe
         sorted_remove_at(set, &cursor)
         left -= 1
     nested = sorted_keep_rest(shard.store, key, entry, set)
-    shard_changed(shard, key, b"zpopmax" if last else b"zpopmin", count)
+    shard_changed(shard, key, EVENT_ZPOPMAX if last else EVENT_ZPOPMIN, count)
     if nested:
-        shard_notify(shard, key, b"del")
+        shard_notify(shard, key, EVENT_DEL)
 
 
 cdef int pop(Shard *shard, const Argv *argv, Buffer *out, bint last) noexcept:

@@ -46,6 +46,7 @@ from shards.keyspace.keyspace cimport (
     store_prefetch_table,
 )
 from shards.execution.locks cimport Locks, Ticket
+from shards.lane.effects cimport effects_begin, effects_end
 from shards.lane.handler cimport NATIVE_BLOB, NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, native_handler
 
 cdef enum:
@@ -882,11 +883,13 @@ cdef class Executor:
             self._tick(started)
         self._parse(raw, header, &argv)
         argv.key = key[0]
+        effects_begin(self.shard.store, self.run.database, raw, header.length)
         if likely(handler != NULL):
             status = handler(&self.shard, &argv, &self.out)
         if unlikely(status != NATIVE_DONE):
             if status == NATIVE_DECLINED:
                 self._execute_python(header, &argv)
+        effects_end(self.shard.store)
         self.part_commands += 1
         if unlikely(self.out.used > start and self.out.data[start] == c"-" and not self.run.flags & RUN_INTERNAL):
             self._count_error(header.id, start)

@@ -104,7 +104,6 @@ cdef class Keyspace:
     """A Store for Python: the Context of the Python lane, and the tests."""
     cdef Store *store           # owned
     cdef Reaper *reaper         # owned; NULL: what is cut off is freed at once
-    cdef object listener        # `on_removed`: called for expired and evicted keys, or None
 
     # Slot and hash are computed; data points into `key`.
     cdef Key key(self, bytes key, int database) except *

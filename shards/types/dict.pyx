@@ -895,6 +895,7 @@ cdef class NativeDict:
         cdef DictKind kind = <DictKind>dict.kind
         detached.bytes = 0
         detached.total = NULL
+        detached.node_hook = NULL
         self.pool.bytes -= dict_footprint(dict)
         self.total -= dict_footprint(dict)
         with nogil:

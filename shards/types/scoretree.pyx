@@ -1135,6 +1135,7 @@ cdef class NativeZset:
         cdef uint16_t capacity = zset.capacity
         detached.bytes = 0
         detached.total = NULL
+        detached.node_hook = NULL
         self.pool.bytes -= zset_footprint(zset)
         self.total -= zset_footprint(zset)
         with nogil:
