@@ -1,0 +1,248 @@
+"""The effects of commands against redis-server's: its keyspace events, and what a replica is sent.
+
+Goal: a client that listens to keyspace events, a replica or a log sees of a command here what it
+would see there, in the same order. Method: random commands of all families, from the grammar of the
+differential machine, run in a shard's executor with a consumer that records everything, in both
+lanes, and in redis-server, whose events and replication stream are read beside it.
+
+What may differ has a name in DIFFERENCES, and nothing else may.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
+
+import pytest
+
+from actors.mailbox import MemoryLink
+from protocol.commands import Place
+from protocol.table import NativeTable
+from router.table import full_table
+from shards.commands import native
+from shards.execution.executor import Executor
+from shards.keyspace.keyspace import Keyspace
+from shards.lane.context import Context, Settings
+from shards.lane.handler import NativeLane
+from tests.differential import machine
+from tests.differential.conftest import is_72
+from tests.support.effects import Event, Logged, Stream, Told, Witness
+from tests.support.envelopes import Run, read_replies, requests
+from tests.support.resp_client import encode
+from tests.support.servers import Oracle
+from tests.support.slots import slot
+
+TABLE = NativeTable(full_table())
+COMMANDS = int(os.environ.get("SHARDIS_EFFECTS_COMMANDS", "400"))
+# Of one command and its reply alone, not of keys; or of settings that only sessions and routers have.
+LEFT_OUT = {b"DEBUG", b"MEMORY", b"COMMAND", b"CLUSTER", b"CLIENT", b"CONFIG", b"PUBLISH", b"LOLWUT"}
+TIME_SLACK_MS = 10_000
+
+
+class Recorder:
+    """A consumer that records everything; `take` is what the last command did."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.logged: list[Logged] = []
+        self.stream = Stream()
+
+    def changed(self, database: int, key: bytes, event: bytes, kind: int, count: int) -> None:
+        if event:
+            self.events.append((database, event, key))
+
+    def record(
+        self, transaction: int, time_ns: int, database: int, last_database: int, data: bytes
+    ) -> None:
+        self.stream.database = database
+        for words in split(data):
+            logged = self.stream.take(words)
+            if logged is not None:
+                self.logged.append(logged)
+        assert self.stream.database == last_database
+
+    def take(self) -> tuple[list[Event], list[Logged]]:
+        taken = self.events, self.logged
+        self.events, self.logged = [], []
+        return taken
+
+
+def split(data: bytes) -> Iterator[list[bytes]]:
+    """The commands in RESP."""
+    at = 0
+    while at < len(data):
+        end = data.index(b"\r\n", at)
+        count, at = int(data[at + 1 : end]), end + 2
+        words = []
+        for _ in range(count):
+            end = data.index(b"\r\n", at)
+            length = int(data[at + 1 : end])
+            words.append(data[end + 2 : end + 2 + length])
+            at = end + 4 + length
+        yield words
+
+
+class Shard:
+    """An executor of ours with one client."""
+
+    def __init__(self, native_lane: bool) -> None:
+        self.keyspace = Keyspace(16, bytes(16), 1)
+        lane = NativeLane()
+        native.register(lane)
+        context = Context(self.keyspace, Settings({}), TABLE.table, 16, Random(0))
+        self.executor = Executor(TABLE, self.keyspace, context, lane)
+        self.executor.native_lane = native_lane
+        self.link, far = MemoryLink.pair("main")
+        self.bulk, far_bulk = MemoryLink.pair("bulk")
+        self.executor.add_links(far, far_bulk)
+        self.recorder = Recorder()
+        context.effects.attach(self.recorder)
+        self.database = 0
+
+    def run(self, args: Sequence[bytes]) -> Told:
+        if args[0].upper() == b"SELECT":
+            self.database = int(args[1])
+            return Told(b"+OK\r\n")
+        words = list(args)
+        number = TABLE.lookup(words)
+        keys = TABLE.keys(number, words)
+        raw = encode(*words)
+        header = len(raw), 0, 0, number, 0
+        if keys:
+            at = len(b"*%d\r\n" % len(words))
+            at += sum(len(b"$%d\r\n%b\r\n" % (len(word), word)) for word in words[: keys[0]])
+            key = words[keys[0]]
+            header = len(raw), at + len(b"$%d\r\n" % len(key)), len(key), number, slot(key)
+        self.link.post(requests(1, [Run(commands=[header], raw=raw, database=self.database)]))
+        self.executor.service()
+        reply = b""
+        while (message := self.link.fetch()) is not None:
+            reply += b"".join(part.data for part in read_replies(message)[1])
+        while (message := self.bulk.fetch()) is not None:
+            reply += bytes(message)
+        return Told(reply, *self.recorder.take())
+
+
+def is_for_a_shard(args: Sequence[bytes]) -> bool:
+    """Whether it is one that the executor would be sent, by a worker that has checked it."""
+    name = args[0].upper()
+    if name in LEFT_OUT:
+        return False
+    if name == b"SELECT":
+        return len(args) == 2 and args[1] in (b"0", b"1", b"2", b"15")
+    number = TABLE.lookup(list(args))
+    if number < 0:
+        return False
+    command = TABLE.table.by_id[number]
+    arity = command.arity
+    if command.place not in (Place.SHARD, Place.FANOUT):
+        return False
+    return len(args) == arity if arity > 0 else len(args) >= -arity
+
+
+# --- What may differ ----------------------------------------------------------------------------
+
+Difference = Callable[[Sequence[bytes], Told, Told], tuple[Told, Told] | None]
+DIFFERENCES: list[tuple[str, Difference]] = []
+
+
+def difference(reason: str) -> Callable[[Difference], Difference]:
+    """Declare a named difference: it gives what must be equal, or None if it isn't about these."""
+
+    def declare(function: Difference) -> Difference:
+        DIFFERENCES.append((reason, function))
+        return function
+
+    return declare
+
+
+@difference("two clocks tell times some milliseconds apart")
+def times(args: Sequence[bytes], ours: Told, theirs: Told) -> tuple[Told, Told] | None:
+    logged = []
+    if len(ours.logged) != len(theirs.logged):
+        return None
+    for (database, mine), (_, yours) in zip(ours.logged, theirs.logged, strict=True):
+        words = list(mine)
+        if len(mine) == len(yours):
+            for at, (a, b) in enumerate(zip(mine, yours, strict=True)):
+                if (
+                    re.fullmatch(rb"\d{13}", a)
+                    and re.fullmatch(rb"\d{13}", b)
+                    and abs(int(a) - int(b)) <= TIME_SLACK_MS
+                ):
+                    words[at] = b
+        logged.append((database, tuple(words)))
+    return Told(ours.reply, ours.events, logged), theirs
+
+
+@difference("which members are popped is up to chance; how many are is compared")
+def popped(args: Sequence[bytes], ours: Told, theirs: Told) -> tuple[Told, Told] | None:
+    if args[0].upper() != b"SPOP":
+        return None
+
+    def reduced(told: Told) -> Told:
+        logged = [
+            (database, (*words[:2], b"%d members" % (len(words) - 2)))
+            if words[0].upper() == b"SREM"
+            else (database, words)
+            for database, words in told.logged
+        ]
+        return Told(told.reply, told.events, logged)
+
+    return reduced(ours), reduced(theirs)
+
+
+def differ(args: Sequence[bytes], ours: Told, theirs: Told) -> str:
+    """What is different, for a failure's message; empty: nothing."""
+    for _, one in DIFFERENCES:
+        result = one(args, ours, theirs)
+        if result is not None:
+            ours, theirs = result
+    text = ""
+    if ours.events != theirs.events:
+        text += f"\n  events: oracle {theirs.events}\n          ours   {ours.events}"
+    if ours.logged != theirs.logged:
+        text += f"\n  logged: oracle {theirs.logged}\n          ours   {ours.logged}"
+    if text:
+        text += f"\n  replies: oracle {theirs.reply[:200]!r}\n           ours   {ours.reply[:200]!r}"
+    return text
+
+
+# --- Running ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def witness(oracle_server: Oracle) -> Iterator[Witness]:
+    made = Witness(oracle_server)
+    yield made
+    made.close()
+
+
+def commands_of(seed: str, family: machine.Family) -> list[tuple[bytes, ...]]:
+    case = machine.steps(seed, COMMANDS, mostly=family)
+    return [
+        command.args
+        for step in case
+        if not step.pause_ms and not step.iterate
+        for command in step.commands
+        if command.args and is_for_a_shard(command.args)
+    ]
+
+
+@pytest.mark.parametrize("native_lane", [True, False], ids=["native", "python"])
+@pytest.mark.parametrize("family", machine.FAMILIES, ids=lambda family: family.name)
+def test_the_effects_of_commands_are_those_of_redis(
+    witness: Witness, oracle_server: Oracle, family: machine.Family, native_lane: bool
+) -> None:
+    seed = os.environ.get("SHARDIS_SEED", f"effects {family.name}")
+    shard = Shard(native_lane)
+    commands = [(b"SELECT", b"0"), (b"FLUSHALL",), *commands_of(seed, family)]
+    told = witness.run(commands)
+    found = []
+    for args, theirs in zip(commands, told, strict=True):
+        ours = shard.run(args)
+        if text := differ(args, ours, theirs):
+            found.append(f"{[arg[:60] for arg in args]}{text}")
+    assert not found, f"seed {seed!r}: {len(found)} differ\n" + "\n".join(found[:30])
