@@ -69,7 +69,8 @@ cdef class Context:
     cdef readonly Keyspace keyspace
     cdef readonly object table          # CommandTable
     cdef public bint cluster            # the caller is at the shard's own port
-    cdef public dict overlay            # foreign keys lent to the running command: their events
+    cdef public object runner           # execution.runner.Runner, for commands that run others
+    cdef public object transaction      # execution.waiting.Transaction of the running command, or None
     cdef public bint logs               # somebody listens to propagate()
     cdef public bytes own_slots         # a byte for each slot, 1: it is ours; None: all are
 
@@ -85,6 +86,9 @@ cdef class Context:
 
     def exists(self, bytes key, bint touch=False, database=None):
         return self.keyspace.exists(self.database if database is None else database, key, touch)
+
+    def meet(self, bytes key):
+        self.keyspace.meet(self.database, key)
 
     def read_string(self, bytes key):
         return self.keyspace.read_string(self.database, key)
@@ -130,15 +134,12 @@ cdef class Context:
         self.notify(key, event, database)
 
     def notify(self, bytes key, bytes event, database=None):
-        if self.overlay is not None and (database is None or database == self.database):
-            events = self.overlay.get(key)
-            if events is not None:
-                events.append(event)
+        """A further event of a change that is counted already. Nobody listens yet."""
 
     def need(self, keys):
         if self.own_slots is None:
             return
-        lent = self.overlay or {}
+        lent = self.runner.lent or () if self.runner is not None else ()
         missing = [key for key in dict.fromkeys(keys)
                    if key not in lent and not self.own_slots[key_slot(key)]]
         if missing:
