@@ -30,6 +30,11 @@ from typing import Any
 from actors.listening import Listener
 
 
+def coordinator(worker: int, epoch: int) -> int:
+    """The number of a worker's incarnation, in 24 bits, which its transactions' ids begin with."""
+    return (epoch & 0x3FFF) << 10 | worker
+
+
 def link_path(directory: str, shard: int, shard_epoch: int, worker: int, worker_epoch: int) -> str:
     """The ipc endpoint between one incarnation of a shard and one of a worker; the shard binds.
 

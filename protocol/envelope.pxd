@@ -1,6 +1,7 @@
 """The batches between a worker and a shard: packed little headers, then raw RESP.
 
-Request message:  RequestHeader, then for each run: RunHeader, CommandHeader x commands, raw bytes.
+Request message:  RequestHeader, then for each run: RunHeader, TransactionHeader if it is of a
+                  transaction, CommandHeader x commands, raw bytes.
 Reply message:    ReplyHeader, then for each part: PartHeader, raw bytes.
 On the bulk link: the raw bytes of one command or reply as they are, without a header.
 Read message:     ReadHeader alone, from the worker, on the main link.
@@ -11,6 +12,12 @@ A run is a stretch of commands of one client for one shard. The shard answers it
 parts, in order: PARKED parts say that more will follow, DONE ends the run, BOUNCED ends it with
 `commands` executed and the rest for the worker to send again.
 
+A transaction is a command (later EXEC, a script) over several shards. Its coordinator is a worker; each
+shard concerned holds a ticket (shards/execution/locks) under the transaction's id from a LOCKS run, which
+is granted or refused, until a RELEASE run. Between them, its runs pass the locks. A PREPARE run is kept,
+not executed: it is the shard's part. A COMMIT run is executed at once and whole, or, if its one command is
+SHARDIS.COMMIT, the part is. Runs of a transaction that the shard does not know are answered REFUSED.
+
 No link has a limit of its own. What a worker has not read of a shard's replies is bounded by the shard:
 it counts what it sends on both links, read messages take that off again, and above UNREAD_BYTES_MAX the
 shard executes nothing more of what this worker sends, until half of it is read. A worker reports sooner.
@@ -18,13 +25,14 @@ Wherever bytes under way are counted, a large command or reply counts for BULK_C
 would have to wait for a value of hundreds of megabytes otherwise.
 """
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
     BULK_BYTES_MIN = 65536      # a larger command or reply travels on the bulk link
     UNREAD_BYTES_MAX = 8 << 20  # of replies on their way from a shard to a worker
     READ_BYTES_MIN = 2 << 20    # read by a worker: then the shard is told; less than half of the above
     BULK_COUNTED_MAX = 2 << 20  # more than a single client may have under way: it sends one at a time
+    TRANSACTION_COUNTER_BITS = 40
 
 cdef inline size_t bulk_counted(size_t n) noexcept nogil:
     """What a message of n bytes on the bulk link counts for."""
@@ -44,9 +52,14 @@ cdef enum PartStatus:
 cdef enum RunFlag:
     RUN_BULK = 1                # its one command's raw bytes are the message `bulk` on the bulk link
     RUN_NO_TOUCH = 2            # CLIENT NO-TOUCH: leave LRU/LFU alone
-    RUN_INTERNAL = 4            # sent by the worker itself: INTERNAL commands are allowed
+    RUN_INTERNAL = 4            # sent by the worker itself: INTERNAL commands are allowed, nothing is counted
     RUN_REPLY_OFF = 8           # CLIENT REPLY OFF or SKIP
-    RUN_LOCKS = 16              # has a SHARDIS.LOCK: from there on the shard looks at each command
+    RUN_TRANSACTION = 16        # a TransactionHeader follows the RunHeader
+    RUN_LOCKS = 32              # its first command is SHARDIS.LOCK; the others run once that is granted
+    RUN_PREPARE = 64            # keep it as the transaction's part
+    RUN_COMMIT = 128            # execute it, or the part: in one go, at the transaction's time
+    RUN_RELEASE = 256           # let the transaction's locks go once it is executed
+    RUN_QUIET = 512             # reads that leave no trace: no usage, no hits, expired keys stay
 
 cdef enum PartFlag:
     PART_BULK = 1               # `bulk` on the bulk link follows behind the part's inline bytes
@@ -66,11 +79,16 @@ cdef packed struct RunHeader:
     uint32_t map_version        # of the slot map that routed it
     uint32_t user               # id of the ACL user
     uint64_t client_id          # CLIENT ID
-    uint16_t commands
-    uint8_t database
+    uint32_t commands
+    uint16_t database
+    uint16_t flags              # RunFlag
     uint8_t resp                # 2 or 3
-    uint8_t flags               # RunFlag
     uint8_t reserved[3]
+
+cdef packed struct TransactionHeader:
+    uint64_t id                 # actors.boot.coordinator << TRANSACTION_COUNTER_BITS | a counter
+    uint64_t number             # its place among all transactions; 0: it is not committed yet
+    int64_t time_ms             # COMMIT: what its commands see as now
 
 cdef packed struct CommandHeader:
     uint32_t length             # of the command's raw bytes
@@ -97,6 +115,17 @@ cdef packed struct PartHeader:
     uint32_t sequence
     uint32_t bytes              # behind this header
     uint32_t bulk               # PART_BULK: number of the bulk message
-    uint16_t commands           # executed in this part
+    uint32_t commands           # executed in this part
     uint8_t status              # PartStatus
     uint8_t flags               # PartFlag
+    uint8_t reserved[2]
+
+
+cdef inline size_t run_head(const RunHeader *run) noexcept nogil:
+    """The bytes of a run's headers but those of its commands."""
+    return sizeof(RunHeader) + (sizeof(TransactionHeader) if run.flags & RUN_TRANSACTION else 0)
+
+
+cdef inline size_t run_size(const RunHeader *run) noexcept nogil:
+    """The bytes of a run in a message."""
+    return run_head(run) + <size_t>run.commands * sizeof(CommandHeader) + run.bytes

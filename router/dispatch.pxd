@@ -50,7 +50,7 @@ cdef class WorkerDispatcher(Dispatcher):
     cdef int _submit_bulk(self, Session session, int32_t shard, const CommandSpec *spec, const char *raw,
                           size_t length, const CommandHeader *header) except -1
     cdef int _append_run(self, Session session, int32_t shard, uint32_t count, const CommandHeader *headers,
-                         const char *raw, size_t bytes, uint8_t flags, uint32_t bulk) except -1
+                         const char *raw, size_t bytes, uint16_t flags, uint32_t bulk) except -1
     cdef int32_t _place(self, Session session, const CommandSpec *spec, const char *raw,
                         uint32_t *key_offset, uint32_t *key_length, uint16_t *slot) noexcept
     cdef int _demux(self, int32_t shard, const char *data, size_t n) except -1

@@ -18,8 +18,8 @@ from actors.mailbox cimport (
 from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 from protocol.envelope cimport (
     BULK_BYTES_MIN, MESSAGE_READ, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_SLOW,
-    READ_BYTES_MIN, RUN_BULK, RUN_INTERNAL, CommandHeader, PartHeader, ReadHeader, ReplyHeader,
-    RequestHeader, RunHeader, bulk_counted,
+    READ_BYTES_MIN, RUN_BULK, RUN_INTERNAL, RUN_PREPARE, RUN_TRANSACTION, CommandHeader, PartHeader, ReadHeader,
+    ReplyHeader, RequestHeader, RunHeader, TransactionHeader, bulk_counted, run_head, run_size,
 )
 from protocol.native cimport likely, out_of_memory, unlikely
 from protocol.reply cimport reply_error
@@ -285,7 +285,8 @@ cdef class WorkerDispatcher(Dispatcher):
             self.run_end - self.run_start, session.run_flags, 0,
         )
         session.open_pending(
-            self.run_shard, self.run_count, <uint32_t>(self.run_end - self.run_start), self.run_writes
+            self.run_shard, self.run_count, <uint32_t>(self.run_end - self.run_start),
+            self.run_writes and not session.run_flags & RUN_PREPARE     # which is only kept
         )
         if unlikely(self.shards[self.run_shard].bytes_in_flight > SHARD_BYTES_IN_FLIGHT_MAX):
             self._hold_back(session, self.run_shard)
@@ -295,11 +296,12 @@ cdef class WorkerDispatcher(Dispatcher):
         return 0
 
     cdef int _append_run(self, Session session, int32_t shard, uint32_t count, const CommandHeader *headers,
-                         const char *raw, size_t bytes, uint8_t flags, uint32_t bulk) except -1:
+                         const char *raw, size_t bytes, uint16_t flags, uint32_t bulk) except -1:
         cdef ShardState *state = &self.shards[shard]
         cdef RequestHeader request
         cdef RunHeader run
-        cdef size_t size = sizeof(RunHeader) + count * sizeof(CommandHeader) + bytes
+        cdef TransactionHeader label
+        cdef size_t size
         cdef char *place
         if state.batch.used == 0:
             memset(&request, 0, sizeof(request))
@@ -311,15 +313,24 @@ cdef class WorkerDispatcher(Dispatcher):
         run.bulk = bulk
         run.map_version = self.map_version
         run.client_id = session.id
-        run.commands = <uint16_t>count
-        run.database = <uint8_t>session.database
+        run.commands = count
+        run.database = <uint16_t>session.database
         run.resp = <uint8_t>session.resp
-        run.flags = flags | (RUN_INTERNAL if session.pinned >= 0 else 0)
+        run.flags = flags
+        if unlikely(session.pinned >= 0):
+            run.flags |= RUN_INTERNAL
+            if session.transaction is not None:
+                run.flags |= RUN_TRANSACTION
+                label.id, label.number, label.time_ms = session.transaction
+        size = run_size(&run)
         place = buffer_reserve(&state.batch, size)
         memcpy(place, &run, sizeof(RunHeader))
-        memcpy(place + sizeof(RunHeader), headers, count * sizeof(CommandHeader))
+        if unlikely(run.flags & RUN_TRANSACTION):
+            memcpy(place + sizeof(RunHeader), &label, sizeof(TransactionHeader))
+        place += run_head(&run)
+        memcpy(place, headers, count * sizeof(CommandHeader))
         if bytes:
-            memcpy(place + sizeof(RunHeader) + count * sizeof(CommandHeader), raw, bytes)
+            memcpy(place + count * sizeof(CommandHeader), raw, bytes)
         state.batch.used += size
         state.runs += 1
         state.commands += count
@@ -345,12 +356,18 @@ cdef class WorkerDispatcher(Dispatcher):
         state.bulk_due = True
         self._append_run(session, shard, 1, header, NULL, 0, session.run_flags | RUN_BULK, state.bulk_sent)
         state.bytes_in_flight += bulk_counted(length)
-        session.open_pending(shard, 1, <uint32_t>bulk_counted(length), (spec.flags & FLAG_WRITE) != 0)
+        session.open_pending(
+            shard, 1, <uint32_t>bulk_counted(length),
+            spec.flags & FLAG_WRITE and not session.run_flags & RUN_PREPARE
+        )
         if unlikely(state.bytes_in_flight > SHARD_BYTES_IN_FLIGHT_MAX):
             self._hold_back(session, shard)
         return 0
 
     cdef void _hold_back(self, Session session, int32_t shard):
+        """Let a client wait for room. Never us: what a client waits for may be ours to end."""
+        if session.pinned >= 0:
+            return
         session.state |= STATE_SHARD_FULL
         self.full.append((session, shard))
 

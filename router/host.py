@@ -11,11 +11,24 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from actors.boot import Topology
+from actors.boot import Topology, coordinator
 from protocol.commands import Command, Place
+from protocol.replies import replies as cut_up
+from protocol.slots import key_slot
 from protocol.table import NativeTable
 from router.dispatch import WorkerDispatcher
-from router.multi_shard import ShardLost, run_multi_shard
+from router.multi_shard import run_multi_shard
+from router.transactions import (
+    NO_TOUCH,
+    PLAIN,
+    PREPARE,
+    TRANSACTIONS_MAX,
+    Commands,
+    ShardLost,
+)
+from router.transactions import (
+    Command as Call,
+)
 from sessions.barriers import Barriers
 from sessions.clients import ClientControl
 from sessions.reactor import Reactor
@@ -23,26 +36,82 @@ from sessions.session import Session
 
 SLOW_CLIENTS_MAX = 1024
 """Clients remembered for the shards' slow logs, which outlive them."""
+TRANSACTION_COUNTER_BITS = 40
 
 
-class _Call:
-    """The driver of an internal session: commands of this worker itself for one shard."""
+class Line:
+    """An internal session: commands of this worker itself for one shard, a hop at a time.
 
-    def __init__(self, future: asyncio.Future[bytes]) -> None:
-        self.future = future
+    It drives its session itself. What is under way when the shard dies gets LOADING errors for
+    replies if it only reads, and else ShardLost.
+    """
+
+    def __init__(self, host: Host, shard: int, database: int, resp: int) -> None:
+        self.host = host
+        self.session = host.dispatcher.open_session(0)
+        self.session.driver = self
+        self.session.pinned = shard
+        self.session.database = database
+        self.session.resp = resp
         self.parts: list[bytes] = []
+        self.waiting: list[tuple[asyncio.Future[bytes], int]] = []  # and how many replies it gets
+        self.ends = False
+
+    def send(
+        self, label: tuple[int, int, int] | None, runs: Sequence[tuple[int, Commands]]
+    ) -> asyncio.Future[bytes]:
+        """Send runs, given as flags and commands; the raw replies, when all are here.
+
+        `label` is the transaction's id, number and time.
+        """
+        future: asyncio.Future[bytes] = self.host.loop.create_future()
+        session = self.session
+        if session.closed:
+            future.set_exception(ShardLost())
+            return future
+        replies = sum(len(commands) for flags, commands in runs if not flags & PREPARE)
+        self.waiting.append((future, replies))
+        session.transaction = label
+        for flags, commands in runs:
+            session.run_flags = flags
+            session.push(b"".join(map(encode, commands)))
+        self.host.schedule_flush()
+        return future
+
+    def close(self) -> None:
+        """End it when all that is under way has been answered."""
+        self.ends = True
+        self._settle()
 
     def flush_session(self, session: Session) -> None:
         self.parts.append(session.take_output())
-        if session.unanswered == 0 and session.output_bytes == 0 and not session.waits:
+        self._settle()
+
+    def _settle(self) -> None:
+        session = self.session
+        if session.unanswered or session.output_bytes or session.waits:
+            return
+        waiting, self.waiting = self.waiting, []
+        answer, self.parts = b"".join(self.parts), []
+        answers = cut_up(answer) if len(waiting) > 1 else []
+        at = 0
+        for future, count in waiting:
+            if not future.done():
+                future.set_result(b"".join(answers[at : at + count]) if answers else answer)
+            at += count
+        if self.ends and not session.closed:
             session.closed_by_driver()
-            if not self.future.done():
-                self.future.set_result(b"".join(self.parts))
 
     def close_session(self, session: Session) -> None:
         session.closed_by_driver()
-        if not self.future.done():
-            self.future.set_exception(ShardLost())
+        for future, _ in self.waiting:
+            if not future.done():
+                future.set_exception(ShardLost())
+
+
+def encode(args: Call) -> bytes:
+    """A command as RESP."""
+    return b"*%d\r\n%b" % (len(args), b"".join(b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in args))
 
 
 class Host(Barriers):
@@ -61,6 +130,7 @@ class Host(Barriers):
         settings: dict[str, Any],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
+        self.native_table = table
         self.table = table.table
         self.settings = dict(settings)
         self.databases = int(settings["databases"])
@@ -74,7 +144,10 @@ class Host(Barriers):
             self.dispatcher, loop, self.schedule_flush, lambda: self.barriers
         )
         self.first_slots: list[tuple[int, int]] = []  # each shard's first slot, ascending
-        self.locks_taken = 0  # a number for each command that holds keys of several shards
+        self.coordinator = coordinator(0, 1)  # a worker process sets its own
+        self.transactions_begun = 0
+        self.numbers_taken = 0
+        self.transactions = asyncio.Semaphore(TRANSACTIONS_MAX)
         self.slow_clients: dict[int, tuple[str, bytes]] = {}  # id -> address, name; oldest first
 
     def accept(self, connection: Any, peer: Any) -> tuple[int, str, str] | None:
@@ -124,7 +197,7 @@ class Host(Barriers):
     # Slow paths
 
     def closed(self, session: Session) -> None:
-        if not isinstance(session.driver, _Call):
+        if not isinstance(session.driver, Line):
             self.connection_closed(session)
 
     def run_barrier(self, session: Session, command: Command, args: list[bytes]) -> None:
@@ -137,35 +210,41 @@ class Host(Barriers):
     async def ask_shards(self, session: Session, command: Command, args: list[bytes]) -> bytes:
         return await run_multi_shard(self, session, command, args)
 
+    def shard_of(self, key: bytes) -> int:
+        """The shard that a key belongs to."""
+        return self.dispatcher.shard_of(key_slot(key))
+
+    def open_line(self, shard: int, database: int, resp: int) -> Line:
+        """A new internal session for one shard."""
+        return Line(self, shard, database, resp)
+
     def call(
         self,
         shard: int,
-        commands: Sequence[Sequence[bytes]],
+        commands: Commands,
         database: int,
         resp: int,
         *,
         no_touch: bool = False,
-        takes_locks: bool = False,
     ) -> asyncio.Future[bytes]:
         """Run commands on one shard, in order and in one run; the raw replies, one after another.
 
         An unanswered read on a dying shard gives its LOADING error as the reply; a write raises
         ShardLost.
         """
-        future: asyncio.Future[bytes] = self.loop.create_future()
-        session = self.dispatcher.open_session(0)
-        session.driver = _Call(future)
-        session.pinned = shard
-        session.database = database
-        session.resp = resp
-        session.no_touch = no_touch
-        session.takes_locks = takes_locks
-        session.push(
-            b"".join(
-                b"*%d\r\n%b"
-                % (len(args), b"".join(b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in args))
-                for args in commands
-            )
-        )
-        self.schedule_flush()
+        line = self.open_line(shard, database, resp)
+        future = line.send(None, [(NO_TOUCH if no_touch else PLAIN, commands)])
+        line.close()
         return future
+
+    # Transactions
+
+    def next_transaction(self) -> int:
+        """The id of a new transaction: this incarnation's epoch, and a counter."""
+        self.transactions_begun += 1
+        return self.coordinator << TRANSACTION_COUNTER_BITS | self.transactions_begun
+
+    def next_number(self) -> int:
+        """The place of a transaction among all: the next one of this process, unless overridden."""
+        self.numbers_taken += 1
+        return self.numbers_taken

@@ -1,44 +1,52 @@
 """Commands that concern more than one shard: `run_multi_shard`.
 
-The session is held meanwhile, so a client's own order is kept. Until transactions over shards
-exist, what is cut up by its keys (DEL, MSET, ...) is atomic on each shard, not over all: others may
-see it half done. Any other command holds all its keys while it runs, see `in_one_shard`. What it
-writes at home is written before anything is taken from elsewhere, so that a failure between never
-loses data.
+The session is held meanwhile, so a client's own order is kept. What a command needs decides how it
+is run:
+
+- Cut up by its keys (DEL, MSET, ...): one part for each shard, at the same time, without locks yet.
+  Each part is atomic on its shard, the whole is not.
+- All others are transactions (router/transactions.py). A part runs in each key's shard for those
+  that move elements or values (RENAME, LMOVE, SMOVE), take from the first of several keys (LMPOP,
+  BLPOP, ...), work key by key (XREAD, XREADGROUP) or write many (MSETNX). What is left computes one
+  result from many keys (SINTERSTORE, ZUNION, COPY, SORT, ...): it runs at *home*, the shard of the
+  key that it writes, which is lent the others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from protocol.commands import Command, Keys, Place, Request, Response
-from protocol.errors import LOADING, CommandError
+from protocol.errors import LOADING, SYNTAX, WRONG_TYPE, CommandError
 from protocol.key_specs import key_positions
 from protocol.numbers import parse_int64
 from protocol.replies import elements
 from protocol.replies import replies as cut_up
 from protocol.slots import key_slot
-from router.merge import all_succeeded, first_error, integer, interleave, is_null, merge
-from sessions.barriers import Unanswerable
+from router.merge import all_succeeded, first_error, integer, interleave, is_error, is_null, merge
+from router.transactions import Transaction
+from shards.arguments.timeouts import timeout_ms
 from shards.process.debug import debug
 
 if TYPE_CHECKING:
     from router.host import Host
     from sessions.session import Session
 
-    Call = asyncio.Future[bytes]
+    Reply = asyncio.Future[bytes]
 
 SLOTS: Final = 16384
 ROUNDS_MAX: Final = 16  # of a command that asks for more keys
 NULL: Final = {2: b"$-1\r\n", 3: b"_\r\n"}
 OK: Final = b"+OK\r\n"
-CHANGE_WHAT_THEY_READ: Final = {"XREADGROUP"}  # whatever their key specs say
-REFUSED: Final = b"*-1\r\n"  # by SHARDIS.TRYLOCK
+NO_SUCH_KEY: Final = b"ERR no such key"
+NO_TYPE: Final = b"+none\r\n"
 SCAN_COUNT: Final = 10  # keys that a step visits, unless told otherwise
 SCAN_END: Final = b"$1\r\n0\r\n"  # the cursor that ends a scan
+STREAM_ID: Final = re.compile(rb"\d{1,20}(-\d{1,20})?")
 
 
 class Shards:
@@ -55,16 +63,21 @@ class Shards:
     def of(self, key: bytes) -> int:
         return self.host.dispatcher.shard_of(key_slot(key))
 
-    def run(self, shard: int, *commands: Sequence[bytes], takes_locks: bool = False) -> Call:
+    def run(self, shard: int, *commands: Sequence[bytes]) -> Reply:
         """The raw replies of commands on one shard, in one run; an error reply is a reply."""
         return self.host.call(
-            shard,
-            commands,
-            self.database,
-            self.resp,
-            no_touch=self.session.no_touch,
-            takes_locks=takes_locks,
+            shard, commands, self.database, self.resp, no_touch=self.session.no_touch
         )
+
+    def transaction(self, keys: dict[bytes, bool]) -> Transaction:
+        """A transaction over these keys, each locked alone (True) or shared."""
+        return Transaction(
+            self.host, keys, self.database, self.resp, no_touch=self.session.no_touch
+        )
+
+    def keys(self, command: Command, args: list[bytes]) -> list[int] | None:
+        """The positions of a command's keys, as the hot path finds them."""
+        return self.host.native_table.keys(command.id, args)
 
     def require(self, shards: Iterable[int]) -> None:
         """Refuse a command whole before a part of it runs. Raises CommandError."""
@@ -106,9 +119,12 @@ async def run_multi_shard(
         return await special(shards, args)
     if command.place is Place.FANOUT:
         return merge(command.response, await shards.on_all(args))
-    if command.request is Request.MULTI_SHARD:
+    if command.request is Request.MULTI_SHARD and command.name not in TRANSACTIONS:
         return await split(shards, command, args)
-    return await in_one_shard(shards, command, args)
+    if not shards.keys(command, args):
+        return await shards.run(0, args)  # which finds the words for what is wrong
+    async with host.transactions:
+        return await TRANSACTIONS.get(command.name, at_home)(shards, command, args)
 
 
 def groups_by_shard(shards: Shards, args: Sequence[bytes], step: int) -> dict[int, list[int]]:
@@ -119,12 +135,18 @@ def groups_by_shard(shards: Shards, args: Sequence[bytes], step: int) -> dict[in
     return groups
 
 
-async def split(shards: Shards, command: Command, args: list[bytes]) -> bytes:
-    """A command that can be cut up by its keys (DEL, MGET, MSET, ...): one part per shard."""
+def require_whole_steps(command: Command, args: Sequence[bytes]) -> int:
+    """How many arguments belong to each key; raises CommandError if some are missing."""
     step = command.keys[0].step
     if (len(args) - 1) % step:
-        # The arguments are wrong; any shard finds the words for it.
-        return await shards.run(0, args)
+        name = command.name.lower().encode()
+        raise CommandError(b"ERR wrong number of arguments for '%b' command" % name)
+    return step
+
+
+async def split(shards: Shards, command: Command, args: list[bytes]) -> bytes:
+    """A command that can be cut up by its keys (DEL, MGET, MSET, ...): one part per shard."""
+    step = require_whole_steps(command, args)
     groups = groups_by_shard(shards, args, step)
     shards.require(groups)
     replies = await asyncio.gather(
@@ -143,52 +165,64 @@ async def split(shards: Shards, command: Command, args: list[bytes]) -> bytes:
     return merge(command.response, replies)
 
 
-async def in_one_shard(shards: Shards, command: Command, args: list[bytes]) -> bytes:
-    """Any other command: it runs in the shard of a key it writes, lent those of the others.
+# At home, with copies of the others' keys
 
-    All its keys are held until what it has changed of them is back in their shards, so that it is
-    as if it had happened at one moment. It may ask for more keys than its arguments name (SORT),
-    and is then run again from its start, with all of them.
+
+async def at_home(shards: Shards, command: Command, args: list[bytes]) -> bytes:
+    """A command that computes one result: it runs in the shard of a key it writes, lent the others.
+
+    It may ask for more keys than its arguments name (SORT), and is then run again from its start,
+    with all of them.
     """
     positions = key_positions(command, args)
-    if not positions:
-        return await shards.run(0, args)  # which finds the words for what is wrong
+    assert positions, "the native table has found keys"
     home = shards.of(args[min(positions, key=home_preference)[0]])
-    keys = held_alone(command, args, positions)
+    keys = locked_alone(args, positions)
     for _ in range(ROUNDS_MAX):
-        loan = Loan(shards, home, keys)
+        transaction = shards.transaction(keys)
         try:
-            lent = await loan.take()
-            words = [word for pair in lent.items() for word in pair]
-            reply = await loan.run([b"SHARDIS.WITH", b"%d" % len(lent), *words, *args])
-            parts = elements(reply) if reply.startswith(b"*") else None
+            lends = {
+                shard: [[b"SHARDIS.LEND", key] for key in group]
+                for shard, group in transaction.groups.items()
+                if shard != home
+            }
+            answers = await transaction.lock(quiet=lends)
+            lent = {
+                words[1]: payload(answer)
+                for shard, commands in lends.items()
+                for words, answer in zip(commands, answers[shard], strict=True)
+            }
+            done = await transaction.commit(
+                {home: [[b"SHARDIS.WITH", *args]]}, borrowed={home: lent}
+            )
+            parts = elements(done[home][0]) if done[home][0].startswith(b"*") else None
             if parts is None:
-                return reply
-            if len(parts) == 3:
-                changes = [bulks(change) for change in elements(parts[1]) or []]
-                await loan.give_back(changes, bulks(parts[2]))
+                return done[home][0]
+            if len(parts) == 2:
+                transaction.usage = bulks(parts[1])
                 return payload(parts[0])
         finally:
-            loan.end()
+            transaction.release()
         keys |= dict.fromkeys(set(bulks(parts[0])) - keys.keys(), False)
     raise CommandError(b"TRYAGAIN The keys that the command needs change all the time")
 
 
 def home_preference(position: tuple[int, Keys]) -> tuple[bool, bool, int]:
-    """A key that is overwritten before one that is changed, before one that is read."""
+    """A key that is overwritten before one that is changed, before one that is read.
+
+    Of two that would be overwritten the last one is (GEORADIUS with STORE and STOREDIST).
+    """
     index, spec = position
     flags = spec.flags.upper().split()
-    return not {"OW", "INSERT"} & {*flags}, "RW" not in flags, index
+    overwritten = bool({"OW", "INSERT"} & {*flags})
+    return not overwritten, "RW" not in flags, -index if overwritten else index
 
 
-def held_alone(
-    command: Command, args: list[bytes], positions: Iterable[tuple[int, Keys]]
-) -> dict[bytes, bool]:
+def locked_alone(args: list[bytes], positions: Iterable[tuple[int, Keys]]) -> dict[bytes, bool]:
     """A command's keys, and whether it may change each; those that it only reads can be shared."""
     keys: dict[bytes, bool] = {}
     for index, spec in positions:
-        reads = "RO" in spec.flags.upper().split() and command.name not in CHANGE_WHAT_THEY_READ
-        keys[args[index]] = keys.get(args[index], False) or not reads
+        keys[args[index]] = keys.get(args[index], False) or "RO" not in spec.flags.upper().split()
     return keys
 
 
@@ -197,113 +231,296 @@ def bulks(array: bytes) -> list[bytes]:
     return [payload(item) for item in elements(array) or []]
 
 
-class ShardLost(Unanswerable):
-    """A shard died with a call unanswered; whether it was executed is unknown."""
-
-
-class Loan:
-    """The keys of one command, held in their shards from `take` to `end`.
-
-    Shards let other commands that need these keys wait meanwhile. Nobody waits for ever: locks are
-    asked for on all shards at once only as long as nobody else has any of them; a command that has
-    to wait does so on one shard at a time, the lower ones first, so that no two can wait for each
-    other (docs/decisions/locks-in-the-order-of-shards.md).
-    """
-
-    def __init__(self, shards: Shards, home: int, keys: dict[bytes, bool]) -> None:
-        self.shards = shards
-        self.home = home
-        self.groups: dict[int, dict[bytes, bool]] = {home: {}}
-        for key, alone in keys.items():
-            self.groups.setdefault(shards.of(key), {})[key] = alone
-        self.held: set[int] = set()  # shards that hold keys for us, or may do so
-        shards.host.locks_taken += 1
-        self.number = b"%d" % shards.host.locks_taken
-
-    async def take(self) -> dict[bytes, bytes]:
-        """Hold all keys; the parcels of those that are not at home. Raises CommandError."""
-        self.shards.require(self.groups)
-        groups = [shard for shard, keys in self.groups.items() if keys]
-        tried = await asyncio.gather(*(self.lock(shard, b"SHARDIS.TRYLOCK") for shard in groups))
-        answers = dict(zip(groups, tried, strict=True))
-        refused = [shard for shard, answer in answers.items() if answer == REFUSED]
-        if refused:
-            self.held.difference_update(refused)
-            self.end()
-            answers = {shard: await self.lock(shard, b"SHARDIS.LOCK") for shard in sorted(groups)}
-        error = first_error(answers.values())
-        if error is not None:
-            raise CommandError(error[1:-2])
-        return {
-            key: parcel
-            for shard, answer in answers.items()
-            if shard != self.home
-            for key, parcel in zip(self.groups[shard], bulks(answer), strict=True)
-        }
-
-    async def lock(self, shard: int, name: bytes) -> bytes:
-        self.held.add(shard)
-        words = [
-            word
-            for key, alone in self.groups[shard].items()
-            for word in (key, b"w" if alone else b"r")
-        ]
-        lends = b"0" if shard == self.home else b"1"
-        return await self.shards.run(shard, [name, self.number, lends, *words], takes_locks=True)
-
-    async def run(self, args: list[bytes]) -> bytes:
-        """Run what the keys are for, and let go those at home; what it answers."""
-        self.held.discard(self.home)
-        return cut_up(await self.shards.run(self.home, args, self.unlock()))[0]
-
-    async def give_back(self, changes: list[list[bytes]], used: list[bytes]) -> None:
-        """Store lent keys that were changed where they belong: new ones first, then what is gone.
-
-        In this order a failure between never loses data. Raises ShardLost when a shard cannot be
-        reached: the command has been executed, so an error reply would be a lie.
-        """
-        of = self.shards.of
-        for gone in (False, True):
-            imports: dict[int, list[list[bytes]]] = {}
-            for change in changes:
-                if (not change[1]) is gone:
-                    imports.setdefault(of(change[0]), []).append([b"SHARDIS.IMPORT", *change])
-            later = set() if gone else {of(change[0]) for change in changes if not change[1]}
-            calls = []
-            for shard, commands in imports.items():
-                if shard not in later:
-                    self.held.discard(shard)
-                    commands.append(self.unlock(self.used_in(shard, used)))
-                calls.append(self.shards.run(shard, *commands))
-            answers = await asyncio.gather(*calls)
-            if first_error([one for answer in answers for one in cut_up(answer)]) is not None:
-                raise ShardLost
-        for shard in {of(key) for key in used[::2]} & self.held:
-            self.let_go(shard, self.used_in(shard, used))
-
-    def used_in(self, shard: int, used: list[bytes]) -> list[bytes]:
-        """Of keys and how they were used, one after another, those of one shard."""
-        pairs = zip(used[::2], used[1::2], strict=True)
-        return [word for pair in pairs if self.shards.of(pair[0]) == shard for word in pair]
-
-    def unlock(self, used: Sequence[bytes] = ()) -> list[bytes]:
-        return [b"SHARDIS.UNLOCK", self.number, *used]
-
-    def let_go(self, shard: int, used: Sequence[bytes] = ()) -> None:
-        """Unlock without waiting for it: what comes behind it on the link finds it done."""
-        self.held.discard(shard)
-        self.shards.run(shard, self.unlock(used)).add_done_callback(asyncio.Future.exception)
-
-    def end(self) -> None:
-        """Let go what is still held."""
-        for shard in sorted(self.held):
-            self.let_go(shard)
-
-
 def payload(reply: bytes) -> bytes:
     """The content of one bulk string or integer reply."""
     head, _, rest = reply.partition(b"\r\n")
     return rest[:-2] if reply.startswith(b"$") else head[1:]
+
+
+# A part in each key's shard
+
+
+def meet(transaction: Transaction, shards: Shards, keys: Iterable[bytes]) -> None:
+    """Look these keys up as redis-server would have done: an expired one goes by that."""
+    for key in keys:
+        transaction.last_words.setdefault(shards.of(key), []).append([b"SHARDIS.MEET", key])
+
+
+async def rename(shards: Shards, command: Command, args: list[bytes]) -> bytes:
+    """RENAME and RENAMENX: the value goes to the target's shard, and then from the source's."""
+    source, target = args[1:]
+    only_new = command.name == "RENAMENX"
+    at, to = shards.of(source), shards.of(target)
+    transaction = shards.transaction({source: True, target: True})
+    try:
+        answers = await transaction.lock(
+            quiet={at: [[b"SHARDIS.LEND", source]], to: [[b"EXISTS", target]]},
+            parts={at: [[b"SHARDIS.DROP", source, b"rename_from"]]},
+        )
+        parcel = payload(answers[at][0])
+        if not parcel:
+            meet(transaction, shards, [source])
+            raise CommandError(NO_SUCH_KEY)
+        if only_new and integer(answers[to][0]):
+            return b":0\r\n"
+        await transaction.commit(
+            {to: [[b"SHARDIS.STORE", target, b"rename_to"]]}, borrowed={to: {source: parcel}}
+        )
+        return b":1\r\n" if only_new else OK
+    finally:
+        transaction.release()
+
+
+def sides(command: Command, args: list[bytes]) -> tuple[bytes, bytes]:
+    """Which end an element is taken from, and which end it is put at. Raises CommandError."""
+    if command.name in ("RPOPLPUSH", "BRPOPLPUSH"):
+        words = (b"RIGHT", b"LEFT")
+    else:
+        words = (args[3].upper(), args[4].upper())
+        if not {*words} <= {b"LEFT", b"RIGHT"}:
+            raise CommandError(SYNTAX)
+    if command.name in ("BLMOVE", "BRPOPLPUSH"):
+        timeout_ms(args[-1], 0)
+    return words
+
+
+async def move_element(shards: Shards, command: Command, args: list[bytes]) -> bytes:
+    """LMOVE and its like: the element is put at the target, and then taken from the source. O(1)"""
+    source, target = args[1:3]
+    taken_from, put_at = sides(command, args)
+    at, to = shards.of(source), shards.of(target)
+    transaction = shards.transaction({source: True, target: True})
+    try:
+        answers = await transaction.lock(
+            quiet={
+                at: [[b"LINDEX", source, b"0" if taken_from == b"LEFT" else b"-1"]],
+                to: [[b"TYPE", target]],
+            },
+            parts={at: [[b"SHARDIS.POP", source, taken_from]]},
+        )
+        element, kind = answers[at][0], answers[to][0]
+        if is_null(element):
+            meet(transaction, shards, [source])
+            return element
+        if is_error(element):
+            return element
+        if kind not in (NO_TYPE, b"+list\r\n"):
+            raise CommandError(WRONG_TYPE)
+        push = b"LPUSH" if put_at == b"LEFT" else b"RPUSH"
+        await transaction.commit({to: [[push, target, payload(element)]]})
+        return element
+    finally:
+        transaction.release()
+
+
+async def move_member(shards: Shards, command: Command, args: list[bytes]) -> bytes:
+    """SMOVE: the member is added to the target, and then removed from the source. O(1)"""
+    source, target, member = args[1:]
+    at, to = shards.of(source), shards.of(target)
+    transaction = shards.transaction({source: True, target: True})
+    try:
+        answers = await transaction.lock(
+            quiet={
+                at: [[b"TYPE", source], [b"SISMEMBER", source, member]],
+                to: [[b"TYPE", target]],
+            },
+            parts={at: [[b"SREM", source, member]]},
+        )
+        kinds = answers[at][0], answers[to][0]
+        if kinds[0] == NO_TYPE:
+            meet(transaction, shards, [source, target])
+            return b":0\r\n"
+        if kinds[0] != b"+set\r\n" or kinds[1] not in (NO_TYPE, b"+set\r\n"):
+            meet(transaction, shards, [target])
+            raise CommandError(WRONG_TYPE)
+        if not integer(answers[at][1]):
+            meet(transaction, shards, [target])
+            return b":0\r\n"
+        await transaction.commit({to: [[b"SADD", target, member]]})
+        return b":1\r\n"
+    finally:
+        transaction.release()
+
+
+async def take_from_first(shards: Shards, command: Command, args: list[bytes]) -> bytes:
+    """LMPOP, ZMPOP, BLPOP and their like: the command runs on the first key that is there."""
+    positions = shards.keys(command, args) or []
+    keys = [args[position] for position in positions]
+    transaction = shards.transaction(dict.fromkeys(keys, True))
+    try:
+        looks = {
+            shard: [[b"TYPE", key] for key in group] for shard, group in transaction.groups.items()
+        }
+        answers = await transaction.lock(quiet=looks)
+        kinds = {
+            words[1]: answer
+            for shard, commands in looks.items()
+            for words, answer in zip(commands, answers[shard], strict=True)
+        }
+        there = [at for at, key in enumerate(keys) if kinds[key] != NO_TYPE]
+        # Without one, any of them finds the words, or the null.
+        chosen = there[0] if there else len(keys) - 1
+        meet(transaction, shards, keys[:chosen])
+        done = await transaction.commit(
+            {shards.of(keys[chosen]): [with_one_key(command, args, positions, chosen)]}
+        )
+        return done[shards.of(keys[chosen])][0]
+    finally:
+        transaction.release()
+
+
+def with_one_key(
+    command: Command, args: list[bytes], positions: list[int], chosen: int
+) -> list[bytes]:
+    """The command on one of its keys, which are neighbours, and maybe counted before them."""
+    first, last = positions[0], positions[-1]
+    count_at = command.keys[0].count_at
+    head = [*args[:count_at], b"1"] if count_at else args[:first]
+    return [*head, args[positions[chosen]], *args[last + 1 :]]
+
+
+class Streams:
+    """The streams of an XREAD or XREADGROUP, cut up by their shards."""
+
+    def __init__(self, shards: Shards, args: list[bytes], positions: list[int]) -> None:
+        self.head = args[: positions[0]]
+        self.keys = [args[position] for position in positions]
+        self.ids = args[positions[-1] + 1 :]
+        self.by_shard: dict[int, list[int]] = {}
+        for at, key in enumerate(self.keys):
+            self.by_shard.setdefault(shards.of(key), []).append(at)
+
+    def command(self, places: Sequence[int]) -> list[bytes]:
+        """The command for some of the streams."""
+        keys = [self.keys[at] for at in places]
+        return [*self.head, *keys, *(self.ids[at] for at in places)]
+
+    def merged(self, replies: dict[int, bytes], resp: int) -> bytes:
+        """One reply from those of the shards, in the order of the arguments."""
+        found: dict[bytes, bytes] = {}
+        for reply in replies.values():
+            if is_null(reply):
+                continue
+            items = elements(reply) or []
+            if resp == 3:
+                pairs = zip(items[::2], items[1::2], strict=True)
+                found.update((payload(key), key + value) for key, value in pairs)
+            else:
+                for item in items:
+                    found[payload((elements(item) or [b""])[0])] = item
+        ordered = [found[key] for key in dict.fromkeys(self.keys) if key in found]
+        if not ordered:
+            return b"*-1\r\n" if resp == 2 else NULL[3]
+        kind = b"%" if resp == 3 else b"*"
+        return b"%b%d\r\n%b" % (kind, len(ordered), b"".join(ordered))
+
+
+async def read_streams(shards: Shards, command: Command, args: list[bytes]) -> bytes:
+    """XREAD: each shard reads its own streams under the locks."""
+    streams = Streams(shards, args, shards.keys(command, args) or [])
+    transaction = shards.transaction(dict.fromkeys(streams.keys, False))
+    try:
+        answers = await transaction.lock(
+            reads={shard: [streams.command(places)] for shard, places in streams.by_shard.items()}
+        )
+        replies = {shard: answer[0] for shard, answer in answers.items()}
+        errors = [reply for reply in replies.values() if is_error(reply)]
+        if errors:
+            # Wrong arguments are found before any stream is looked at.
+            wrong = b"-" + WRONG_TYPE + b"\r\n"
+            return next((error for error in errors if error != wrong), wrong)
+        return streams.merged(replies, shards.resp)
+    finally:
+        transaction.release()
+
+
+async def read_group(shards: Shards, command: Command, args: list[bytes]) -> bytes:
+    """XREADGROUP: each shard reads its own streams, once all are known to have the group."""
+    streams = Streams(shards, args, shards.keys(command, args) or [])
+    transaction = shards.transaction(dict.fromkeys(streams.keys, True))
+    group = group_of(args)
+    try:
+        answers = await transaction.lock(
+            quiet={
+                shard: [[b"SHARDIS.GROUP", streams.keys[at], group] for at in places]
+                for shard, places in streams.by_shard.items()
+            },
+            parts={shard: [streams.command(places)] for shard, places in streams.by_shard.items()},
+        )
+        have = {
+            at: answer == OK
+            for shard, places in streams.by_shard.items()
+            for at, answer in zip(places, answers[shard], strict=True)
+        }
+        for at, id in enumerate(streams.ids):
+            if not have[at] or (id != b">" and not STREAM_ID.fullmatch(id)):
+                # Alone, the first one with a fault finds the words for it, and reads nothing.
+                return await words_for(shards, transaction, streams, at)
+        replies = {shard: answer[0] for shard, answer in (await transaction.commit()).items()}
+        return first_error(replies.values()) or streams.merged(replies, shards.resp)
+    finally:
+        transaction.release()
+
+
+async def words_for(shards: Shards, transaction: Transaction, streams: Streams, at: int) -> bytes:
+    shard = shards.of(streams.keys[at])
+    return (await transaction.hop(shard, (transaction.flags, [streams.command([at])])))[0]
+
+
+def group_of(args: list[bytes]) -> bytes:
+    """The group that XREADGROUP names."""
+    at = next((i for i, word in enumerate(args[:-1]) if word.upper() == b"GROUP"), 0)
+    return args[at + 1]
+
+
+async def set_all_or_none(shards: Shards, command: Command, args: list[bytes]) -> bytes:
+    """MSETNX: each shard sets its keys if none of all exists."""
+    step = require_whole_steps(command, args)
+    groups = groups_by_shard(shards, args, step)
+    keys = args[1::step]
+    transaction = shards.transaction(dict.fromkeys(keys, True))
+    try:
+        answers = await transaction.lock(
+            quiet={
+                shard: [[b"EXISTS", args[at]] for at in positions]
+                for shard, positions in groups.items()
+            },
+            parts={
+                shard: [[b"MSET", *(arg for at in positions for arg in args[at : at + step])]]
+                for shard, positions in groups.items()
+            },
+        )
+        exists = {
+            at: integer(answer) != 0
+            for shard, positions in groups.items()
+            for at, answer in zip(positions, answers[shard], strict=True)
+        }
+        for at in range(1, len(args), step):
+            if exists[at]:
+                meet(transaction, shards, args[1:at:step])
+                return b":0\r\n"
+        await transaction.commit()
+        return b":1\r\n"
+    finally:
+        transaction.release()
+
+
+TRANSACTIONS: Final[dict[str, Callable[[Shards, Command, list[bytes]], Awaitable[bytes]]]] = {
+    "RENAME": rename,
+    "RENAMENX": rename,
+    "LMOVE": move_element,
+    "BLMOVE": move_element,
+    "RPOPLPUSH": move_element,
+    "BRPOPLPUSH": move_element,
+    "SMOVE": move_member,
+    "MSETNX": set_all_or_none,
+    "XREAD": read_streams,
+    "XREADGROUP": read_group,
+    **dict.fromkeys(
+        ("LMPOP", "BLMPOP", "ZMPOP", "BZMPOP", "BLPOP", "BRPOP", "BZPOPMIN", "BZPOPMAX"),
+        take_from_first,
+    ),
+}
 
 
 # Commands with rules of their own

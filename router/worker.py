@@ -12,7 +12,7 @@ from typing import Any
 import uvloop
 import zmq
 
-from actors.boot import Boot, Topology, link_path
+from actors.boot import Boot, Topology, coordinator, link_path
 from actors.control import ControlLink
 from actors.diagnosis import apply_diagnosis
 from actors.failure import end_on_failure
@@ -42,6 +42,7 @@ class Worker(Host):
     def __init__(self, boot: Boot, table: NativeTable) -> None:
         super().__init__(table, len(boot.topology.shards), boot.config, uvloop.new_event_loop())
         self.boot = boot
+        self.coordinator = coordinator(boot.index, boot.epoch)
         if boot.nodes:
             self.dispatcher.cluster = Cluster(boot.nodes, self.settings)
         self.zmq = zmq.Context(1)
@@ -175,7 +176,7 @@ class Worker(Host):
     async def _shut_down(self) -> None:
         """Accept nobody, finish what was admitted, end."""
         self.connections.listen(())
-        while any(  # noqa: ASYNC110
+        while self.tasks or any(  # noqa: ASYNC110
             session is not None and session.unanswered for session in self.dispatcher.sessions
         ):
             # An event would have to be set on the hot path, for something that happens once.

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from protocol.commands import Command, Place
 from protocol.errors import INTERNAL_ERROR, CommandError
@@ -20,6 +20,8 @@ from sessions.reactor import Reactor
 from sessions.session import Session
 
 logger = logging.getLogger("shardis")
+
+T = TypeVar("T")
 
 
 class Unanswerable(Exception):
@@ -34,7 +36,7 @@ class Barriers:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[Any]] = set()
         self.flush_due = False
 
     async def ask_router(self, session: Session, args: list[bytes]) -> bytes:
@@ -49,7 +51,7 @@ class Barriers:
         """Start a command: the session is held until it is answered."""
         self.spawn(self.answer_barrier(session, command, args))
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run a coroutine beside everything else."""
         task = self.loop.create_task(coroutine)
         self.tasks.add(task)

@@ -68,6 +68,7 @@ cdef class DispatcherBase:
     cdef readonly NativeTable table
     cdef Scan scan
     cdef Limits limits
+    cdef Limits no_limits                   # of internal sessions
     cdef public size_t query_buffer_max     # client-query-buffer-limit, bytes
     cdef readonly CommandCounts counts      # of commands that ran here
     cdef list dirty                         # sessions with output to send or to be closed
@@ -105,7 +106,8 @@ cdef class Session:
     cdef public object driver               # closes the connection; may be None
     cdef public str transport               # of connection: "tcp", "tls", "unix"; "" for internal ones
     cdef public int64_t created_ms
-    cdef public uint8_t run_flags           # envelope.RunFlag of the commands parsed now
+    cdef public uint16_t run_flags          # envelope.RunFlag of the commands parsed now
+    cdef public tuple transaction           # of an internal session: (id, number, time in ms), or None
     cdef uint8_t attention                  # Attention
     cdef uint8_t output_class               # index in client-output-buffer-limit
     cdef bint reply_off                     # CLIENT REPLY OFF

@@ -16,10 +16,10 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from protocol.buffer cimport Buffer, buffer_append, buffer_free
-from protocol.envelope cimport RUN_LOCKS, RUN_NO_TOUCH, RUN_REPLY_OFF
+from protocol.envelope cimport RUN_NO_TOUCH, RUN_REPLY_OFF
 from protocol.native cimport CLOCK_MONOTONIC, clock_ns, likely, out_of_memory, unlikely
 from protocol.reply cimport Reply
-from protocol.resp cimport SCAN_COMMAND, SCAN_MORE, ScanResult, scan, scan_free, scan_init
+from protocol.resp cimport Limits, SCAN_COMMAND, SCAN_MORE, ScanResult, scan, scan_free, scan_init
 from protocol.table cimport UNKNOWN_COMMAND, UNKNOWN_SUBCOMMAND, CommandSpec, NativeTable
 from sessions.counts cimport CommandCounts
 from sessions.output cimport (
@@ -32,6 +32,7 @@ cdef enum:
     OUTPUT_FREE_BYTES = 16384       # so much output is nobody's excess: redis-server's static buffer
     LOGGED_INPUT_BYTES_MAX = 64
     HTTP_WARNING_MS = 60000
+    INTERNAL_BULK_BYTES_MAX = 0x7FFFFFFF    # an envelope's lengths are 32 bits; parcels go in pieces
     SHOWN_NAME_BYTES_MAX = 128      # of an unknown command's name and arguments in the error
 
 cdef uint8_t PLACE_SESSION = Place.SESSION.value
@@ -55,6 +56,8 @@ cdef class DispatcherBase:
         self.limits.bulk_bytes_max = 512 << 20
         self.limits.inline_bytes_max = 64 << 10
         self.limits.unauthenticated = 0
+        self.no_limits = self.limits
+        self.no_limits.bulk_bytes_max = INTERNAL_BULK_BYTES_MAX
         self.query_buffer_max = 1 << 30
         self.counts = CommandCounts(table)
         self.dirty = []
@@ -211,15 +214,6 @@ cdef class Session:
     def no_touch(self, bint value):
         self.run_flags = self.run_flags & ~RUN_NO_TOUCH | (RUN_NO_TOUCH if value else 0)
 
-    @property
-    def takes_locks(self):
-        """An internal session whose commands have a SHARDIS.LOCK among them."""
-        return bool(self.run_flags & RUN_LOCKS)
-
-    @takes_locks.setter
-    def takes_locks(self, bint value):
-        self.run_flags = self.run_flags & ~RUN_LOCKS | (RUN_LOCKS if value else 0)
-
     def set_replies(self, bint wanted):
         """CLIENT REPLY ON or OFF, from this command's own reply on."""
         self.reply_off = not wanted
@@ -361,7 +355,10 @@ cdef class Session:
             if self.state == 0:
                 self._drain_input()
         self.active_ms = self.dispatcher.now_ms
-        if unlikely(self.input.used - self.input_start > self.dispatcher.query_buffer_max):
+        if (
+            unlikely(self.input.used - self.input_start > self.dispatcher.query_buffer_max)
+            and self.pinned < 0
+        ):
             # As redis-server: no reply, the connection is closed.
             begin = PyBytes_FromStringAndSize(
                 self.input.data + self.input_start,
@@ -471,6 +468,8 @@ cdef class Session:
     cdef int _consume(self, const char *data, size_t n, size_t *consumed) except -1:
         """Parse and hand over commands until the input, or the session's leave to go on, ends."""
         cdef DispatcherBase dispatcher = self.dispatcher
+        # What the process itself sends has passed a client's limits, or come from another shard.
+        cdef const Limits *limits = &dispatcher.limits if likely(self.pinned < 0) else &dispatcher.no_limits
         cdef size_t position = 0
         cdef size_t length
         cdef const char *raw
@@ -481,7 +480,7 @@ cdef class Session:
         self.wanted = 0
         dispatcher.limits.unauthenticated = self.attention & ATTENTION_AUTH
         while position < n and self.state == 0:
-            result = scan(&dispatcher.scan, &self.progress, &dispatcher.limits, data + position, n - position)
+            result = scan(&dispatcher.scan, &self.progress, limits, data + position, n - position)
             if unlikely(result != SCAN_COMMAND):
                 if result == SCAN_MORE:
                     self.wanted = dispatcher.scan.wanted
@@ -796,7 +795,7 @@ cdef class Session:
         pending.muted = self.run_flags & RUN_REPLY_OFF
         self.tail += 1
         self.bytes_in_flight += bytes
-        if unlikely(self.bytes_in_flight > SESSION_BYTES_IN_FLIGHT_MAX):
+        if unlikely(self.bytes_in_flight > SESSION_BYTES_IN_FLIGHT_MAX) and self.pinned < 0:
             self.state |= STATE_THROTTLED
         return pending
 

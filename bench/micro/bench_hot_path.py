@@ -19,6 +19,7 @@ from router.dispatch import WorkerDispatcher
 from router.table import full_table
 from shards.commands import native
 from shards.execution.executor import Executor
+from shards.execution.runner import Runner
 from shards.keyspace.keyspace import Keyspace
 from shards.lane.context import Context, Settings
 from shards.lane.handler import NativeLane
@@ -51,7 +52,7 @@ def main() -> None:
     keyspace = Keyspace(16, bytes(16), 1)
     lane = NativeLane()
     native.register(lane)
-    executor = Executor(table, keyspace, Context(keyspace, Settings({}), table.table), lane)
+    executor = Executor(Runner(table, keyspace, Context(keyspace, Settings({}), table.table), lane))
     near, far = MemoryLink.pair("main")
     near_bulk, far_bulk = MemoryLink.pair("bulk")
     dispatcher.shard_up(0, 1, near, near_bulk)

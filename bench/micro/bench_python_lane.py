@@ -27,6 +27,7 @@ from router.dispatch import WorkerDispatcher
 from router.table import full_table
 from shards.commands import native
 from shards.execution.executor import Executor
+from shards.execution.runner import Runner
 from shards.keyspace.keyspace import Keyspace
 from shards.lane.context import Context, Settings
 from shards.lane.handler import NativeLane
@@ -219,7 +220,7 @@ class Ours:
         lane = NativeLane()
         native.register(lane)
         context = Context(keyspace, Settings({}), self.table.table)
-        self.executor = Executor(self.table, keyspace, context, lane)
+        self.executor = Executor(Runner(self.table, keyspace, context, lane))
         near, far = MemoryLink.pair("main")
         near_bulk, far_bulk = MemoryLink.pair("bulk")
         self.dispatcher.shard_up(0, 1, near, near_bulk)

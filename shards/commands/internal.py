@@ -1,10 +1,11 @@
-"""Commands between our own processes: how one shard's keys reach a command that runs in another.
+"""Commands between our own processes: what a transaction over shards is made of, and DEBUG's needs.
 
-A client that names one gets "unknown command". A worker uses them for commands whose keys lie on
-several shards (router/multi_shard.py): LOCK or TRYLOCK wherever keys are, which are lent by that,
-WITH where the command runs, IMPORT for those that it has changed, and UNLOCK. What a lock means is
-the executor's to know (shards/execution). SWAP is SWAPDB's; DIGEST, HTSTATS and POPULATE are
-DEBUG's.
+A client that names one gets "unknown command". A worker uses them in the runs of a transaction
+(router/transactions.py, protocol/envelope.pxd): LOCK asks for keys, LEND reads one for another
+shard, which is given it by BORROW and uses it in WITH or STORE; DROP and POP are what a source owes
+a target; COMMIT executes the part that a shard holds, RELEASE ends it all. What locks and parts
+mean is the executor's to know (shards/execution). SWAP is SWAPDB's; DIGEST, HTSTATS and POPULATE
+are DEBUG's.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from typing import TYPE_CHECKING
 
 from persistence.parcel import pack, set_usage, unpack, usage
 from protocol.commands import F, Keys, command
-from protocol.errors import CommandError
+from protocol.errors import NO_SUCH_KEY, CommandError
 from protocol.reply import Reply
 from protocol.slots import key_slot
 from shards.inspect.digest import of_database
 from shards.inspect.hashtables import pack as pack_figures
 from shards.inspect.layout import table_figures
 from shards.lane.context import NeedKeys
+from shards.views.list import ListView
+from shards.views.stream import StreamView
 
 if TYPE_CHECKING:
     from shards.lane.context import Context
@@ -27,65 +30,164 @@ if TYPE_CHECKING:
 SINCE = "7.2.0"
 
 
-@command(
-    "SHARDIS.LOCK",
-    arity=-5,
-    flags=F.READONLY | F.INTERNAL,
-    keys=Keys(3, -1, 2, flags="RO ACCESS"),
-    since=SINCE,
-    complexity="O(N) for N bytes lent",
-)
-@command(
-    "SHARDIS.TRYLOCK",
-    arity=-5,
-    flags=F.READONLY | F.INTERNAL,
-    keys=Keys(3, -1, 2, flags="RO ACCESS"),
-    since=SINCE,
-    complexity="O(N) for N bytes lent",
-)
+@command("SHARDIS.LOCK", arity=-2, flags=F.READONLY | F.INTERNAL, since=SINCE)
 def lock(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Hold keys: number, 1 if they are lent, (key, w alone or r shared) each. Gives their parcels.
+    """Lock keys: try or wait, then (key, w alone or r shared) each. Gives this shard's clock.
 
-    The executor takes the locks before it calls this. LOCK waits for them; to TRYLOCK it answers
-    with a null array if it would have to. UNLOCK with the same number ends it.
+    The executor takes the locks before it calls this. With `try`, it answers the whole run with
+    -REFUSED if it would have to wait. RELEASE ends it.
     """
-    keys = args[3::2] if args[2] == b"1" else []
-    reply.bulks([pack(ctx, key) for key in keys])
+    reply.integer(ctx.now_ms)
 
 
 @command(
-    "SHARDIS.UNLOCK",
-    arity=-2,
+    "SHARDIS.LEND",
+    arity=2,
     flags=F.READONLY | F.INTERNAL,
+    keys=Keys(1, flags="RO ACCESS"),
     since=SINCE,
-    complexity="O(N) for N keys",
 )
-def unlock(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Let go what LOCK of this number holds: number, (key, usage) of those that were only used.
+def lend(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """Give a key's parcel, which is empty without the key. O(N) for N bytes."""
+    reply.bulk(pack(ctx, args[1]))
 
-    The executor releases the locks when this is done.
+
+@command("SHARDIS.BORROW", arity=3, flags=F.READONLY | F.INTERNAL, since=SINCE)
+def borrow(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """Keep the next piece of a parcel that another shard lends: key, piece. O(N) for N bytes."""
+    ctx.transaction.borrow(args[1], args[2])
+    reply.ok()
+
+
+@command("SHARDIS.WITH", arity=-2, flags=F.WRITE | F.INTERNAL, since=SINCE)
+def with_keys(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """Run a command lent what was borrowed: it may read these keys, not change them.
+
+    They are put into the keyspace while it runs, in slots that are not ours, so that handlers and
+    views know nothing of this. The answer is [reply, used keys]: (key, usage) of those whose LRU
+    clock or LFU is another by now. Or [keys] that the command must be lent, too.
     """
-    for at in range(2, len(args), 2):
-        set_usage(ctx, args[at], int(args[at + 1]))
+    lent = {key: b"".join(pieces) for key, pieces in ctx.transaction.borrowed.items()}
+    inner = Reply(reply.resp)
+    used: list[bytes] = []
+    ctx.runner.lend(lent)
+    try:
+        for key, parcel in lent.items():
+            unpack(ctx, key, parcel)
+        before = {key: usage(ctx, key) for key in lent}
+        ctx.runner.run_arguments(args[1:], inner)
+        for key in lent:
+            after = usage(ctx, key)
+            if after not in (before[key], -1):
+                used += (key, b"%d" % after)
+    except NeedKeys as needed:
+        reply.array(1)
+        reply.bulks(needed.keys)
+        return
+    finally:
+        for key in lent:
+            ctx.delete(key)
+        ctx.runner.end_loan()
+    reply.array(2)
+    reply.bulk(inner.take())
+    reply.bulks(used)
+
+
+@command(
+    "SHARDIS.STORE",
+    arity=3,
+    flags=F.WRITE | F.INTERNAL,
+    keys=Keys(1, flags="OW UPDATE"),
+    since=SINCE,
+)
+def store(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """Make a key what the one borrowed parcel says, as RENAME's target: key, event. O(N)"""
+    (pieces,) = ctx.transaction.borrowed.values()
+    unpack(ctx, args[1], b"".join(pieces))
+    ctx.changed(args[1], args[2])
     reply.ok()
 
 
 @command(
-    "SHARDIS.IMPORT",
-    arity=-3,
+    "SHARDIS.DROP",
+    arity=3,
     flags=F.WRITE | F.INTERNAL,
-    keys=Keys(1, flags="OW UPDATE"),
+    keys=Keys(1, flags="RM DELETE"),
     since=SINCE,
-    complexity="O(N) for N bytes",
 )
-def import_key(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Take back a key that was lent, and its events: key, parcel, event ...
+def drop(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """Delete a key whose value is another's by now, as RENAME's source: key, event.
 
-    The change was counted where it was made.
+    The change was counted where the value went. O(1), and the size of a collection
     """
-    unpack(ctx, args[1], args[2])
-    for event in args[3:]:
-        ctx.notify(args[1], event)
+    if ctx.delete(args[1]):
+        ctx.notify(args[1], args[2])
+    reply.ok()
+
+
+@command(
+    "SHARDIS.POP",
+    arity=3,
+    flags=F.WRITE | F.INTERNAL,
+    keys=Keys(1, flags="RW ACCESS DELETE"),
+    since=SINCE,
+)
+def pop(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """Take the element that LMOVE has put elsewhere off its list: key, LEFT or RIGHT. O(1)
+
+    The change was counted where the element went.
+    """
+    source = ListView.open(ctx, args[1], write=True)
+    at_head = args[2] == b"LEFT"
+    source.pop(not at_head)
+    ctx.notify(args[1], b"lpop" if at_head else b"rpop")
+    if not len(source):
+        ctx.notify(args[1], b"del")
+    reply.ok()
+
+
+@command(
+    "SHARDIS.MEET",
+    arity=2,
+    flags=F.READONLY | F.INTERNAL,
+    keys=Keys(1, flags="RO ACCESS"),
+    since=SINCE,
+)
+def meet(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """Look a key up for nothing but that an expired one goes by it. O(1)"""
+    ctx.meet(args[1])
+    reply.ok()
+
+
+@command(
+    "SHARDIS.GROUP",
+    arity=3,
+    flags=F.READONLY | F.INTERNAL,
+    keys=Keys(1, flags="RO ACCESS"),
+    since=SINCE,
+)
+def has_group(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """Say OK if a key is a stream that has this group, else an error of no matter. O(1)"""
+    stream = StreamView.open(ctx, args[1])
+    if stream is None or not stream.has_group(args[2]):
+        raise CommandError(NO_SUCH_KEY)
+    reply.ok()
+
+
+@command("SHARDIS.COMMIT", arity=1, flags=F.WRITE | F.INTERNAL, since=SINCE)
+def commit(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """Stand for the part that this shard holds: the executor runs that instead. O(the part)"""
+    raise AssertionError("SHARDIS.COMMIT outside of a COMMIT run")
+
+
+@command("SHARDIS.RELEASE", arity=-1, flags=F.READONLY | F.INTERNAL, since=SINCE)
+def release(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """End a transaction on this shard: (key, usage) of what was lent and used. O(keys)
+
+    The executor releases the locks when this is done.
+    """
+    for at in range(1, len(args), 2):
+        set_usage(ctx, args[at], int(args[at + 1]))
     reply.ok()
 
 
@@ -100,66 +202,6 @@ def swap(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """SWAPDB in all shards but the first, which has checked the numbers and counted the change."""
     ctx.swap(int(args[1]), int(args[2]))
     reply.ok()
-
-
-@command(
-    "SHARDIS.WITH",
-    arity=-3,
-    flags=F.WRITE | F.INTERNAL,
-    since=SINCE,
-    complexity="That of the command, and O(N) for N bytes lent",
-)
-def with_keys(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Run a command lent foreign keys: count, (key, parcel) each, then the call.
-
-    They are put into the keyspace while it runs, in slots that are not ours, so that handlers and
-    views know nothing of this. The answer is [reply, changed keys, used keys]: the changed ones as
-    IMPORT takes them, and (key, usage) of others whose LRU clock or LFU is another by now. Or
-    [keys] that the command must be lent, too.
-    """
-    count = int(args[1])
-    lent = {args[at]: args[at + 1] for at in range(2, 2 + 2 * count, 2)}
-    call = args[2 + 2 * count :]
-    declared = ctx.table[call[0].decode().upper()]
-    assert declared.handler is not None
-    inner = Reply(reply.resp)
-    for key, parcel in lent.items():
-        unpack(ctx, key, parcel)
-    used_before = {key: usage(ctx, key) for key in lent}
-    ctx.overlay = {key: [] for key in lent}
-    try:
-        declared.handler(ctx, call, inner)
-    except CommandError as error:
-        inner.take()
-        inner.error(error.message)
-    except NeedKeys as needed:
-        reply.array(1)
-        reply.bulks(needed.keys)
-        return
-    finally:
-        events, ctx.overlay = ctx.overlay, None
-        used = {key: usage(ctx, key) for key in lent}
-        changed = [
-            [key, pack(ctx, key), *events[key]]
-            for key, parcel in lent.items()
-            if events[key] or bool(parcel) is not (used[key] >= 0)
-        ]
-        for key in lent:
-            ctx.delete(key)
-    done = {change[0] for change in changed}
-    reply.array(3)
-    reply.bulk(inner.take())
-    reply.array(len(changed))
-    for fields in changed:
-        reply.bulks(fields)
-    reply.bulks(
-        [
-            word
-            for key in lent
-            if key not in done and used[key] != used_before[key]
-            for word in (key, b"%d" % used[key])
-        ]
-    )
 
 
 @command(

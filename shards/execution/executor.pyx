@@ -1,53 +1,53 @@
-"""Runs the commands of a shard, two passes over each window; see executor.pxd and protocol/envelope.pxd.
+"""Batches of runs in, batches of replies out; see executor.pxd and protocol/envelope.pxd.
 
     for each window of up to 16 commands, across runs:
         pass 1  hash the first key, prefetch its slot's table; then its bucket; then the entry
-        pass 2  read the clock, native handler or Python handler, count
+        pass 2  run_one (runner.pxd)
     one reply message per link and batch
 
-A run whose bytes come by the bulk link is parked until they are there, and so are later runs of the same
-client; the shard goes on with everybody else meanwhile.
-
-So is one whose next command needs a key that is held for a command over several shards (shards/execution/locks).
-While anything is held, runs are taken one by one and each command is looked at; else no lock costs a
-command anything, as what makes locks comes in runs that say so (RUN_LOCKS).
+A run is parked (waiting.pxd) while its bytes have not come by the bulk link, while a key of its next
+command is locked, or while an earlier run of its client is parked; the shard goes on with everybody else.
+Without tickets, no command is looked at for locks; with some, one look at its slot's counter tells that a
+command with one key is free.
 
 Replies are gathered up to `out_bytes_max`, within a run, too: what has been answered of it then goes as a
-PARKED part. A worker that reads more slowly than its commands are executed is stalled: with more than
+PARKED part. A worker that reads more slowly than its commands run is stalled: with more than
 `unread_bytes_max` on their way to it, its messages are postponed, cut where execution stopped. So the replies
-under way take no more than both limits and one reply.
+under way take no more than both limits and one reply. Runs of the worker itself (RUN_INTERNAL) are never
+parked behind a stall nor postponed: others may wait for what only they can end.
 """
 
 import logging
 from collections import deque
 
 from protocol.commands import F
-from protocol.errors import INTERNAL_ERROR, CommandError
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from actors.mailbox cimport Link, Message, message_release, release_memory
 from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 from protocol.envelope cimport (
     BULK_BYTES_MIN, MESSAGE_READ, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_PARKED, PART_SLOW,
-    RUN_BULK, RUN_INTERNAL, RUN_LOCKS, RUN_NO_TOUCH, RUN_REPLY_OFF, UNREAD_BYTES_MAX, CommandHeader,
-    PartHeader, ReadHeader, ReplyHeader, RequestHeader, RunHeader, bulk_counted,
+    RUN_BULK, RUN_COMMIT, RUN_INTERNAL, RUN_LOCKS, RUN_PREPARE, RUN_QUIET, RUN_RELEASE, RUN_REPLY_OFF,
+    RUN_TRANSACTION, TRANSACTION_COUNTER_BITS, UNREAD_BYTES_MAX, CommandHeader, PartHeader, ReadHeader, ReplyHeader, RequestHeader,
+    RunHeader, TransactionHeader, bulk_counted, run_head, run_size,
 )
-from protocol.histogram cimport Histograms, histogram_record
-from protocol.native cimport CLOCK_REALTIME, clock_ns, fatal, likely, out_of_memory, ticks, unlikely
-from protocol.reply cimport Reply
+from protocol.native cimport fatal, likely, out_of_memory, unlikely
 from protocol.table cimport KEYS_NONE, KEYS_RANGE, CommandSpec, NativeTable
+from shards.execution.locks cimport (
+    MODE_ALONE, MODE_CHANGES, MODE_SHARES, Locks, Ticket, slot_is_quiet,
+)
+from shards.execution.runner cimport RAN_BLOB, RAN_SLOW, Call, Runner
+from shards.execution.waiting cimport BulkMessage, Held, Transaction
 from shards.keyspace.keyspace cimport (
-    Blob, Key, Keyspace, blob_release, store_hash, store_prefetch_bucket, store_prefetch_entry,
+    Blob, Key, Store, blob_release, store_hash, store_prefetch_bucket, store_prefetch_entry,
     store_prefetch_table,
 )
-from shards.execution.locks cimport Locks, Ticket
-from shards.lane.effects cimport effects_begin, effects_end
-from shards.lane.handler cimport NATIVE_BLOB, NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, native_handler
+from shards.lane.handler cimport Arg, Argv
 
 cdef enum:
     WINDOW = 16
@@ -56,9 +56,7 @@ cdef enum:
     MESSAGES_MAX = 64                   # taken from one link before the next one has its turn
     SERVICE_MESSAGES_MAX = 256          # taken in one go: then control messages and the cron have theirs
     ARGS_KEEP = 4096                    # a larger array of arguments is given back
-    SLOW_ARGUMENTS_MAX = 32             # of a slow command that are handed to the monitor,
-    SLOW_ARGUMENT_BYTES_MAX = 256       # and of each so much
-    LOCKED_KEYS_AT = 3                  # the first argument of SHARDIS.LOCK that is a key
+    LOCKED_KEYS_AT = 2                  # the first argument of SHARDIS.LOCK that is a key
 
 cdef uint32_t FLAG_WRITE = F.WRITE
 
@@ -78,9 +76,9 @@ cdef void release_blob(void *data, void *hint) noexcept nogil:
     blob_release(<Blob *>hint)
 
 
-cdef inline size_t run_size(const RunHeader *run) noexcept nogil:
-    """With its header, in a message."""
-    return sizeof(RunHeader) + run.commands * sizeof(CommandHeader) + run.bytes
+cdef bint key_is_locked(void *locks, uint64_t hash, uint32_t slot) noexcept:
+    """For active expiry: what a transaction has looked at stays."""
+    return not slot_is_quiet(<Locks>locks, slot) and hash in (<Locks>locks).queues
 
 
 cdef bytes rest_of_run(const char *run, uint32_t done):
@@ -92,7 +90,7 @@ cdef bytes rest_of_run(const char *run, uint32_t done):
     cdef size_t skipped = 0
     cdef uint32_t i
     memcpy(&header, run, sizeof(RunHeader))
-    raw = headers + header.commands * sizeof(CommandHeader)
+    raw = headers + <size_t>header.commands * sizeof(CommandHeader)
     for i in range(done):
         memcpy(&command, headers + i * sizeof(CommandHeader), sizeof(CommandHeader))
         skipped += command.length
@@ -107,37 +105,16 @@ cdef bytes rest_of_run(const char *run, uint32_t done):
     )
 
 
-cdef class BulkMessage:
-    def __dealloc__(self):
-        if self.message.data != NULL:
-            message_release(&self.message)
-
-
-@cython.final
-cdef class Held:
-    pass
-
-
 @cython.final
 cdef class Executor:
-    """The executor of one shard incarnation.
+    """The executor of one shard incarnation: its workers' links, and what came by them."""
 
-    `context` is what Python handlers get; `clock`, for tests, is a callable that gives Unix time in
-    milliseconds.
-    """
-
-    def __cinit__(self, NativeTable table, Keyspace keyspace, object context, NativeLane lane,
-                  uint32_t epoch=1, clock=None):
-        cdef size_t n = table.count
+    def __cinit__(self, Runner runner not None, uint32_t epoch=1):
+        cdef NativeTable table = runner.table
+        self.runner = runner
+        self.store = runner.shard.store
         self.table = table
-        self.keyspace = keyspace
-        self.context = context
         self.epoch = epoch
-        self.clock = clock
-        self.native_lane = True
-        self.shard.store = keyspace.store
-        self.shard.bulk_bytes_max = 512 << 20
-        self.reply = Reply(2)
         self.links = []
         self.bulk_links = []
         self.bulk_received = []
@@ -147,59 +124,26 @@ cdef class Executor:
         self.unread_bytes_max = UNREAD_BYTES_MAX
         self.parked = {}
         self.arrived = {}
-        self.locks = Locks()
-        self.lent = {}
+        self.locks = Locks(runner.keyspace)
+        self.transactions = {}
         self.granted = deque()
-        self.lock_id, self.try_lock_id, self.unlock_id, *under = (
-            table.table[name].id if name in table.table else -1
-            for name in (
-                "SHARDIS.LOCK", "SHARDIS.TRYLOCK", "SHARDIS.UNLOCK", "SHARDIS.WITH", "SHARDIS.IMPORT",
-            )
-        )
-        self.under_locks = frozenset([self.unlock_id, *under])
-        self.errors = {}
-        self.histograms = Histograms(n)
-        self.latency_tracking = True
-        self.slow_ticks = <uint64_t>-1
-        self.natives = <native_handler *>calloc(n, sizeof(native_handler))
-        self.calls = <uint64_t *>calloc(n, sizeof(uint64_t))
-        self.command_ticks = <uint64_t *>calloc(n, sizeof(uint64_t))
-        self.failed = <uint64_t *>calloc(n, sizeof(uint64_t))
+        self.commit_id = table.table["SHARDIS.COMMIT"].id if "SHARDIS.COMMIT" in table.table else -1
+        self.store.locked = key_is_locked
+        self.store.locks = <void *>self.locks
         self.args_size = 64
         self.args = <Arg *>malloc(self.args_size * sizeof(Arg))
-        if not (self.natives and self.calls and self.command_ticks and self.failed and self.args):
+        if self.args == NULL:
             raise MemoryError
-        for name, address in lane.handlers.items():
-            self.natives[table.table[name].id] = <native_handler><void *><size_t>address
-        self._calibrate()
 
     def __dealloc__(self):
-        free(self.natives)
-        free(self.calls)
-        free(self.command_ticks)
-        free(self.failed)
+        cdef uint32_t i
+        if self.runner is not None:
+            self.store.locked = NULL
+        for i in range(self.states_size):
+            free(self.states[i].parked)
         free(self.args)
         free(self.states)
         buffer_free(&self.out)
-
-    def _calibrate(self):
-        """How fast the tick counter runs: measured over 2 ms, refined by every batch."""
-        cdef int64_t started = clock_ns(CLOCK_REALTIME)
-        cdef uint64_t first = ticks()
-        while clock_ns(CLOCK_REALTIME) - started < 2_000_000:
-            pass
-        self.ticks_per_ms = (ticks() - first) * 1e6 / (clock_ns(CLOCK_REALTIME) - started)
-        self.ns_per_tick = 1e6 / self.ticks_per_ms
-
-    def set_limits(self, int64_t bulk_bytes_max):
-        """Apply proto-max-bulk-len."""
-        self.shard.bulk_bytes_max = bulk_bytes_max
-
-    def set_monitor(self, monitor, bint latency_tracking):
-        """Apply the slowlog-*, latency-monitor-threshold and latency-tracking directives."""
-        self.monitor = monitor
-        self.slow_ticks = <uint64_t>min(monitor.least_us * 1e-3 * self.ticks_per_ms, 1e19)
-        self.latency_tracking = latency_tracking
 
     def add_links(self, Link link, Link bulk_link):
         """A worker's two links; returns their number, maybe one that has become free."""
@@ -217,6 +161,7 @@ cdef class Executor:
         self.bulk_received[i] = 0
         self.bulk_sent[i] = 0
         self.postponed[i] = deque()
+        free(self.states[i].parked)
         memset(&self.states[i], 0, sizeof(LinkState))
         return i
 
@@ -224,53 +169,68 @@ cdef class Executor:
         cdef LinkState *states = <LinkState *>realloc(self.states, size * sizeof(LinkState))
         if states == NULL:
             raise MemoryError
+        memset(states + self.states_size, 0, (size - self.states_size) * sizeof(LinkState))
         self.states = states
+        self.states_size = size
 
     def remove_links(self, uint32_t link):
-        """The worker has gone; what it still waited for is forgotten. Returns the links, for closing."""
+        """The worker has gone: forget what has come from it and not been executed. O(parked)
+
+        What it had locked stays locked until `resolve`. Returns the links, for closing.
+        """
+        cdef Held held
         links = self.links[link], self.bulk_links[link]
         self.links[link] = None
         self.bulk_links[link] = None
         self.postponed[link].clear()
         for key in [key for key in self.parked if key[0] == link]:
             for held in self.parked.pop(key):
-                if (<Held>held).ticket is not None:
-                    self.release((<Held>held).ticket)
+                if held.ticket is not None:
+                    self.release(held.ticket)
+        self.states[link].waiting = 0
         for key in [key for key in self.arrived if key[0] == link]:
             del self.arrived[key]
-        for key in [key for key in self.lent if key[0] == link]:
-            self.release(self.lent.pop(key))
         self.run_granted()
         return links
 
-    # -- time
+    # -- transactions whose coordinator has died
 
-    cdef int _start_batch(self) except -1:
-        cdef int64_t now
-        if self.clock is not None:
-            self.keyspace.store.now_ms = self.clock()
-            self.next_ms_ticks = <uint64_t>-1
-            return 0
-        now = clock_ns(CLOCK_REALTIME)
-        self.base_ticks = ticks()
-        self.base_ms = now // 1_000_000
-        self.keyspace.store.now_ms = self.base_ms
-        # The millisecond ends this many ticks from now.
-        self.next_ms_ticks = self.base_ticks + <uint64_t>(
-            (1_000_000 - now % 1_000_000) * 1e-6 * self.ticks_per_ms
-        )
+    def open_transactions(self, uint64_t coordinator):
+        """{id: committed} of those that a coordinator's incarnation has left here. O(transactions)"""
+        return {
+            id: transaction.committed
+            for id, transaction in self.transactions.items()
+            if id >> TRANSACTION_COUNTER_BITS == coordinator
+        }
+
+    def resolve(self, commit, drop):
+        """End transactions without their coordinator: execute the parts of some, forget the others."""
+        cdef Transaction transaction
+        for id in commit:
+            transaction = self.transactions.get(id)
+            if transaction is not None and not transaction.committed and transaction.part is not None:
+                self._commit_alone(transaction)
+        for id in (*commit, *drop):
+            transaction = self.transactions.pop(id, None)
+            if transaction is not None:
+                self.release(transaction.ticket)
+        self.run_granted()
+
+    cdef int _commit_alone(self, Transaction transaction) except -1:
+        """Execute a part whose answer nobody waits for."""
+        cdef Buffer kept = self.out
+        cdef RunHeader run
+        memset(&self.out, 0, sizeof(Buffer))
+        memcpy(&run, PyBytes_AS_STRING(transaction.part.data), sizeof(RunHeader))
+        self.runner.start_batch()
+        try:
+            self._open_part(&run)
+            self._run_part(transaction)
+        finally:
+            self.part_open = False
+            buffer_free(&self.out)
+            self.out = kept
         return 0
-
-    cdef void _tick(self, uint64_t now) noexcept:
-        # Rarely taken: a millisecond has passed since the last look.
-        cdef int64_t ns = clock_ns(CLOCK_REALTIME)
-        self.keyspace.store.now_ms = ns // 1_000_000
-        self.next_ms_ticks = now + <uint64_t>((1_000_000 - ns % 1_000_000) * 1e-6 * self.ticks_per_ms)
-
-    def refresh_time(self):
-        """Set the keyspace's clock, for work outside commands (active expiry)."""
-        self._start_batch()
-        return self.keyspace.store.now_ms
 
     # -- batches
 
@@ -319,14 +279,14 @@ cdef class Executor:
             while taken < MESSAGES_MAX:
                 if unlikely(len(self.postponed[number]) > 0 and not self.states[number].stalled):
                     postponed = self.postponed[number].popleft()
-                    self._start_batch()
+                    self.runner.start_batch()
                     self.out_link = number
                     answered += self.execute_message(
                         number, PyBytes_AS_STRING(postponed), PyBytes_GET_SIZE(postponed)
                     )
                 elif link.receive(&message):
                     if taken == 0:
-                        self._start_batch()
+                        self.runner.start_batch()
                         self.out_link = number
                     try:
                         answered += self._take(number, message.data, message.size)
@@ -355,9 +315,37 @@ cdef class Executor:
             self._note_read(link, data)
             return False
         if unlikely(self.states[link].stalled):
-            self.postponed[link].append(PyBytes_FromStringAndSize(data, n))
-            return False
+            return self._take_stalled(link, data, n)
         return self.execute_message(link, data, n)
+
+    cdef bint _take_stalled(self, uint32_t link, const char *data, size_t n) except -1:
+        """A message of a stalled worker: its internal runs are executed, the others postponed.
+
+        Whether it is one that is answered now: nothing of it was postponed.
+        """
+        cdef RequestHeader header
+        cdef list rest
+        memcpy(&header, data, sizeof(RequestHeader))
+        if header.kind != MESSAGE_RUNS or header.epoch != self.epoch:
+            return False
+        rest = self._run_internal(link, data + sizeof(RequestHeader), data + n)
+        if not rest:
+            return True
+        self.postponed[link].append(PyBytes_FromStringAndSize(data, sizeof(RequestHeader)) + b"".join(rest))
+        return False
+
+    cdef list _run_internal(self, uint32_t link, const char *cursor, const char *end):
+        """Execute the worker's own runs among these; the others."""
+        cdef RunHeader run
+        cdef list rest = []
+        while cursor < end:
+            memcpy(&run, cursor, sizeof(RunHeader))
+            if run.flags & RUN_INTERNAL:
+                self._special_run(link, cursor, run_size(&run))
+            else:
+                rest.append(PyBytes_FromStringAndSize(cursor, run_size(&run)))
+            cursor += run_size(&run)
+        return rest
 
     cdef int _note_read(self, uint32_t link, const char *data) except -1:
         cdef ReadHeader header
@@ -411,51 +399,63 @@ cdef class Executor:
         cdef uint32_t count
         cdef uint32_t i
         cdef uint32_t physical = 0         # as now; a SWAPDB ahead of the command may change it
-        cdef size_t size
         cdef bint first = False
+        cdef bint locked = False            # its next command may have to wait
         cdef Key *key
         while left or cursor < end:
-            # Only a special run can have done this: the loop over the window looks for itself.
-            if unlikely(self.states[link].stalled):
-                self._postpone(link, b"", cursor, end)
-                return False
+            # A run that was parked or has locked something can have done this; the loop over the
+            # window looks for itself.
+            if unlikely(self.states[link].stalled) and left == 0:
+                return self._postpone_rest(link, cursor, end)
+            if unlikely(locked):
+                locked = False
+                if self.part_open:
+                    self._park_part()
+                memcpy(&run, run_at, sizeof(RunHeader))
+                self._special_rest(link, run_at, run_size(&run), run.commands - left, raw)
+                left = 0
+                continue
             count = 0
             while count < WINDOW:
                 if left == 0:
                     if cursor >= end:
                         break
                     memcpy(&run, cursor, sizeof(RunHeader))
-                    size = run_size(&run)
-                    if unlikely(run.flags & (RUN_BULK | RUN_LOCKS)) or unlikely(
-                        self.careful
-                        and (self.locks.tickets or (link, run.client) in self.parked)
+                    if unlikely(run.flags & (RUN_BULK | RUN_TRANSACTION)) or unlikely(
+                        self.states[link].waiting and self._has_parked(link, run.client)
                     ):
                         if count:
                             break           # what is gathered comes first
-                        self._special_run(link, cursor, size)
-                        cursor += size
+                        self._special_run(link, cursor, run_size(&run))
+                        cursor += run_size(&run)
+                        if unlikely(self.states[link].stalled):
+                            break
                         continue
                     run_at = cursor
                     headers = cursor + sizeof(RunHeader)
-                    raw = headers + run.commands * sizeof(CommandHeader)
+                    raw = headers + <size_t>run.commands * sizeof(CommandHeader)
                     left = run.commands
-                    physical = self.shard.store.physical[run.database]
+                    physical = self.store.physical[run.database]
                     first = True
-                    cursor += size
+                    cursor += run_size(&run)
                 step = &steps[count]
                 memcpy(&step.header, headers, sizeof(CommandHeader))
-                step.raw = raw
-                step.run = run_at
-                step.first = first
-                step.left = left - 1
                 key = &step.key
                 key.slot = step.header.slot
                 key.database = physical
                 key.data = raw + step.header.key_offset
                 key.length = step.header.key_length
                 if likely(step.header.key_offset != 0):
-                    key.hash = store_hash(self.shard.store, key.data, key.length)
-                    store_prefetch_table(self.shard.store, key)
+                    key.hash = store_hash(self.store, key.data, key.length)
+                    store_prefetch_table(self.store, key)
+                if unlikely(self.locks.tickets != 0) and not self.is_untouched(
+                        &self.table.specs[step.header.id], key):
+                    locked = True
+                    break
+                step.raw = raw
+                step.run = run_at
+                step.first = first
+                step.left = left - 1
                 first = False
                 headers += sizeof(CommandHeader)
                 raw += step.header.length
@@ -463,27 +463,23 @@ cdef class Executor:
                 count += 1
             for i in range(count):
                 if likely(steps[i].header.key_offset != 0):
-                    store_prefetch_bucket(self.shard.store, &steps[i].key)
+                    store_prefetch_bucket(self.store, &steps[i].key)
             for i in range(count):
                 if likely(steps[i].header.key_offset != 0):
-                    store_prefetch_entry(self.shard.store, &steps[i].key)
+                    store_prefetch_entry(self.store, &steps[i].key)
             for i in range(count):
                 step = &steps[i]
                 if step.first:
                     self._open_part(<const RunHeader *>step.run)
                 # Looked up again: a SWAPDB may have run since the key was prefetched.
-                step.key.database = self.shard.store.physical[self.shard.database]
+                step.key.database = self.store.physical[self.run.database]
                 self._execute(&step.header, &step.key, step.raw)
                 if step.left == 0:
                     self._close_part(PART_DONE, 0)
                     if likely(not self.states[link].stalled):
                         continue
                     memcpy(&run, step.run, sizeof(RunHeader))
-                    cursor = step.run + run_size(&run)
-                    if cursor == end:
-                        return True
-                    self._postpone(link, b"", cursor, end)
-                    return False
+                    return self._postpone_rest(link, step.run + run_size(&run), end)
                 if unlikely(self.out.used > self.cut_at) and self._cut_part():
                     memcpy(&run, step.run, sizeof(RunHeader))
                     self._postpone(
@@ -492,6 +488,14 @@ cdef class Executor:
                     )
                     return False
         return True
+
+    cdef bint _postpone_rest(self, uint32_t link, const char *cursor, const char *end) except -1:
+        """The worker is stalled: execute its internal runs only. Whether nothing is left."""
+        cdef list rest = self._run_internal(link, cursor, end)
+        if not rest:
+            return True
+        self._postpone(link, b"".join(rest), end, end)
+        return False
 
     cdef void _open_part(self, const RunHeader *run) noexcept:
         cdef ReplyHeader header
@@ -503,10 +507,11 @@ cdef class Executor:
             self.cut_at = self.out_bytes_max
         if run != &self.run:
             memcpy(&self.run, run, sizeof(RunHeader))
-        self.shard.database = self.run.database
-        self.shard.resp = self.run.resp
-        self.shard.flags = self.run.flags
-        self.shard.store.no_touch = self.run.flags & RUN_NO_TOUCH != 0
+        self.call.database = self.run.database
+        self.call.resp = self.run.resp
+        self.call.flags = self.run.flags
+        self.call.user = self.run.user
+        self.call.client_id = self.run.client_id
         self.part_at = self.out.used
         buffer_reserve(&self.out, sizeof(PartHeader))
         self.out.used += sizeof(PartHeader)
@@ -598,7 +603,7 @@ cdef class Executor:
             self._unpark(link)
 
     def _unpark(self, uint32_t link):
-        """Run what waited for a bulk message that is here now."""
+        """Run what waited for a bulk message that is here now, or for the worker to read."""
         for key in [key for key in self.parked if key[0] == link]:
             self._go_on(key)
         self.run_granted()
@@ -606,128 +611,283 @@ cdef class Executor:
     def _go_on(self, key):
         """Run what a client has parked, as far as nothing is missing."""
         cdef Held held
+        cdef RunHeader run
+        cdef LinkState *state = &self.states[<uint32_t>key[0]]
         waiting = self.parked.get(key)
-        while waiting and not self.states[<uint32_t>key[0]].stalled:
+        while waiting:
             held = waiting[0]
-            if not self._ready(held):
+            memcpy(&run, PyBytes_AS_STRING(held.data), sizeof(RunHeader))
+            if (state.stalled and not run.flags & RUN_INTERNAL) or not self._ready(held):
                 break
-            self._start_batch()
+            self.runner.start_batch()
             self.out_link = held.link
             done = self._run_held(held)
             self._send()
             if not done:
                 break
             waiting.popleft()
+            state.parked[<uint32_t>key[1]] -= 1
+            state.waiting -= 1
             if not waiting:
                 del self.parked[key]
-        self._look_again()
 
     cdef bint _ready(self, Held held) except -1:
         cdef RunHeader run
         if held.ticket is not None:
             return held.ticket.missing == 0
         memcpy(&run, PyBytes_AS_STRING(held.data), sizeof(RunHeader))
-        return not run.flags & RUN_BULK or (held.link, run.bulk) in self.arrived
+        return held.bulk is not None or not run.flags & RUN_BULK or (held.link, run.bulk) in self.arrived
 
-    cdef bint _run_held(self, Held held) except -1:
-        """Run what is left of a run; False: its next command waits, for a key or for its worker."""
-        cdef RunHeader run
-        cdef CommandHeader header
-        cdef Key key
-        cdef Ticket ticket
-        cdef const char *data = PyBytes_AS_STRING(held.data)
-        cdef const char *raw
-        cdef bint opened = False
-        memcpy(&run, data, sizeof(RunHeader))
-        if run.flags & RUN_BULK and held.bulk is None:
-            held.bulk = self.arrived.pop((held.link, run.bulk))
-        raw = data + sizeof(RunHeader) + run.commands * sizeof(CommandHeader)
-        if held.bulk is not None:
-            raw = held.bulk.message.data
-        raw += held.offset
-        while held.at < run.commands:
-            memcpy(
-                &header, data + sizeof(RunHeader) + held.at * sizeof(CommandHeader), sizeof(CommandHeader)
-            )
-            ticket = held.ticket
-            held.ticket = None
-            if ticket is None:
-                ticket = self._ticket_for(&header, raw, held)
-                if ticket is not None and ticket.missing:
-                    if header.id != self.try_lock_id:
-                        held.ticket = ticket
-                        if opened:
-                            self._park_part()
-                        return False
-            if not opened:
-                opened = True
-                self._open_part(&run)
-            if ticket is not None and ticket.missing:
-                self.release(ticket)
-                buffer_append(&self.out, b"*-1\r\n", 5)
-                self.part_commands += 1
-            else:
-                key.data = raw + header.key_offset
-                key.length = header.key_length
-                key.slot = header.slot
-                key.database = self.shard.store.physical[run.database]
-                key.hash = store_hash(self.shard.store, key.data, key.length)
-                if held.bulk is not None and held.bulk.message.holder == NULL:
-                    self.shard.adopt = &held.bulk.message
-                self._execute(&header, &key, raw)
-                self.shard.adopt = NULL
-                if header.id == self.lock_id or header.id == self.try_lock_id:
-                    self.lent[held.link, self._number(&header, raw)] = ticket
-                elif ticket is not None:
-                    self.release(ticket)
-                elif header.id == self.unlock_id:
-                    ticket = self.lent.pop((held.link, self._number(&header, raw)), None)
-                    if ticket is not None:
-                        self.release(ticket)
-            raw += header.length
-            held.offset += header.length
-            held.at += 1
-            if unlikely(self.out.used > self.cut_at and held.at < run.commands) and self._cut_part():
-                return False
-        self._close_part(PART_DONE, 0)
-        return True
+    cdef bint _has_parked(self, uint32_t link, uint32_t client) noexcept:
+        cdef LinkState *state = &self.states[link]
+        return client < state.parked_size and state.parked[client] != 0
+
+    cdef int _park(self, Held held, uint32_t client) except -1:
+        """Set a run aside, after those of its client that are."""
+        cdef LinkState *state = &self.states[held.link]
+        cdef uint32_t size = state.parked_size
+        if client >= size:
+            size = max(2 * size, client + 64)
+            state.parked = <uint32_t *>realloc(state.parked, size * sizeof(uint32_t))
+            if state.parked == NULL:
+                out_of_memory(size * sizeof(uint32_t))
+            memset(state.parked + state.parked_size, 0, (size - state.parked_size) * sizeof(uint32_t))
+            state.parked_size = size
+        state.parked[client] += 1
+        state.waiting += 1
+        key = held.link, client
+        waiting = self.parked.get(key)
+        if waiting is None:
+            waiting = self.parked[key] = deque()
+        waiting.append(held)
+        return 0
 
     cdef int _special_run(self, uint32_t link, const char *data, size_t n) except -1:
-        """A run that may have to wait, or one behind such a run of the same client."""
+        """A run that may have to wait, or one after such a run of the same client."""
+        cdef RunHeader run
+        memcpy(&run, data, sizeof(RunHeader))
+        self._special_rest(link, data, n, 0, data + run_head(&run) + <size_t>run.commands * sizeof(CommandHeader))
+        return 0
+
+    cdef int _special_rest(self, uint32_t link, const char *data, size_t n, uint32_t done,
+                           const char *raw) except -1:
+        """The same, for what is left of a run after its first `done` commands, from `raw` on."""
         cdef RunHeader run
         cdef Held held = Held.__new__(Held)
         memcpy(&run, data, sizeof(RunHeader))
         held.data = PyBytes_FromStringAndSize(data, n)
         held.link = link
-        waiting = self.parked.get((link, run.client))
-        if waiting is not None:
-            waiting.append(held)
-        elif not self._ready(held) or not self._run_held(held):
-            self.parked[link, run.client] = deque([held])
-        self._look_again()
+        held.at = done
+        held.offset = raw - (data + run_head(&run) + <size_t>run.commands * sizeof(CommandHeader))
+        if self._has_parked(link, run.client) or not self._ready(held) or not self._run_held(held):
+            self._park(held, run.client)
         return 0
 
-    # -- keys that are held for commands over several shards
+    cdef bint _run_held(self, Held held) except -1:
+        """Run what is left of a run; False: its next command waits, for a key or for its worker."""
+        cdef RunHeader run
+        cdef CommandHeader header
+        cdef TransactionHeader label
+        cdef Transaction transaction = None
+        cdef Key key
+        cdef Ticket ticket
+        cdef const char *data = PyBytes_AS_STRING(held.data)
+        cdef const char *headers
+        cdef const char *raw
+        cdef bint opened = False
+        memcpy(&run, data, sizeof(RunHeader))
+        if run.flags & RUN_BULK and held.bulk is None:
+            held.bulk = self.arrived.pop((held.link, run.bulk))
+        headers = data + run_head(&run)
+        raw = headers + <size_t>run.commands * sizeof(CommandHeader)
+        if held.bulk is not None:
+            raw = held.bulk.message.data
+        if run.flags & RUN_TRANSACTION:
+            memcpy(&label, data + sizeof(RunHeader), sizeof(TransactionHeader))
+            if run.flags & RUN_LOCKS and held.at == 0 and held.offset == 0:
+                memcpy(&header, headers, sizeof(CommandHeader))
+                if not self._lock(held, &label, &header, raw):
+                    if held.ticket is not None:
+                        return False
+                    return self._refuse_run(&run)
+            transaction = self.transactions.get(label.id)
+            if transaction is None:
+                return self._refuse_run(&run)
+            if run.flags & RUN_PREPARE:
+                transaction.part = held
+                self._open_part(&run)
+                self._close_part(PART_DONE, 0)
+                return True
+            if run.flags & RUN_COMMIT:
+                return self._commit(held, transaction, &label)
+        raw += held.offset
+        while held.at < run.commands:
+            memcpy(&header, headers + <size_t>held.at * sizeof(CommandHeader), sizeof(CommandHeader))
+            key.data = raw + header.key_offset
+            key.length = header.key_length
+            key.slot = header.slot
+            key.database = self.store.physical[run.database]
+            key.hash = store_hash(self.store, key.data, key.length)
+            ticket = held.ticket
+            held.ticket = None
+            if ticket is None and transaction is None:
+                ticket = self._ticket_for(&header, &key, raw, held)
+                if ticket is not None and ticket.missing:
+                    held.ticket = ticket
+                    if opened:
+                        self._park_part()
+                    return False
+            if not opened:
+                opened = True
+                self._open_part(&run)
+            if held.bulk is not None and held.bulk.message.holder == NULL:
+                self.runner.shard.adopt = &held.bulk.message
+            self._execute_for(transaction, &header, &key, raw)
+            self.runner.shard.adopt = NULL
+            if ticket is not None:
+                self.release(ticket)
+            raw += header.length
+            held.offset += header.length
+            held.at += 1
+            if (
+                unlikely(self.out.used > self.cut_at and held.at < run.commands)
+                and not run.flags & RUN_INTERNAL and self._cut_part()
+            ):
+                return False
+        if not opened:
+            self._open_part(&run)
+        self._close_part(PART_DONE, 0)
+        if run.flags & RUN_RELEASE:
+            del self.transactions[transaction.id]
+            self.release(transaction.ticket)
+        return True
 
-    cdef void _look_again(self) noexcept:
-        self.careful = self.locks.tickets > 0 or len(self.parked) > 0
+    # -- transactions
 
-    cdef bint is_untouched(self, const CommandSpec *spec, uint32_t slot) noexcept:
+    cdef int _execute_for(self, Transaction transaction, const CommandHeader *header, const Key *key,
+                          const char *raw) except -1:
+        """Execute a command, of a transaction or of none."""
+        cdef uint64_t hits, misses
+        if transaction is None:
+            return self._execute(header, key, raw)
+        hits = self.store.hits
+        misses = self.store.misses
+        self.runner.context.transaction = transaction
+        self.store.quiet = self.run.flags & RUN_QUIET != 0
+        try:
+            self._execute(header, key, raw)
+        finally:
+            self.runner.context.transaction = None
+            self.store.quiet = False
+            if self.run.flags & RUN_QUIET:
+                self.store.hits = hits
+                self.store.misses = misses
+        return 0
+
+    cdef bint _lock(self, Held held, const TransactionHeader *label, const CommandHeader *header,
+                    const char *raw) except -1:
+        """Whether a transaction has its locks. If not, `held.ticket` waits for them, or it was refused."""
+        cdef Ticket ticket = held.ticket
+        cdef Transaction transaction
+        if ticket is None:
+            words = self._arguments(header, raw)
+            wants = {words[i]: words[i + 1] == b"w" for i in range(LOCKED_KEYS_AT, len(words) - 1, 2)}
+            ticket = self.locks.ticket(wants, MODE_CHANGES if True in wants.values() else MODE_SHARES, held)
+            if not self.locks.request(ticket):
+                if words[1] == b"try":
+                    self.release(ticket)
+                else:
+                    held.ticket = ticket
+                return False
+        held.ticket = None
+        transaction = Transaction.__new__(Transaction)
+        transaction.id = label.id
+        transaction.link = held.link
+        transaction.ticket = ticket
+        self.transactions[label.id] = transaction
+        return True
+
+    cdef bint _refuse_run(self, const RunHeader *run) except -1:
+        """Answer for a run of a transaction whose locks were not granted, or that has been ended."""
+        cdef uint32_t i
+        self._open_part(run)
+        for i in range(0 if run.flags & RUN_PREPARE else run.commands):
+            buffer_append(&self.out, b"-REFUSED\r\n", 10)
+            self.part_commands += 1
+        self._close_part(PART_DONE, 0)
+        return True
+
+    cdef bint _commit(self, Held held, Transaction transaction, const TransactionHeader *label) except -1:
+        """Execute a COMMIT run, or the part it stands for: in one go, at the transaction's time."""
+        cdef RunHeader run
+        cdef CommandHeader header
+        memcpy(&run, PyBytes_AS_STRING(held.data), sizeof(RunHeader))
+        memcpy(&header, PyBytes_AS_STRING(held.data) + run_head(&run), sizeof(CommandHeader))
+        if transaction.committed or (header.id == self.commit_id and transaction.part is None):
+            return self._refuse_run(&run)
+        if header.id != self.commit_id:
+            transaction.part = held
+        self.runner.freeze_time(label.time_ms)
+        try:
+            self._open_part(&run)
+            self._run_part(transaction)
+            self._close_part(PART_DONE, 0)
+        finally:
+            self.runner.start_batch()
+        return True
+
+    cdef int _run_part(self, Transaction transaction) except -1:
+        cdef Held part = transaction.part
+        cdef RunHeader run
+        cdef CommandHeader header
+        cdef Key key
+        cdef const char *data = PyBytes_AS_STRING(part.data)
+        cdef const char *headers
+        cdef const char *raw
+        cdef uint32_t i
+        memcpy(&run, data, sizeof(RunHeader))
+        headers = data + run_head(&run)
+        raw = headers + <size_t>run.commands * sizeof(CommandHeader)
+        if part.bulk is not None:
+            raw = part.bulk.message.data
+        transaction.committed = True
+        for i in range(run.commands):
+            memcpy(&header, headers + <size_t>i * sizeof(CommandHeader), sizeof(CommandHeader))
+            key.data = raw + header.key_offset
+            key.length = header.key_length
+            key.slot = header.slot
+            key.database = self.store.physical[run.database]
+            key.hash = store_hash(self.store, key.data, key.length)
+            if part.bulk is not None and part.bulk.message.holder == NULL:
+                self.runner.shard.adopt = &part.bulk.message
+            self._execute_for(transaction, &header, &key, raw)
+            self.runner.shard.adopt = NULL
+            raw += header.length
+        transaction.part = None
+        transaction.borrowed.clear()
+        return 0
+
+    # -- locks
+
+    cdef bint is_untouched(self, const CommandSpec *spec, const Key *key):
+        """Whether no lock concerns a command with at most one key, which this is; else a closer look is due."""
+        cdef bint writes = spec.flags & FLAG_WRITE
         if spec.key_mode == KEYS_NONE:
-            return not spec.flags & FLAG_WRITE
-        return (
-            spec.key_mode == KEYS_RANGE and spec.key_first == spec.key_last
-            and self.locks.exclusive_shard == 0 and self.locks.by_slot[slot] == 0
-        )
+            return not writes and not self.locks.mode_blocks(False)
+        if spec.key_mode != KEYS_RANGE or spec.key_first != spec.key_last or self.locks.mode_blocks(writes):
+            return False
+        return slot_is_quiet(self.locks, key.slot) or not self.locks.key_blocks(key.hash, writes)
 
-    cdef dict wants_of(self, uint32_t id, list arguments):
+    cdef Ticket ticket_of(self, uint32_t id, list arguments, object owner):
+        """What a command without a transaction needs to be free for as long as it runs. O(arguments)"""
         cdef bint writes = self.table.specs[id].flags & FLAG_WRITE
         positions = self.table.keys(id, arguments)
         if not positions:
-            return {None: True} if writes else None
-        wants = {arguments[position]: writes for position in positions}
-        wants[None] = False
-        return wants
+            return self.locks.ticket({}, MODE_ALONE if writes else MODE_SHARES, owner)
+        return self.locks.ticket(
+            {arguments[position]: writes for position in positions},
+            MODE_CHANGES if writes else MODE_SHARES, owner,
+        )
 
     cdef list _arguments(self, const CommandHeader *header, const char *raw):
         cdef Argv argv
@@ -737,32 +897,14 @@ cdef class Executor:
             PyBytes_FromStringAndSize(argv.args[i].data, argv.args[i].length) for i in range(argv.argc)
         ]
 
-    cdef object _number(self, const CommandHeader *header, const char *raw):
-        """Whose locks a SHARDIS.LOCK or UNLOCK is about: a number of the worker's own."""
-        cdef Argv argv
-        self._parse(raw, header, &argv)
-        return PyBytes_FromStringAndSize(argv.args[1].data, argv.args[1].length)
-
-    cdef Ticket _ticket_for(self, const CommandHeader *header, const char *raw, Held held):
-        """The ticket of a command that has to hold its keys or to wait for them; None: it may run."""
+    cdef Ticket _ticket_for(self, const CommandHeader *header, const Key *key, const char *raw, Held held):
+        """The ticket of a command that has to wait for its keys; None: it may run."""
         cdef Ticket ticket
-        if header.id == self.lock_id or header.id == self.try_lock_id:
-            words = self._arguments(header, raw)[LOCKED_KEYS_AT:]
-            ticket = Ticket(
-                {words[i]: words[i + 1] == b"w" for i in range(0, len(words), 2)}, held
-            )
-            self.locks.request(ticket)
-            return ticket
-        if (
-            self.locks.tickets == 0
-            or self.is_untouched(&self.table.specs[header.id], header.slot)
-            or header.id in self.under_locks
-        ):
+        if self.locks.tickets == 0 or self.is_untouched(&self.table.specs[header.id], key):
             return None
-        wants = self.wants_of(header.id, self._arguments(header, raw))
-        if wants is None or self.locks.is_free(wants):
+        ticket = self.ticket_of(header.id, self._arguments(header, raw), held)
+        if not self.locks.blocks(ticket):
             return None
-        ticket = Ticket(wants, held)
         self.locks.request(ticket)
         return ticket
 
@@ -786,7 +928,6 @@ cdef class Executor:
                 self.has_more = True
             else:
                 ticket.owner(ticket)
-        self._look_again()
 
     cdef int _bulk_reply(self, size_t start) except -1:
         """The last command's reply (from `start` on) is large: send it by the bulk link."""
@@ -818,10 +959,10 @@ cdef class Executor:
 
     cdef int _blob_reply(self) except -1:
         """A stored blob is the payload of the reply: it goes out uncopied."""
-        cdef Blob *blob = self.shard.blob
+        cdef Blob *blob = self.runner.shard.blob
         cdef size_t n = blob.length     # a copy, as it may be released as soon as it is sent
         cdef Link link = self.bulk_links[self.out_link]
-        self.shard.blob = NULL
+        self.runner.shard.blob = NULL
         if unlikely(self.run.flags & RUN_REPLY_OFF):
             blob_release(blob)
             return 0
@@ -873,115 +1014,23 @@ cdef class Executor:
         argv.raw_length = header.length
 
     cdef int _execute(self, const CommandHeader *header, const Key *key, const char *raw) except -1:
-        cdef Argv argv
-        cdef native_handler handler = self.natives[header.id] if self.native_lane else NULL
+        cdef Call *call = &self.call
         cdef size_t start = self.out.used
-        cdef uint64_t started = ticks()
-        cdef uint64_t elapsed
-        cdef int status = NATIVE_DECLINED
-        if unlikely(started >= self.next_ms_ticks):
-            self._tick(started)
-        self._parse(raw, header, &argv)
-        argv.key = key[0]
-        effects_begin(self.shard.store, self.run.database, raw, header.length)
-        if likely(handler != NULL):
-            status = handler(&self.shard, &argv, &self.out)
-        if unlikely(status != NATIVE_DONE):
-            if status == NATIVE_DECLINED:
-                self._execute_python(header, &argv)
-        effects_end(self.shard.store)
+        cdef int ran
+        self._parse(raw, header, &call.argv)
+        call.argv.key = key[0]
+        call.id = header.id
+        call.keyed = header.key_offset != 0
+        ran = self.runner.run_one(call, &self.out)
         self.part_commands += 1
-        if unlikely(self.out.used > start and self.out.data[start] == c"-" and not self.run.flags & RUN_INTERNAL):
-            self._count_error(header.id, start)
-        if unlikely(status == NATIVE_BLOB):
-            self._blob_reply()
-        elif unlikely(self.out.used - start > BULK_BYTES_MIN):
+        if unlikely(ran):
+            self.part_slow |= ran & RAN_SLOW != 0   # whose it was, the worker knows
+            if ran & RAN_BLOB:
+                self._blob_reply()
+                return 0
+        if unlikely(self.out.used - start > BULK_BYTES_MIN):
             self._bulk_reply(start)
-        if likely(not self.run.flags & RUN_INTERNAL):
-            # A worker's own command is part of one that is counted where it was split, errors included.
-            self.calls[header.id] += 1
-            self.commands_processed += 1
-            elapsed = ticks() - started
-            self.command_ticks[header.id] += elapsed
-            if likely(self.latency_tracking):
-                histogram_record(self.histograms, header.id, <uint64_t>(elapsed * self.ns_per_tick))
-            if unlikely(elapsed >= self.slow_ticks):
-                # Whose it was, the worker knows.
-                self.part_slow |= self.note_slow(header.id, &argv, elapsed, self.run.client_id, "", b"")
         return 0
-
-    cdef bint note_slow(self, uint16_t id, const Argv *argv, uint64_t elapsed, uint64_t client_id,
-                        str address, bytes name) except -1:
-        """Tell the monitor of a slow command; whether it is in the slow log now."""
-        cdef uint32_t i
-        cdef list arguments = [
-            PyBytes_FromStringAndSize(
-                argv.args[i].data, min(argv.args[i].length, <size_t>SLOW_ARGUMENT_BYTES_MAX)
-            )
-            for i in range(min(argv.argc, <uint32_t>SLOW_ARGUMENTS_MAX))
-        ]
-        cdef list lengths = [argv.args[i].length for i in range(argv.argc)]
-        return self.monitor.note(
-            arguments, int(elapsed * self.ns_per_tick / 1000), client_id, address, name,
-            fast=F.FAST in self.table.table.by_id[id].flags, lengths=lengths,
-        )
-
-    cdef int _execute_python(self, const CommandHeader *header, const Argv *argv) except -1:
-        cdef uint32_t i
-        cdef size_t start = self.out.used
-        cdef list arguments = [
-            PyBytes_FromStringAndSize(argv.args[i].data, argv.args[i].length) for i in range(argv.argc)
-        ]
-        command = self.table.table.by_id[header.id]
-        context = self.context
-        context.now_ms = self.keyspace.store.now_ms
-        context.database = self.run.database
-        self.reply.out = &self.out
-        self.reply.resp = self.run.resp
-        try:
-            command.handler(context, arguments, self.reply)
-        except CommandError as error:
-            self.out.used = start
-            self.reply.error(error.message)
-        except Exception:
-            # A mistake of ours. The keyspace is whole behind each of its calls, so the shard goes on
-            # rather than lose it; the log has the story.
-            logger.exception("%s failed", command.name)
-            self.out.used = start
-            self.reply.error(INTERNAL_ERROR)
-        finally:
-            self.reply.out = &self.reply.own
-        return 0
-
-    def _count_error(self, uint16_t id, size_t start):
-        cdef size_t end = start + 1
-        while end < self.out.used and self.out.data[end] != c" " and self.out.data[end] != c"\r":
-            end += 1
-        code = PyBytes_FromStringAndSize(self.out.data + start + 1, end - start - 1)
-        self.errors[code] = self.errors.get(code, 0) + 1
-        self.failed[id] += 1
-
-    def reset_statistics(self):
-        cdef size_t size = self.table.count * sizeof(uint64_t)
-        memset(self.calls, 0, size)
-        memset(self.command_ticks, 0, size)
-        memset(self.failed, 0, size)
-        self.errors.clear()
-        self.histograms.clear()
-        self.commands_processed = 0
-
-    def command_statistics(self):
-        """{name: [calls, microseconds, rejected, failed]} of commands that ran here."""
-        return {
-            command.name.lower(): [
-                self.calls[command.id],
-                int(self.command_ticks[command.id] * 1000 / self.ticks_per_ms),
-                0,
-                self.failed[command.id],
-            ]
-            for command in self.table.table
-            if self.calls[command.id]
-        }
 
     @property
     def unfinished(self):

@@ -1,46 +1,78 @@
-"""Which keys of a shard are held for a command over several shards, and who waits for them.
+"""Which keys of a shard, or the whole of it, are locked for transactions, and who waits for them.
 
-    ticket = Ticket({key: exclusive, ...}, owner)
-    locks.request(ticket)               -> True: all of them are its; else it has a place in the queues
-    locks.release(ticket)               -> those that hold all of theirs because of that
+    ticket = locks.ticket({key: alone, ...}, mode, owner)
+    locks.request(ticket)               -> True: it has been granted; else it waits in the queues
+    locks.release(ticket)               -> those that have been granted because of that
 
 Contract
-1. A ticket holds or waits for all its keys; each key has one queue, in the order of the requests.
-   Those at its front hold it: one that is exclusive, or any number that share it. So nobody who
-   waits is overtaken on a key.
-2. Who holds all keys on one shard waits for nobody there. Over several shards, whoever waits asks
-   the shards in ascending order, so that no circle can form (docs/decisions/locks-in-the-order-of-shards.md).
-3. Keys are names: those of all databases share a lock, so that MOVE, COPY and SWAPDB need no more.
-   The key None is the whole shard: every ticket shares it but those of commands without keys that
-   write (FLUSHALL, SWAPDB), which hold it alone.
-4. Nothing here is looked at by a shard that has no ticket: `tickets` is 0. `by_slot` and
-   `exclusive_shard` say in O(1) that nobody is concerned with a key.
+1. A ticket holds or waits for all of its keys, each of which has one queue in the order of requests.
+   At its front are those that hold the key: one alone, or any number that share it. Nobody who waits
+   is overtaken on a key.
+2. Every ticket also has a mode for the shard as a whole, with a queue of its own: SHARES (it reads
+   keys), CHANGES (it changes some), READS_ALL (KEYS, DBSIZE: beside SHARES only), ALONE (FLUSHALL,
+   SWAPDB). A command without a ticket counts as SHARES or CHANGES while it runs.
+3. Who holds everything on one shard waits for nobody there. Over several shards, whoever waits asks
+   the shards in ascending order, so that no circle can form
+   (docs/decisions/locks-in-the-order-of-shards.md).
+4. Keys are names, as those of all databases share a lock: MOVE, COPY and SWAPDB need no more. They
+   are known by their 64-bit hashes; two keys with one hash wait for each other, which harms nobody.
+5. A shard without tickets looks at nothing here: `tickets` is 0. With some, `by_slot` tells in O(1)
+   that nobody is concerned with a key.
 
-Taking and giving back cost O(keys), and O(tickets that wait for the same keys).
+Requests and releases cost O(keys of the ticket), whatever waits.
 """
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from shards.keyspace.keyspace cimport Keyspace
+
+cdef enum:
+    MODE_SHARES = 0
+    MODE_CHANGES = 1
+    MODE_READS_ALL = 2
+    MODE_ALONE = 3
+    MODES = 4
+
+cdef struct Want:
+    uint64_t hash
+    uint16_t slot
+    uint8_t alone
+    uint8_t held
 
 cdef class Ticket:
-    cdef readonly dict wants            # key or None -> whether it is to be held alone
+    cdef Want *wants                    # owned, `count` of them, each key once
+    cdef readonly uint32_t count
+    cdef uint8_t mode
+    cdef bint mode_held
+    cdef bint requested                 # and not released
+    cdef readonly uint32_t missing      # how many of its keys, and its mode, it waits for
     cdef readonly object owner          # for whoever made it
-    cdef readonly uint32_t missing      # how many of them it waits for; 0: it holds all
 
 cdef class Queue:
-    cdef list tickets                   # those that hold the key, then those that wait for it
+    cdef object waiting                 # OrderedDict of tickets, first come first
     cdef uint32_t holders
-    cdef bint exclusive                 # the one holder holds it alone
-
-    cdef bint admits(self, bint exclusive) noexcept
+    cdef bint alone                     # the one holder holds it alone
 
 cdef class Locks:
+    cdef Keyspace keyspace              # whose hash function is used
     cdef readonly uint32_t tickets      # that hold or wait
-    cdef dict queues                    # key or None -> Queue
+    cdef dict queues                    # hash -> Queue
     cdef uint32_t *by_slot              # owned, [SLOTS]: how many tickets concern a key of the slot
-    cdef uint32_t exclusive_shard       # tickets that want the whole shard alone
+    cdef uint32_t holding[4]            # tickets by mode
+    cdef uint32_t wanting[4]
+    cdef object mode_waiting            # OrderedDict of tickets that wait for their mode
 
-    cdef int count(self, Ticket ticket, int step) except -1
-    # Whether a command that is done at once may use these keys now.
-    cdef bint is_free(self, dict wants) except -1
+    cdef bint mode_admits(self, uint8_t mode) noexcept
+    # Whether a command without a ticket has to wait, for its key or for the shard.
+    cdef bint mode_blocks(self, bint writes) noexcept
+    cdef bint key_blocks(self, uint64_t hash, bint alone)
+    cdef bint blocks(self, Ticket ticket)
+    cdef int grant_mode(self, list granted) except -1
+    cpdef Ticket ticket(self, dict keys, uint8_t mode, object owner)
     cpdef bint request(self, Ticket ticket) except -1
     cpdef list release(self, Ticket ticket)
+
+
+cdef inline bint slot_is_quiet(Locks locks, uint32_t slot) noexcept:
+    """Whether no ticket concerns a key of the slot."""
+    return locks.by_slot[slot] == 0

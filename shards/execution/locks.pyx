@@ -1,43 +1,60 @@
-"""Queues of tickets, by key; the contract is in locks.pxd."""
+"""Queues of tickets by key, and by mode for the shard as a whole; the contract is in locks.pxd."""
+
+from collections import OrderedDict
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from protocol.slots cimport SLOTS, key_slot
+from shards.keyspace.keyspace cimport Keyspace, store_hash
+
+SHARES = MODE_SHARES
+CHANGES = MODE_CHANGES
+READS_ALL = MODE_READS_ALL
+ALONE = MODE_ALONE
+
+
+cdef inline bint modes_agree(uint8_t first, uint8_t second) noexcept:
+    if first == MODE_ALONE or second == MODE_ALONE:
+        return False
+    if first == MODE_READS_ALL:
+        return second != MODE_CHANGES
+    return second != MODE_READS_ALL or first == MODE_SHARES
 
 
 @cython.final
 cdef class Ticket:
-    """What one command holds or waits for. Without the whole shard (None), it shares that."""
+    """What one transaction, or one command that waits, holds or waits for; `Locks.ticket` makes it."""
 
-    def __init__(self, dict wants, owner=None):
-        self.wants = wants
-        self.owner = owner
-        wants.setdefault(None, False)
+    def __dealloc__(self):
+        free(self.wants)
 
     @property
     def granted(self):
-        return self.missing == 0
+        return self.requested and self.missing == 0
 
 
 @cython.final
 cdef class Queue:
     def __cinit__(self):
-        self.tickets = []
+        self.waiting = OrderedDict()
 
-    cdef bint admits(self, bint exclusive) noexcept:
-        """Whether the next one in the queue may hold the key beside those who do."""
-        return self.holders == 0 or not (exclusive or self.exclusive)
+
+cdef inline bint admits(Queue queue, bint alone) noexcept:
+    """Whether the next one in the queue may hold the key beside those who do."""
+    return queue.holders == 0 or not (alone or queue.alone)
 
 
 @cython.final
 cdef class Locks:
     """All locks of one shard."""
 
-    def __cinit__(self):
+    def __cinit__(self, Keyspace keyspace not None):
+        self.keyspace = keyspace
         self.queues = {}
+        self.mode_waiting = OrderedDict()
         self.by_slot = <uint32_t *>calloc(SLOTS, sizeof(uint32_t))
         if self.by_slot == NULL:
             raise MemoryError
@@ -45,62 +62,188 @@ cdef class Locks:
     def __dealloc__(self):
         free(self.by_slot)
 
-    cdef bint is_free(self, dict wants) except -1:
-        cdef Queue queue
-        for key, exclusive in wants.items():
-            queue = self.queues.get(key)
-            if queue is not None and (
-                <Py_ssize_t>queue.holders < len(queue.tickets) or not queue.admits(exclusive)
-            ):
+    cpdef Ticket ticket(self, dict keys, uint8_t mode, object owner):
+        """A ticket for these keys, each alone (True) or shared. O(keys)"""
+        cdef Ticket ticket = Ticket.__new__(Ticket)
+        cdef dict places = {}
+        cdef bytes key
+        cdef Want *want
+        cdef uint64_t hash
+        ticket.owner = owner
+        ticket.mode = mode
+        ticket.wants = <Want *>calloc(len(keys) + 1, sizeof(Want))
+        if ticket.wants == NULL:
+            raise MemoryError
+        for key, alone in keys.items():
+            hash = store_hash(self.keyspace.store, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+            place = places.setdefault(hash, ticket.count)
+            want = &ticket.wants[<uint32_t>place]
+            if place == ticket.count:
+                ticket.count += 1
+                want.hash = hash
+                want.slot = <uint16_t>key_slot(PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+            if alone:
+                want.alone = True
+        return ticket
+
+    # -- whether something may go ahead
+
+    cdef bint mode_admits(self, uint8_t mode) noexcept:
+        cdef uint8_t other
+        for other in range(<uint8_t>MODES):
+            if self.holding[other] and not modes_agree(mode, other):
                 return False
         return True
 
-    cdef int count(self, Ticket ticket, int step) except -1:
-        self.tickets += step
-        for key, exclusive in ticket.wants.items():
-            if key is not None:
-                self.by_slot[key_slot(PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))] += step
-            elif exclusive:
-                self.exclusive_shard += step
-        return 0
+    cdef bint mode_blocks(self, bint writes) noexcept:
+        if self.holding[MODE_ALONE] or self.wanting[MODE_ALONE]:
+            return True
+        return writes and (self.holding[MODE_READS_ALL] != 0 or self.wanting[MODE_READS_ALL] != 0)
+
+    cdef bint key_blocks(self, uint64_t hash, bint alone):
+        cdef Queue queue = self.queues.get(hash)
+        return queue is not None and (len(queue.waiting) > 0 or not admits(queue, alone))
+
+    cdef bint blocks(self, Ticket ticket):
+        """Whether a ticket that has not been requested would have to wait. O(keys)"""
+        cdef uint32_t i
+        if self.mode_waiting or not self.mode_admits(ticket.mode):
+            return True
+        for i in range(ticket.count):
+            if self.key_blocks(ticket.wants[i].hash, ticket.wants[i].alone):
+                return True
+        return False
+
+    # -- tickets
 
     cpdef bint request(self, Ticket ticket) except -1:
+        """Ask for all that a ticket wants; whether it has been granted. O(keys)"""
         cdef Queue queue
-        self.count(ticket, 1)
-        for key, exclusive in ticket.wants.items():
-            queue = self.queues.get(key)
+        cdef Want *want
+        cdef uint32_t i
+        assert not ticket.requested
+        ticket.requested = True
+        ticket.missing = 0
+        self.tickets += 1
+        if not self.mode_waiting and self.mode_admits(ticket.mode):
+            self.holding[ticket.mode] += 1
+            ticket.mode_held = True
+        else:
+            self.mode_waiting[ticket] = None
+            self.wanting[ticket.mode] += 1
+            ticket.missing += 1
+        for i in range(ticket.count):
+            want = &ticket.wants[i]
+            self.by_slot[want.slot] += 1
+            queue = self.queues.get(want.hash)
             if queue is None:
-                queue = self.queues[key] = Queue.__new__(Queue)
-            if <Py_ssize_t>queue.holders == len(queue.tickets) and queue.admits(exclusive):
+                queue = self.queues[want.hash] = Queue.__new__(Queue)
+            if len(queue.waiting) == 0 and admits(queue, want.alone):
                 queue.holders += 1
-                queue.exclusive = exclusive
+                queue.alone = want.alone
+                want.held = True
             else:
+                queue.waiting[ticket] = i
                 ticket.missing += 1
-            queue.tickets.append(ticket)
         return ticket.missing == 0
 
     cpdef list release(self, Ticket ticket):
+        """Give back what a ticket holds or waits for; those it lets go on, in their order. O(keys)"""
         cdef Queue queue
         cdef Ticket other
-        cdef uint32_t at
+        cdef Want *want
+        cdef Want *wanted
+        cdef uint32_t i
         cdef list granted = []
-        self.count(ticket, -1)
-        for key in ticket.wants:
-            queue = self.queues[key]
-            at = queue.tickets.index(ticket)
-            del queue.tickets[at]
-            if at < queue.holders:
+        if not ticket.requested:
+            return granted
+        ticket.requested = False
+        self.tickets -= 1
+        for i in range(ticket.count):
+            want = &ticket.wants[i]
+            self.by_slot[want.slot] -= 1
+            queue = self.queues[want.hash]
+            if want.held:
+                want.held = False
                 queue.holders -= 1
-            if not queue.tickets:
-                del self.queues[key]
-                continue
-            while <Py_ssize_t>queue.holders < len(queue.tickets):
-                other = queue.tickets[queue.holders]
-                if not queue.admits(other.wants[key]):
+            else:
+                del queue.waiting[ticket]
+            while queue.waiting:
+                other = next(iter(queue.waiting))
+                wanted = &other.wants[<uint32_t>queue.waiting[other]]
+                if not admits(queue, wanted.alone):
                     break
+                queue.waiting.popitem(last=False)
                 queue.holders += 1
-                queue.exclusive = other.wants[key]
+                queue.alone = wanted.alone
+                wanted.held = True
                 other.missing -= 1
                 if other.missing == 0:
                     granted.append(other)
+            if queue.holders == 0 and not queue.waiting:
+                del self.queues[want.hash]
+        if ticket.mode_held:
+            ticket.mode_held = False
+            self.holding[ticket.mode] -= 1
+        else:
+            del self.mode_waiting[ticket]
+            self.wanting[ticket.mode] -= 1
+        self.grant_mode(granted)
         return granted
+
+    cdef int grant_mode(self, list granted) except -1:
+        cdef Ticket other
+        while self.mode_waiting:
+            other = next(iter(self.mode_waiting))
+            if not self.mode_admits(other.mode):
+                break
+            self.mode_waiting.popitem(last=False)
+            self.wanting[other.mode] -= 1
+            self.holding[other.mode] += 1
+            other.mode_held = True
+            other.missing -= 1
+            if other.missing == 0:
+                granted.append(other)
+        return 0
+
+    def is_locked(self, bytes key) -> bool:
+        """Whether a ticket holds or wants the key."""
+        return store_hash(self.keyspace.store, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key)) in self.queues
+
+    def check(self, tickets) -> None:
+        """Raise AssertionError if an invariant is broken, given all tickets there are. O(all)"""
+        cdef Ticket ticket
+        cdef Queue queue
+        cdef uint32_t i, mode, slots = 0, wants = 0
+        cdef uint32_t holding[4]
+        cdef uint32_t wanting[4]
+        holding[:] = [0, 0, 0, 0]
+        wanting[:] = [0, 0, 0, 0]
+        held = {}
+        for ticket in tickets:
+            assert ticket.requested
+            missing = 0 if ticket.mode_held else 1
+            if ticket.mode_held:
+                holding[ticket.mode] += 1
+            else:
+                wanting[ticket.mode] += 1
+                assert ticket in self.mode_waiting
+            for i in range(ticket.count):
+                queue = self.queues[ticket.wants[i].hash]
+                if ticket.wants[i].held:
+                    held.setdefault(ticket.wants[i].hash, []).append(bool(ticket.wants[i].alone))
+                else:
+                    missing += 1
+                    assert queue.waiting[ticket] == i
+            assert missing == ticket.missing
+            wants += ticket.count
+        assert len(tickets) == self.tickets
+        for mode in range(4):
+            assert holding[mode] == self.holding[mode] and wanting[mode] == self.wanting[mode]
+        for hash, queue in self.queues.items():
+            assert len(held.get(hash, ())) == queue.holders
+            assert queue.holders or queue.waiting
+            assert queue.holders == 1 or not any(held.get(hash, ()))
+        for i in range(<uint32_t>SLOTS):
+            slots += self.by_slot[i]
+        assert slots == wants

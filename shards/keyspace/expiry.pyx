@@ -44,6 +44,8 @@ cdef uint64_t expire_sample(Store *store, uint32_t number, uint64_t wanted,
     for i in range(found.count):
         if store_is_expired(store, found.entries[i]):
             store_key_of(store, found.entries[i], number, &key)
+            if store.locked != NULL and store.locked(store.locks, key.hash, key.slot):
+                continue
             store_remove(store, &key, found.entries[i], REMOVED_EXPIRED)
             expired += 1
         else:

@@ -366,6 +366,13 @@ cdef class Keyspace:
         cdef Key native = self.key(key, database)
         return store_read(self.store, &native, touch) != NULL
 
+    def meet(self, int database, bytes key) -> None:
+        """Remove a key if it has expired; nothing else is touched or counted. O(1)"""
+        cdef Key native = self.key(key, database)
+        cdef Entry *entry = store_find(self.store, &native)
+        if entry != NULL and store_is_expired(self.store, entry):
+            store_remove(self.store, &native, entry, REMOVED_EXPIRED)
+
     def read_string(self, int database, bytes key) -> bytes | None:
         """A string's value, counted as a hit or a miss. Raises WRONGTYPE. O(n)"""
         cdef Key native = self.key(key, database)

@@ -107,6 +107,10 @@ cdef struct Store:
     uint64_t touches            # looks with a trace (LRU, statistics, changes); in debug builds only
     Hooks hooks
     bint no_touch               # this command leaves LRU/LFU alone (CLIENT NO-TOUCH)
+    bint quiet                  # expired keys that it meets stay, unseen
+    # Whether a key, by hash and slot, must stay as it is although it has expired; NULL: none must.
+    bint (*locked)(void *locks, uint64_t hash, uint32_t slot) noexcept
+    void *locks
     uint32_t inline_bytes_max   # strings beyond become blobs; INLINE_BYTES_MAX but in tests
     TableRules rules
     DictRules zset_rules        # of the members of big sorted sets

@@ -495,7 +495,8 @@ cdef inline uint64_t *live_bucket(Store *store, const Key *key) noexcept:
     """The bucket of a key that has not expired; one that has is removed first."""
     cdef uint64_t *bucket = find_bucket(store, key)
     if bucket != NULL and unlikely(store_is_expired(store, bucket_entry(bucket[0]))):
-        store_remove(store, key, bucket_entry(bucket[0]), REMOVED_EXPIRED)
+        if not store.quiet:
+            store_remove(store, key, bucket_entry(bucket[0]), REMOVED_EXPIRED)
         return NULL
     return bucket
 

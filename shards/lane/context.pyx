@@ -75,7 +75,8 @@ cdef class Context:
     cdef readonly Keyspace keyspace
     cdef readonly object table          # CommandTable
     cdef public bint cluster            # the caller is at the shard's own port
-    cdef public dict overlay            # foreign keys lent to the running command: their events
+    cdef public object runner           # execution.runner.Runner, for commands that run others
+    cdef public object transaction      # execution.waiting.Transaction of the running command, or None
     cdef readonly Effects effects
     cdef bytes slots                    # `own_slots`
 
@@ -92,6 +93,9 @@ cdef class Context:
 
     def exists(self, bytes key, bint touch=False, database=None):
         return self.keyspace.exists(self.database if database is None else database, key, touch)
+
+    def meet(self, bytes key):
+        self.keyspace.meet(self.database, key)
 
     def read_string(self, bytes key):
         return self.keyspace.read_string(self.database, key)
@@ -156,12 +160,6 @@ cdef class Context:
     cdef int _tell(self, bytes key, bytes event, int64_t count, database) except -1:
         cdef Store *store = self.keyspace.store
         cdef Key native
-        if self.overlay is not None and (database is None or database == self.database):
-            events = self.overlay.get(key)
-            if events is not None:
-                events.append(event)
-                store.changes += count      # its own shard tells of it
-                return 0
         if store.listening and (event or count):
             native = self.keyspace.key(key, self.database if database is None else database)
             effects_changed(store, &native, event_named(event), count)
@@ -172,7 +170,7 @@ cdef class Context:
     def need(self, keys):
         if self.slots is None:
             return
-        lent = self.overlay or {}
+        lent = self.runner.lent or () if self.runner is not None else ()
         missing = [key for key in dict.fromkeys(keys)
                    if key not in lent and not self.slots[key_slot(key)]]
         if missing:

@@ -66,7 +66,7 @@ cdef struct EffectsState:
     NodeHook node_hook
     const uint8_t *own_slots    # a byte for each slot, 1: it is ours; NULL: all are
     uint32_t depth              # commands that have begun and not ended
-    uint64_t transaction        # the number of what runs, or 0
+    uint64_t transaction        # the number of what runs, or 0: of the outermost command
     # the innermost command
     uint32_t database           # logical
     const char *raw
@@ -93,20 +93,19 @@ cdef EventClass event_class(Event event) noexcept nogil
 cdef uint32_t logical_database(const Store *store, uint32_t physical) noexcept nogil
 
 # Around each command. `raw` is its RESP, which is logged as it came if the handler says nothing else
-# and the dirty count has grown.
-cdef inline void effects_begin(Store *store, uint32_t database, const char *raw,
-                               size_t n) noexcept nogil:
+# and the dirty count has grown; `transaction` its number, or 0.
+cdef inline void effects_begin(Store *store, uint32_t database, const char *raw, size_t n,
+                               uint64_t transaction) noexcept nogil:
     if unlikely(store.listening):
-        begin_command(store, database, raw, n)
+        begin_command(store, database, raw, n, transaction)
 
 cdef inline void effects_end(Store *store) noexcept nogil:
     if unlikely(store.listening):
         end_command(store)
 
-cdef void begin_command(Store *store, uint32_t database, const char *raw, size_t n) noexcept nogil
+cdef void begin_command(Store *store, uint32_t database, const char *raw, size_t n,
+                        uint64_t transaction) noexcept nogil
 cdef void end_command(Store *store) noexcept nogil
-# Both for a transaction's commands: its number goes into their records.
-cdef void effects_set_transaction(Store *store, uint64_t number) noexcept nogil
 
 # A change: `count` is added to the dirty count; 0: it is a further event of one that was counted.
 cdef inline void effects_changed(Store *store, const Key *key, Event event,

@@ -198,7 +198,8 @@ cdef void effects_detach(Store *store, Consumer *consumer) noexcept nogil:
 
 # Commands and their records
 
-cdef void begin_command(Store *store, uint32_t database, const char *raw, size_t n) noexcept nogil:
+cdef void begin_command(Store *store, uint32_t database, const char *raw, size_t n,
+                        uint64_t transaction) noexcept nogil:
     cdef EffectsState *state = <EffectsState *>store.hooks.effects
     cdef Consumer *consumer = state.consumers
     state.depth += 1
@@ -207,7 +208,10 @@ cdef void begin_command(Store *store, uint32_t database, const char *raw, size_t
     state.raw_length = n
     state.changes_before = store.changes
     state.said = False
-    if state.depth == 1 and store.listening & LISTEN_COMMANDS:
+    if state.depth > 1:
+        return
+    state.transaction = transaction
+    if store.listening & LISTEN_COMMANDS:
         while consumer != NULL:
             if consumer.begin != NULL:
                 consumer.begin(consumer.owner, store)
@@ -227,17 +231,12 @@ cdef void end_command(Store *store) noexcept nogil:
         state.said = True       # the outer one is logged as what it ran
         return
     send_record(state)
+    state.transaction = 0
     if store.listening & LISTEN_COMMANDS:
         while consumer != NULL:
             if consumer.end != NULL:
                 consumer.end(consumer.owner, store)
             consumer = consumer.next
-
-
-cdef void effects_set_transaction(Store *store, uint64_t number) noexcept nogil:
-    cdef EffectsState *state = <EffectsState *>store.hooks.effects
-    if state != NULL:
-        state.transaction = number
 
 
 cdef void send_record(EffectsState *state) noexcept nogil:
@@ -468,7 +467,7 @@ cdef class Effects:
 
     def begin(self, uint32_t database, bytes raw not None):
         """A command begins; `raw` must live until its `end`. For those that run handlers by hand."""
-        effects_begin(self.keyspace.store, database, PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw))
+        effects_begin(self.keyspace.store, database, PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw), 0)
 
     def end(self):
         effects_end(self.keyspace.store)

@@ -12,13 +12,13 @@ Contract
 
 from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from protocol.buffer cimport Buffer
 from protocol.table cimport CommandSpec
 from sessions.dispatcher cimport Dispatcher
 from sessions.output cimport Output
 from sessions.session cimport Session
 from shards.execution.executor cimport Executor
-from shards.lane.handler cimport Arg, Argv
+from shards.execution.runner cimport Call
+from shards.lane.handler cimport Arg
 
 cdef enum Verdict:
     SERVED = 0
@@ -29,11 +29,8 @@ cdef enum Verdict:
     REFUSED_MOVED = 5
 
 cdef struct Gathered:           # a command of the window
-    Argv argv                   # its args are set when it runs: the pool may move until then
+    Call call                   # its args are set when it runs: the pool may move until then
     uint32_t args_at            # in the pool
-    uint16_t id
-    uint8_t flags               # envelope.RunFlag, as they were when it was parsed
-    bint keyed
 
 cdef enum:
     WINDOW = 64                 # a pipeline of 50 is one window
@@ -61,5 +58,4 @@ cdef class LocalDispatcher(Dispatcher):
     cdef int _refuse(self, Session session, const CommandSpec *spec, Verdict verdict, uint32_t slot) except -1
     cdef void _grow_args(self, uint32_t more) noexcept
     cdef int _run(self, Session session) except -1
-    cdef int _run_python(self, Session session, Gathered *command, Buffer *out) except -1
     cdef void _append_blob(self, Output *output) noexcept

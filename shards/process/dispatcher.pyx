@@ -12,8 +12,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 
 from protocol.buffer cimport Buffer, buffer_append
-from protocol.envelope cimport RUN_NO_TOUCH, RUN_REPLY_OFF, CommandHeader
-from protocol.histogram cimport histogram_record
+from protocol.envelope cimport RUN_INTERNAL, RUN_REPLY_OFF
 from protocol.native cimport likely, out_of_memory, prefetch, ticks, unlikely
 from protocol.resp cimport Span
 from protocol.slots cimport key_slot
@@ -22,9 +21,10 @@ from sessions.dispatcher cimport Dispatcher
 from sessions.output cimport Block, Output, block_new, output_append_block
 from sessions.session cimport STATE_CLOSING, STATE_SHARD_FULL, TAKEN, WAIT, Session
 from shards.execution.executor cimport Executor
-from shards.lane.handler cimport NATIVE_BLOB, NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, native_handler
+from shards.execution.runner cimport CALL_PORT, RAN_BLOB, Call, Runner
+from shards.lane.handler cimport Arg
 from shards.keyspace.keyspace cimport (
-    Blob, Database, Store, blob_release, store_hash, store_prefetch_bucket, store_prefetch_entry,
+    Blob, Database, Key, Store, blob_release, store_hash, store_prefetch_bucket, store_prefetch_entry,
     store_prefetch_table,
 )
 from shards.execution.locks cimport Ticket
@@ -147,25 +147,30 @@ cdef class LocalDispatcher(Dispatcher):
     # -- keys that are held for commands over several shards
 
     cdef bint _must_wait(self, Session session, const CommandSpec *spec, const char *raw) except -1:
-        """Whether a command needs a key that is held; it has a place in the queue then."""
+        """Whether a command needs a key that is locked; it has a place in the queue then."""
         cdef const Span *spans = self.scan.spans
-        cdef uint32_t slot = 0
+        cdef Key key
         cdef Ticket ticket
         if self.admitted is session:
             self.admitted = None
             return False
+        if session.pinned >= 0:
+            return False
+        memset(&key, 0, sizeof(key))
         if spec.key_mode == KEYS_RANGE and spec.key_first == spec.key_last:
-            slot = key_slot(raw + spans[spec.key_first].offset, spans[spec.key_first].length)
-        if session.pinned >= 0 or self.executor.is_untouched(spec, slot):
+            key.data = raw + spans[spec.key_first].offset
+            key.length = spans[spec.key_first].length
+            key.slot = key_slot(key.data, key.length)
+            key.hash = store_hash(self.executor.store, key.data, key.length)
+        if self.executor.is_untouched(spec, &key):
             return False
         arguments = session._arguments(raw)
         session.argument_bytes = 0
-        wants = self.executor.wants_of(spec.id, arguments)
-        if wants is None or self.executor.locks.is_free(wants):
-            return False
-        ticket = Ticket(
-            wants, lambda granted: self.host.loop.call_soon(self._admit, session, granted)
+        ticket = self.executor.ticket_of(
+            spec.id, arguments, lambda granted: self.host.loop.call_soon(self._admit, session, granted)
         )
+        if not self.executor.locks.blocks(ticket):
+            return False
         self.executor.locks.request(ticket)
         session.state |= STATE_SHARD_FULL
         return True
@@ -190,6 +195,7 @@ cdef class LocalDispatcher(Dispatcher):
         cdef bint keyed = False
         cdef Verdict verdict
         cdef Gathered *command
+        cdef Call *call
         cdef Database *database
         cdef Arg *args
         if unlikely(self.executor.locks.tickets != 0) and self._must_wait(session, spec, raw):
@@ -214,27 +220,32 @@ cdef class LocalDispatcher(Dispatcher):
                     self._refuse(session, spec, verdict, slot)
                     return TAKEN
         command = &self.window[self.count]
-        command.id = spec.id
-        command.flags = session.run_flags
-        command.keyed = keyed
-        command.argv.argc = argc
-        command.argv.raw = raw
-        command.argv.raw_length = length
-        command.argv.key.slot = slot
+        call = &command.call
+        call.id = spec.id
+        call.flags = session.run_flags | CALL_PORT | (RUN_INTERNAL if unlikely(session.pinned >= 0) else 0)
+        call.keyed = keyed
+        call.resp = <uint8_t>session.resp
+        call.database = <uint32_t>session.database
+        call.client_id = session.id
+        call.session = <void *>session
+        call.argv.argc = argc
+        call.argv.raw = raw
+        call.argv.raw_length = length
+        call.argv.key.slot = slot
         if likely(keyed):
-            command.argv.key.data = raw + spans[first].offset
-            command.argv.key.length = spans[first].length
-            command.argv.key.database = self.executor.shard.store.physical[session.database]
-            command.argv.key.hash = store_hash(
-                self.executor.shard.store, command.argv.key.data, command.argv.key.length
+            call.argv.key.data = raw + spans[first].offset
+            call.argv.key.length = spans[first].length
+            call.argv.key.database = self.executor.store.physical[session.database]
+            call.argv.key.hash = store_hash(
+                self.executor.store, call.argv.key.data, call.argv.key.length
             )
-            database = self.executor.shard.store.databases[command.argv.key.database]
+            database = self.executor.store.databases[call.argv.key.database]
             if likely(database != NULL):
                 prefetch(&database.keys[slot])
         else:
-            command.argv.key.data = raw
-            command.argv.key.length = 0
-            command.argv.key.hash = 0
+            call.argv.key.data = raw
+            call.argv.key.length = 0
+            call.argv.key.hash = 0
         if unlikely(self.args_used + argc > self.args_size):
             self._grow_args(argc)
         command.args_at = self.args_used
@@ -257,85 +268,53 @@ cdef class LocalDispatcher(Dispatcher):
         The first command that takes the client's output over its limit is the last one, and the client is
         closed by whoever sends the output. As for redis-server, what was executed stays executed.
         """
-        cdef Executor executor = self.executor
-        cdef Store *store = executor.shard.store
+        cdef Runner runner = self.executor.runner
+        cdef Store *store = self.executor.store
         cdef Output *output = &session.output
         cdef Buffer *out = &output.tail
-        cdef Gathered *command
-        cdef native_handler handler
+        cdef Call *call
         cdef uint32_t i, count = self.count
-        cdef size_t start, end
+        cdef size_t start
         cdef size_t replied = self.replied
-        cdef uint64_t now, begun
-        cdef int status
+        cdef int ran
         self.count = 0
         self.args_used = 0
-        if executor.clock is not None:
-            executor._start_batch()
-        executor.shard.database = session.database
-        executor.shard.resp = session.resp
-        executor.shard.adopt = NULL
+        if runner.clock is not None:
+            runner.start_batch()
         if count > 1:
             for i in range(count):
-                if likely(self.window[i].keyed):
-                    store_prefetch_table(store, &self.window[i].argv.key)
+                if likely(self.window[i].call.keyed):
+                    store_prefetch_table(store, &self.window[i].call.argv.key)
             for i in range(count):
-                if likely(self.window[i].keyed):
-                    store_prefetch_bucket(store, &self.window[i].argv.key)
+                if likely(self.window[i].call.keyed):
+                    store_prefetch_bucket(store, &self.window[i].call.argv.key)
             for i in range(count):
-                if likely(self.window[i].keyed):
-                    store_prefetch_entry(store, &self.window[i].argv.key)
-        begun = ticks()
+                if likely(self.window[i].call.keyed):
+                    store_prefetch_entry(store, &self.window[i].call.argv.key)
+        runner.begun = ticks()
+        runner.shard.adopt = NULL
         for i in range(count):
-            command = &self.window[i]
-            if unlikely(begun >= executor.next_ms_ticks):
-                executor._tick(begun)
-            command.argv.args = self.args + command.args_at
-            executor.shard.flags = command.flags
-            store.no_touch = command.flags & RUN_NO_TOUCH != 0
-            handler = executor.natives[command.id] if executor.native_lane else NULL
+            call = &self.window[i].call
+            call.argv.args = self.args + self.window[i].args_at
+            call.argv.key.database = store.physical[call.database]
             start = out.used
-            status = NATIVE_DECLINED
-            if likely(handler != NULL):
-                status = handler(&executor.shard, &command.argv, out)
-            if unlikely(status == NATIVE_DECLINED):
-                self._run_python(session, command, out)
-            if unlikely(out.used > start and out.data[start] == c"-"):
-                executor.failed[command.id] += 1
-                end = start + 1
-                while end < out.used and out.data[end] != c"\r":
-                    end += 1
-                self.counts.count_error(out.data + start + 1, end - start - 1)
-            if unlikely(command.flags & RUN_REPLY_OFF):
+            ran = runner.run_one(call, out)
+            if unlikely(call.flags & RUN_REPLY_OFF):
                 out.used = start
-                if status == NATIVE_BLOB:
-                    blob_release(executor.shard.blob)
-                    executor.shard.blob = NULL
-            elif unlikely(status == NATIVE_BLOB):
-                replied += executor.shard.blob.length
+                if ran & RAN_BLOB:
+                    blob_release(runner.shard.blob)
+                    runner.shard.blob = NULL
+            elif unlikely(ran & RAN_BLOB):
+                replied += runner.shard.blob.length
                 self._append_blob(output)
                 start = 0
             replied += out.used - start
-            now = ticks()
-            executor.calls[command.id] += 1
-            executor.command_ticks[command.id] += now - begun
-            if likely(executor.latency_tracking):
-                histogram_record(
-                    executor.histograms, command.id, <uint64_t>((now - begun) * executor.ns_per_tick)
-                )
-            if unlikely(now - begun >= executor.slow_ticks):
-                executor.note_slow(
-                    command.id, &command.argv, now - begun, session.id, session.address, session.name
-                )
-            begun = now
             if unlikely(replied > OUTPUT_CHECK_BYTES):
                 replied = 0
                 if session.id and session.exceeds_output_limit():
                     session.state |= STATE_CLOSING
-                    count = i + 1
                     break
         self.replied = replied
-        executor.commands_processed += count
         if unlikely(self.args_size > ARGS_KEEP):
             free(self.args)
             self.args_size = ARGS_FIRST
@@ -346,29 +325,11 @@ cdef class LocalDispatcher(Dispatcher):
             session.mark_dirty()
         return 0
 
-    cdef int _run_python(self, Session session, Gathered *command, Buffer *out) except -1:
-        """The Python handler writes into the executor's buffer, which stands in for the session's."""
-        cdef Executor executor = self.executor
-        cdef Buffer own = executor.out
-        cdef CommandHeader header
-        header.id = command.id
-        executor.run.database = <unsigned char>session.database
-        executor.run.resp = <unsigned char>session.resp
-        executor.out = out[0]
-        executor.context.cluster = True
-        try:
-            executor._execute_python(&header, &command.argv)
-        finally:
-            executor.context.cluster = False
-            out[0] = executor.out
-            executor.out = own
-        return 0
-
     cdef void _append_blob(self, Output *output) noexcept:
         """A stored blob is the payload of the reply: it goes out uncopied."""
-        cdef Blob *blob = self.executor.shard.blob
+        cdef Blob *blob = self.executor.runner.shard.blob
         cdef Block *block = block_new()
-        self.executor.shard.blob = NULL
+        self.executor.runner.shard.blob = NULL
         block.data = <char *>blob.data
         block.size = blob.length
         block.context[0] = <uint64_t><uintptr_t>blob

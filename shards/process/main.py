@@ -24,6 +24,7 @@ from sessions import clients, slowlog
 from sessions.slowlog import Monitor
 from shards.commands import native
 from shards.execution.executor import Executor
+from shards.execution.runner import Runner
 from shards.keyspace.keyspace import Keyspace, allocator_figures, trim_memory, tune_allocator
 from shards.lane.context import Context, Settings
 from shards.lane.handler import NativeLane
@@ -48,11 +49,12 @@ class ShardProcess:
         )
         self.keyspace.start_reaper()
         context = Context(self.keyspace, self.settings, table.table, int(config["databases"]))
-        context.own_slots = self._own_slots()
         lane = NativeLane()
         native.register(lane)
-        self.executor = Executor(table, self.keyspace, context, lane, boot.epoch)
-        self.executor.native_lane = bool(config["native-lane"])
+        self.runner = Runner(table, self.keyspace, context, lane)
+        self.runner.set_slots(self._own_slots())
+        self.runner.native_lane = bool(config["native-lane"])
+        self.executor = Executor(self.runner, boot.epoch)
         self.zmq = zmq.Context(1)
         self.links: dict[int, tuple[int, int]] = {}  # worker -> (its epoch, link number)
         self.expire_cycle_us = 0
@@ -128,11 +130,9 @@ class ShardProcess:
         self.loop.add_reader(bulk.fileno(), self._serve, self.executor.serve_bulk, number)
 
     def _serve(self, serve: Callable[[int], object], link: int) -> None:
-        before = self.executor.commands_processed
+        before = self.runner.commands_processed
         serve(link)
-        self.commands_at_once = max(
-            self.commands_at_once, self.executor.commands_processed - before
-        )
+        self.commands_at_once = max(self.commands_at_once, self.runner.commands_processed - before)
         self._serve_more()
 
     def _serve_more(self) -> None:
@@ -166,8 +166,8 @@ class ShardProcess:
             case "stats":
                 return self.statistics()
             case "histograms":
-                table = self.executor.table.table
-                found = self.executor.histograms.pairs()
+                table = self.runner.table.table
+                found = self.runner.histograms.pairs()
                 if self.port is not None:  # of other commands: those that run in the session
                     found = {**self.port.dispatcher.counts.histograms.pairs(), **found}
                 return {table.by_id[id].name.lower(): pairs for id, pairs in found.items()}
@@ -178,7 +178,7 @@ class ShardProcess:
             case operation if operation in slowlog.OPERATIONS:
                 return self.monitor.answer(message)
             case "resetstat":
-                self.executor.reset_statistics()
+                self.runner.reset_statistics()
                 self.keyspace.reset_statistics()
                 self.expire_cycle_us = 0
                 self.cron_us = 0
@@ -216,11 +216,11 @@ class ShardProcess:
         if self.port is not None:
             self.port.apply(changes)
         if "native-lane" in changes:
-            self.executor.native_lane = bool(changes["native-lane"])
-        self.executor.set_limits(self.settings.proto_max_bulk_len)
+            self.runner.native_lane = bool(changes["native-lane"])
+        self.runner.set_limits(self.settings.proto_max_bulk_len)
         self.monitor.apply(self.values)
         tracking = bool(self.values["latency-tracking"])
-        self.executor.set_monitor(self.monitor, tracking)
+        self.runner.set_monitor(self.monitor, tracking)
         if self.port is not None:
             self.port.dispatcher.set_monitor(self.monitor, tracking)
         self.keyspace.set_limits(changes)
@@ -242,14 +242,12 @@ class ShardProcess:
     def statistics(self) -> dict[str, Any]:
         """The answer to {"op": "stats"}: router.stats.ShardStats."""
         keyspace = self.keyspace
-        self.executor.refresh_time()
+        self.runner.refresh_time()
         return {
             **process_figures(),
-            "processed": self.executor.commands_processed,
-            "commands": self.executor.command_statistics(),
-            "errors": {
-                code.decode(errors="replace"): n for code, n in self.executor.errors.items()
-            },
+            "processed": self.runner.commands_processed,
+            "commands": self.runner.command_statistics(),
+            "errors": {code.decode(errors="replace"): n for code, n in self.runner.errors.items()},
             "used_memory": keyspace.used_memory,
             "startup_memory": self.startup_memory,
             "overhead_memory": keyspace.overhead,
@@ -262,7 +260,7 @@ class ShardProcess:
                     keyspace.expiring_size(number),
                     keyspace.average_ttl_ms(number),
                 ]
-                for number in range(self.executor.context.databases)
+                for number in range(self.runner.context.databases)
                 if keyspace.size(number)
             },
             "hits": keyspace.hits,
@@ -285,13 +283,13 @@ class ShardProcess:
             return
         started = time.monotonic()
         if self.settings.active_expire and started >= self.expire_from:
-            self.executor.refresh_time()
+            self.runner.refresh_time()
             self.keyspace.active_expire(
                 int(period * SLOW_CYCLE_SHARE * 1e6), self.settings.active_expire_effort
             )
         page, index = self.boot.page, self.boot.index
         page.set_shard(index, "used_memory", self.keyspace.used_memory)
-        processed = self.executor.commands_processed
+        processed = self.runner.commands_processed
         if self.port is not None:
             self.port.cron()
             processed += self.port.dispatcher.counts.commands

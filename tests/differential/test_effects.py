@@ -23,6 +23,7 @@ from protocol.table import NativeTable
 from router.table import full_table
 from shards.commands import native
 from shards.execution.executor import Executor
+from shards.execution.runner import Runner
 from shards.keyspace.keyspace import Keyspace
 from shards.lane.context import Context, Settings
 from shards.lane.handler import NativeLane
@@ -92,8 +93,9 @@ class Shard:
         lane = NativeLane()
         native.register(lane)
         context = Context(self.keyspace, Settings({}), TABLE.table, 16, Random(0))
-        self.executor = Executor(TABLE, self.keyspace, context, lane)
-        self.executor.native_lane = native_lane
+        runner = Runner(TABLE, self.keyspace, context, lane)
+        runner.native_lane = native_lane
+        self.executor = Executor(runner)
         self.link, far = MemoryLink.pair("main")
         self.bulk, far_bulk = MemoryLink.pair("bulk")
         self.executor.add_links(far, far_bulk)

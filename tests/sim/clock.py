@@ -44,6 +44,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def __init__(self) -> None:
         self.ready: deque[asyncio.Handle] = deque()
+        self.abandoned = False  # the world has ended in the middle
 
     def get_debug(self) -> bool:
         return False
@@ -71,7 +72,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """A callback failed, which is the end of the run. Tasks left over by that are not news."""
-        if "exception" in context:
+        if "exception" in context and not self.abandoned:
             raise context["exception"]
 
     def run_ready(self) -> None:

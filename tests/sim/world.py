@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, NoReturn
 
-from actors.boot import Topology
+from actors.boot import Topology, coordinator
 from actors.mailbox import MemoryLink
 from protocol.table import NativeTable
 from router.host import Host
 from router.table import full_table
 from shards.commands import native
 from shards.execution.executor import Executor
+from shards.execution.runner import Runner
 from shards.keyspace.keyspace import Keyspace
 from shards.lane.context import Context, Settings
 from shards.lane.handler import NativeLane
@@ -66,8 +67,10 @@ class SimShard:
         self.links: list[MemoryLink] = []
         self.keyspace = Keyspace(16, b"0123456789abcdef", world.random.getrandbits(63))
         context = Context(self.keyspace, Settings({}), TABLE.table, 16, Random(0))
-        self.executor = Executor(TABLE, self.keyspace, context, LANE, epoch, world.clock.now_ms)
-        self.executor.native_lane = world.options.native_lane
+        self.executor = Executor(
+            Runner(TABLE, self.keyspace, context, LANE, world.clock.now_ms), epoch
+        )
+        self.executor.runner.native_lane = world.options.native_lane
         if world.options.unread_bytes_max is not None:
             self.executor.unread_bytes_max = world.options.unread_bytes_max
             self.executor.out_bytes_max = world.options.unread_bytes_max // 8
@@ -96,6 +99,7 @@ class SimHost(Host):
         self.worker = worker
         loop = VirtualLoop()  # type: ignore[abstract]
         super().__init__(TABLE, SHARDS, {"databases": 16}, loop)
+        self.coordinator = coordinator(worker.index, 1)
         held = worker.world.options.batch_bytes_held_max
         if held is not None:
             self.dispatcher.batch_bytes_held_max = held
@@ -288,6 +292,7 @@ class World:
             self.live()
         except BaseException:
             for worker in self.workers:
+                worker.host.loop.abandoned = True  # type: ignore[attr-defined]
                 for task in worker.host.tasks:
                     task.get_coro().close()
             raise

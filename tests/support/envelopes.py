@@ -14,14 +14,16 @@ MESSAGE_REPLIES = 2
 MESSAGE_READ = 3
 PART_DONE, PART_PARKED = 0, 1
 RUN_BULK, RUN_NO_TOUCH, RUN_INTERNAL, RUN_REPLY_OFF = 1, 2, 4, 8
+RUN_TRANSACTION, RUN_LOCKS, RUN_PREPARE, RUN_COMMIT, RUN_RELEASE = 16, 32, 64, 128, 256
 PART_BULK = 1
 
 REQUEST_HEADER = struct.Struct("=B3xII")  # kind, epoch, runs
-RUN = struct.Struct("=IIIIIIQHBBB3x")
+RUN = struct.Struct("=IIIIIIQIHHB3x")
+TRANSACTION = struct.Struct("=QQq")  # id, number, time
 COMMAND = struct.Struct("=IIIHH")
 REPLY_HEADER = struct.Struct("=BxHII")  # kind, messages answered, epoch, parts
 READ = struct.Struct("=B3xIQ")  # kind, epoch, bytes
-PART = struct.Struct("=IIIIHBB")
+PART = struct.Struct("=IIIIIBB2x")
 
 
 @dataclass(slots=True)
@@ -38,12 +40,15 @@ class Run:
     database: int = 0
     resp: int = 2
     flags: int = 0
+    transaction: tuple[int, int, int] | None = None
 
     def packed(self) -> bytes:
         head = RUN.pack(
             self.client, self.sequence, len(self.raw), self.bulk, self.map_version, 0,
-            self.client_id, len(self.commands), self.database, self.resp, self.flags,
+            self.client_id, len(self.commands), self.database, self.flags, self.resp,
         )  # fmt: skip
+        if self.transaction is not None:
+            head += TRANSACTION.pack(*self.transaction)
         return head + b"".join(COMMAND.pack(*command) for command in self.commands) + self.raw
 
 
@@ -68,15 +73,20 @@ class Part:
 
 def read_run(data: bytes, at: int) -> tuple[Run, int]:
     """The run at this place, and where it ends."""
-    client, sequence, size, bulk, version, _, client_id, count, database, resp, flags = (
+    client, sequence, size, bulk, version, _, client_id, count, database, flags, resp = (
         RUN.unpack_from(data, at)
     )
     at += RUN.size
+    transaction = None
+    if flags & RUN_TRANSACTION:
+        transaction = TRANSACTION.unpack_from(data, at)
+        at += TRANSACTION.size
     commands = [COMMAND.unpack_from(data, at + i * COMMAND.size) for i in range(count)]
     at += count * COMMAND.size
     raw = data[at : at + size]
     run = Run(
-        client, sequence, commands, raw, bulk, version, client_id, database, resp, flags
+        client, sequence, commands, raw, bulk, version, client_id, database, resp, flags,
+        transaction,
     )  # fmt: skip
     return run, at + size
 

@@ -27,6 +27,7 @@ from protocol.table import NativeTable
 from router.table import full_table
 from shards.commands import native
 from shards.execution.executor import Executor
+from shards.execution.runner import Runner
 from shards.keyspace.keyspace import Keyspace, tune_allocator
 from shards.lane.context import Context, Settings
 from shards.lane.handler import NativeLane
@@ -99,8 +100,10 @@ class Driver:
         lane = NativeLane()
         native.register(lane)
         context = Context(self.keyspace, Settings({}), TABLE.table, 16, Random(0))
-        self.executor = Executor(TABLE, self.keyspace, context, lane, 1, lambda: self.now_ms)
-        self.executor.native_lane = native_lane
+        self.executor = Executor(
+            Runner(TABLE, self.keyspace, context, lane, lambda: self.now_ms), 1
+        )
+        self.executor.runner.native_lane = native_lane
         self.executor.unread_bytes_max = 1 << 62  # it never hears what was read
         (self.link, far), (self.bulk, far_bulk) = MemoryLink.pair("main"), MemoryLink.pair("bulk")
         self.executor.add_links(far, far_bulk)

@@ -75,7 +75,7 @@ def test_a_new_slot_map_routes_what_is_parsed_from_then_on(rig: Rig) -> None:
 def test_an_internal_session_sends_all_to_its_shard(rig: Rig) -> None:
     client = rig.client()
     client.session.pinned = 2
-    rig.send(client, ["SHARDIS.IMPORT", rig.key(0), "parcel"])
+    rig.send(client, ["SHARDIS.BORROW", rig.key(0), "parcel"])
     (run,) = rig.shards[2].runs()
     assert run.flags & RUN_INTERNAL
 

@@ -105,61 +105,85 @@ def test_a_lost_read_of_a_split_command_is_loading(host: PlayedHost) -> None:
     assert not host.tasks
 
 
-LENT = b"*1\r\n$6\r\nparcel\r\n"
-HELD = b"*0\r\n"  # what home answers to a lock, which lends nothing
-REFUSED = b"*-1\r\n"
+CLOCK = b":1700000000000\r\n"  # what a shard answers to a lock
+REFUSED = b"-REFUSED\r\n"
+OK = b"+OK\r\n"
+
+
+def words(raw: bytes) -> list[list[bytes]]:
+    return [[arg.value for arg in parse(one).value] for one in replies(raw)]
 
 
 def answered(host: PlayedHost, shard: int, reply: bytes) -> list[list[bytes]]:
     """Answer the one run that waits at a shard; its commands."""
-    raw = host.answer(shard, reply)
-    return [[arg.value for arg in parse(one).value] for one in replies(raw)]
+    return words(host.answer(shard, reply))
 
 
-def array(*words: bytes) -> bytes:
-    return b"*%d\r\n%b" % (len(words), b"".join(words))
+def array(*items: bytes) -> bytes:
+    return b"*%d\r\n%b" % (len(items), b"".join(items))
 
 
-def with_reply(reply: bytes, changes: bytes = b"*0\r\n", used: bytes = b"*0\r\n") -> bytes:
-    """What home answers to SHARDIS.WITH and the UNLOCK behind it."""
-    return array(bulk(reply), changes, used) + b"+OK\r\n"
+def with_reply(reply: bytes, used: bytes = b"*0\r\n") -> bytes:
+    """What home answers to SHARDIS.WITH."""
+    return array(bulk(reply), used)
 
 
-def test_a_command_runs_where_it_writes_and_is_lent_the_rest(host: PlayedHost) -> None:
+def hop(host: PlayedHost, shard: int, *data: bytes) -> list[list[list[bytes]]]:
+    """Answer the runs that have come to a shard; the commands of each."""
+    runs = host.runs(shard)
+    for run, reply in zip(runs, data, strict=True):
+        host.played[shard].answer(reply_to(run, reply))
+    host.tick()
+    return [words(run.raw) for run in runs]
+
+
+def test_a_value_is_moved_by_the_target_first_and_then_by_the_source(host: PlayedHost) -> None:
     source, target = host.key(0), host.key(1)
     client = client_of(host, ["RENAMENX", source, target])
-    assert answered(host, 0, LENT) == [[b"SHARDIS.TRYLOCK", b"1", b"1", source, b"w"]]
-    assert answered(host, 1, HELD) == [[b"SHARDIS.TRYLOCK", b"1", b"0", target, b"w"]]
-    assert answered(host, 1, with_reply(b":0\r\n")) == [
-        [b"SHARDIS.WITH", b"1", source, b"parcel", b"RENAMENX", source, target],
-        [b"SHARDIS.UNLOCK", b"1"],
+    assert hop(host, 0, CLOCK + b"$6\r\nparcel\r\n", b"") == [
+        [[b"SHARDIS.LOCK", b"try", source, b"w"], [b"SHARDIS.LEND", source]],
+        [[b"SHARDIS.DROP", source, b"rename_from"]],
     ]
-    assert client.take() == b":0\r\n"
-    assert answered(host, 0, b"+OK\r\n") == [[b"SHARDIS.UNLOCK", b"1"]]
-
-
-def test_what_was_changed_of_what_was_lent_goes_back(host: PlayedHost) -> None:
-    client = client_of(host, ["RENAME", host.key(0), host.key(1)])
-    host.answer(0, LENT)
-    host.answer(1, HELD)
-    change = [host.key(0), b"", b"rename_from"]
-    host.answer(1, with_reply(b"+OK\r\n", array(array(*map(bulk, change)))))
+    assert answered(host, 1, CLOCK + b":0\r\n") == [
+        [b"SHARDIS.LOCK", b"try", target, b"w"],
+        [b"EXISTS", target],
+    ]
+    assert hop(host, 1, OK, OK) == [
+        [[b"SHARDIS.BORROW", source, b"parcel"]],
+        [[b"SHARDIS.STORE", target, b"rename_to"]],
+    ]
     assert client.take() == b""
-    assert answered(host, 0, b"+OK\r\n+OK\r\n") == [
-        [b"SHARDIS.IMPORT", *change],
-        [b"SHARDIS.UNLOCK", b"1"],
-    ]
-    assert client.take() == b"+OK\r\n"
+    assert answered(host, 0, OK) == [[b"SHARDIS.COMMIT"]]
+    assert client.take() == b":1\r\n"
+    for shard in (0, 1):
+        assert answered(host, shard, OK) == [[b"SHARDIS.RELEASE"]]
+    assert not any(one is not client.session for one in host.dispatcher.sessions if one)
+
+
+def test_nothing_is_committed_when_a_lock_shows_that_it_can_not_be(host: PlayedHost) -> None:
+    source, target = host.key(0), host.key(1)
+    client = client_of(host, ["LMOVE", source, target, "LEFT", "RIGHT"])
+    hop(host, 0, CLOCK + b"$1\r\nx\r\n", b"")
+    hop(host, 1, CLOCK + b"+string\r\n")
+    assert client.take().startswith(b"-WRONGTYPE")
+    for shard in (0, 1):
+        assert answered(host, shard, OK) == [[b"SHARDIS.RELEASE"]]
 
 
 def test_keys_that_are_only_read_are_shared_and_told_of_their_use(host: PlayedHost) -> None:
     source, target = host.key(0), host.key(1)
     client = client_of(host, ["SUNIONSTORE", target, source])
-    assert answered(host, 0, LENT) == [[b"SHARDIS.TRYLOCK", b"1", b"1", source, b"r"]]
-    host.answer(1, HELD)
-    host.answer(1, with_reply(b":1\r\n", used=array(bulk(source), bulk(b"12345"))))
+    assert answered(host, 0, CLOCK + b"$6\r\nparcel\r\n") == [
+        [b"SHARDIS.LOCK", b"try", source, b"r"],
+        [b"SHARDIS.LEND", source],
+    ]
+    hop(host, 1, CLOCK)
+    assert hop(host, 1, OK, with_reply(b":1\r\n", array(bulk(source), bulk(b"12345")))) == [
+        [[b"SHARDIS.BORROW", source, b"parcel"]],
+        [[b"SHARDIS.WITH", b"SUNIONSTORE", target, source]],
+    ]
     assert client.take() == b":1\r\n"
-    assert answered(host, 0, b"+OK\r\n") == [[b"SHARDIS.UNLOCK", b"1", source, b"12345"]]
+    assert answered(host, 0, OK) == [[b"SHARDIS.RELEASE", source, b"12345"]]
 
 
 def test_a_command_that_is_refused_a_key_waits_at_one_shard_after_the_other(
@@ -167,40 +191,50 @@ def test_a_command_that_is_refused_a_key_waits_at_one_shard_after_the_other(
 ) -> None:
     source, target = host.key(1), host.key(0)
     client = client_of(host, ["RENAMENX", source, target])
-    host.answer(0, HELD)
-    host.answer(1, REFUSED)
-    unlocked, locked = host.runs(0)
-    assert b"SHARDIS.UNLOCK" in unlocked.raw
-    assert b"$12\r\nSHARDIS.LOCK" in locked.raw
-    assert host.runs(1) == []
-    host.played[0].answer(reply_to(unlocked, b"+OK\r\n"))
-    host.played[0].answer(reply_to(locked, HELD))
-    host.tick()
-    assert answered(host, 1, LENT)[0][0] == b"SHARDIS.LOCK"
-    host.answer(0, with_reply(b":0\r\n"))
+    hop(host, 0, CLOCK + b":1\r\n")
+    hop(host, 1, REFUSED * 2, b"")
+    released, locked = hop(host, 0, OK, CLOCK + b":1\r\n")
+    assert released == [[b"SHARDIS.RELEASE"]]
+    assert locked[0] == [b"SHARDIS.LOCK", b"wait", target, b"w"]
+    asked = hop(host, 1, CLOCK + b"$6\r\nparcel\r\n", b"")
+    assert asked[0][0][:2] == [b"SHARDIS.LOCK", b"wait"]
     assert client.take() == b":0\r\n"
 
 
 def test_keys_are_let_go_when_a_shard_dies_that_holds_others(host: PlayedHost) -> None:
     client = client_of(host, ["RENAMENX", host.key(0), host.key(1)], ["PING"])
-    host.answer(1, HELD)
+    hop(host, 1, CLOCK + b":0\r\n")
     host.topology({1: 1, 2: 1})
     host.tick()
     assert client.take() == LOADING + b"+PONG\r\n"
-    assert answered(host, 1, b"+OK\r\n") == [[b"SHARDIS.UNLOCK", b"1"]]
+    assert answered(host, 1, OK) == [[b"SHARDIS.RELEASE"]]
+    assert not host.tasks
+
+
+def test_a_client_gets_no_reply_when_the_deciding_shard_dies(host: PlayedHost) -> None:
+    client = client_of(host, ["RENAME", host.key(0), host.key(1)], ["PING"])
+    hop(host, 0, CLOCK + b"$6\r\nparcel\r\n", b"")
+    hop(host, 1, CLOCK + b":0\r\n")
+    host.topology({0: 1, 2: 1})
+    host.tick()
+    assert client.closed
+    assert answered(host, 0, OK) == [[b"SHARDIS.RELEASE"]]
     assert not host.tasks
 
 
 def test_a_command_that_asks_for_more_keys_is_run_again(host: PlayedHost) -> None:
     source, wanted = host.key(0), host.key(1)
     client = client_of(host, ["SORT", source, "BY", "w_*"])
-    host.answer(0, HELD)
-    asked = answered(host, 0, array(array(bulk(wanted))) + b"+OK\r\n")
-    assert asked[0][:2] == [b"SHARDIS.WITH", b"0"]
-    assert answered(host, 0, HELD) == [[b"SHARDIS.TRYLOCK", b"2", b"0", source, b"r"]]
-    assert answered(host, 1, LENT) == [[b"SHARDIS.TRYLOCK", b"2", b"1", wanted, b"r"]]
-    again = answered(host, 0, with_reply(b"*0\r\n"))
-    assert again[0][:4] == [b"SHARDIS.WITH", b"1", wanted, b"parcel"]
+    hop(host, 0, CLOCK)
+    asked = answered(host, 0, array(array(bulk(wanted))))
+    assert asked == [[b"SHARDIS.WITH", b"SORT", source, b"BY", b"w_*"]]
+    assert answered(host, 0, OK) == [[b"SHARDIS.RELEASE"]]
+    assert answered(host, 0, CLOCK) == [[b"SHARDIS.LOCK", b"try", source, b"r"]]
+    assert answered(host, 1, CLOCK + b"$6\r\nparcel\r\n") == [
+        [b"SHARDIS.LOCK", b"try", wanted, b"r"],
+        [b"SHARDIS.LEND", wanted],
+    ]
+    hop(host, 0, OK, with_reply(b"*0\r\n"))
     assert client.take() == b"*0\r\n"
 
 

@@ -116,7 +116,7 @@ def test_both_lanes_do_the_same(family: Callable[[Random], list[str]], resp: int
         assert native.call("OBJECT", "ENCODING", key) == python.call("OBJECT", "ENCODING", key)
     assert native.keyspace.hits == python.keyspace.hits
     assert native.keyspace.misses == python.keyspace.misses
-    assert native.executor.errors == python.executor.errors
+    assert native.executor.runner.errors == python.executor.runner.errors
 
 
 def test_coordinates_are_those_of_printf() -> None:

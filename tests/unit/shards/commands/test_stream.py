@@ -290,7 +290,7 @@ def test_thousands_of_groups_come_and_go_in_any_order(shard: Shard) -> None:
     left = sorted({*names, *(f"row:{number:05}" for number in range(1500))})
 
     def listed() -> list[str]:
-        view = StreamView.open(shard.executor.context, b"s")
+        view = StreamView.open(shard.executor.runner.context, b"s")
         assert view is not None
         return [group[0].decode() for group in view.groups()]
 

@@ -14,6 +14,7 @@ from protocol.table import NativeTable
 from router.table import full_table
 from shards.commands import native
 from shards.execution.executor import Executor
+from shards.execution.runner import Runner
 from shards.keyspace.keyspace import Keyspace
 from shards.lane.context import Context, Settings
 from shards.lane.handler import NativeLane
@@ -45,8 +46,10 @@ class Shard:
         lane = NativeLane()
         native.register(lane)
         context = Context(self.keyspace, Settings({}), TABLE.table, 16, Random(0))
-        self.executor = Executor(TABLE, self.keyspace, context, lane, epoch, lambda: self.now_ms)
-        self.executor.native_lane = native_lane
+        self.executor = Executor(
+            Runner(TABLE, self.keyspace, context, lane, lambda: self.now_ms), epoch
+        )
+        self.executor.runner.native_lane = native_lane
         self.links: list[MemoryLink] = []
         self.bulk: list[MemoryLink] = []
         for i in range(workers):
@@ -459,7 +462,7 @@ def test_an_error_takes_back_what_a_python_handler_has_written(
     (part,) = shard.parts()
     assert part.data == b"+OK\r\n-ERR the other half is missing\r\n$1\r\nv\r\n"
     assert part.commands == 3
-    assert shard.executor.errors == {b"ERR": 1}
+    assert shard.executor.runner.errors == {b"ERR": 1}
 
 
 CALLS: list[list[bytes | str | int]] = [
@@ -485,9 +488,9 @@ def test_both_lanes_answer_with_the_same_bytes(resp: int) -> None:
         assert native.call(*call, resp=resp) == python.call(*call, resp=resp), call
     assert native.keyspace.changes == python.keyspace.changes
     assert sorted(native.keyspace.keys(0)) == sorted(python.keyspace.keys(0))
-    assert native.executor.errors == python.executor.errors
+    assert native.executor.runner.errors == python.executor.runner.errors
     figures = [
-        {name: (row[0], row[3]) for name, row in shard.executor.command_statistics().items()}
+        {name: (row[0], row[3]) for name, row in shard.executor.runner.command_statistics().items()}
         for shard in (native, python)
     ]
     assert figures[0] == figures[1]
@@ -501,15 +504,15 @@ def test_calls_and_failures_are_counted_but_not_those_of_the_worker_itself() -> 
     shard.send(run([["SET", "k", "v"], ["INCR", "k"], ["GET", "k"], ["GET", "k"]]))
     shard.send(run([["GET", "k"]], flags=RUN_INTERNAL, client=1))
     shard.parts()
-    figures = shard.executor.command_statistics()
+    figures = shard.executor.runner.command_statistics()
     assert {name: (row[0], row[3]) for name, row in figures.items()} == {
         "set": (1, 0), "incr": (1, 1), "get": (2, 0),
     }  # fmt: skip
-    assert shard.executor.commands_processed == 4
-    assert shard.executor.errors == {b"ERR": 1}
-    shard.executor.reset_statistics()
-    assert shard.executor.command_statistics() == {}
-    assert (shard.executor.commands_processed, shard.executor.errors) == (0, {})
+    assert shard.executor.runner.commands_processed == 4
+    assert shard.executor.runner.errors == {b"ERR": 1}
+    shard.executor.runner.reset_statistics()
+    assert shard.executor.runner.command_statistics() == {}
+    assert (shard.executor.runner.commands_processed, shard.executor.runner.errors) == (0, {})
 
 
 def test_time_is_the_clocks() -> None:
@@ -519,4 +522,4 @@ def test_time_is_the_clocks() -> None:
     assert shard.call("PTTL", "k") == b":0\r\n"
     shard.now_ms += 1
     assert shard.call("GET", "k") == b"$-1\r\n"
-    assert shard.executor.refresh_time() == START_MS + 101
+    assert shard.executor.runner.refresh_time() == START_MS + 101

@@ -15,6 +15,7 @@ from router.table import full_table
 from sessions.reactor import Reactor
 from shards.commands import native
 from shards.execution.executor import Executor
+from shards.execution.runner import Runner
 from shards.keyspace.keyspace import Keyspace
 from shards.lane.context import Context, Settings
 from shards.lane.handler import NativeLane
@@ -50,8 +51,10 @@ class Port:
         lane = NativeLane()
         native.register(lane)
         context = Context(self.keyspace, Settings({}), TABLE.table, 16, Random(0))
-        self.executor = Executor(TABLE, self.keyspace, context, lane, 1, lambda: self.now_ms)
-        self.executor.native_lane = native_lane
+        self.executor = Executor(
+            Runner(TABLE, self.keyspace, context, lane, lambda: self.now_ms), 1
+        )
+        self.executor.runner.native_lane = native_lane
         self.dispatcher = LocalDispatcher(TABLE, self.executor, 0)
         self.dispatcher.host = self
         self.dispatcher.cluster = Redirections()  # type: ignore[assignment]
@@ -104,7 +107,7 @@ def test_a_pipeline_of_any_length_is_answered_at_once_and_in_order(port: Port, c
     replies = port.run(*([("INCR", HERE)] * count))
     assert replies == [b":%d\r\n" % (i + 1) for i in range(count)]
     assert port.sends == 1
-    assert port.executor.commands_processed == count
+    assert port.executor.runner.commands_processed == count
 
 
 def test_commands_cut_anywhere_are_whole(port: Port) -> None:
@@ -174,16 +177,17 @@ def test_databases_do_not_exist_at_a_node(port: Port) -> None:
         b"-ERR %b is not allowed in cluster mode\r\n" % name
         for name in (b"SELECT", b"SWAPDB", b"MOVE")
     ]
-    port.executor.context.cluster = False
+    port.executor.runner.context.cluster = False
     with pytest.raises(CommandError):
-        TABLE.table["SWAPDB"].handler(port.executor.context, [b"SWAPDB", b"a", b"b"], None)
+        TABLE.table["SWAPDB"].handler(port.executor.runner.context, [b"SWAPDB", b"a", b"b"], None)
 
 
 def test_errors_are_counted_where_they_belong(port: Port) -> None:
     port.run(("SET", HERE, "x"), ("INCR", HERE), ("GET", THERE))
-    assert port.executor.command_statistics()["incr"][3] == 1
-    assert port.dispatcher.counts.errors == {b"ERR": 1, b"MOVED": 1}
-    assert port.executor.command_statistics()["set"][0] == 1
+    assert port.executor.runner.command_statistics()["incr"][3] == 1
+    assert port.executor.runner.errors == {b"ERR": 1}
+    assert port.dispatcher.counts.errors == {b"MOVED": 1}
+    assert port.executor.runner.command_statistics()["set"][0] == 1
 
 
 def test_inline_commands_work(port: Port) -> None:
@@ -220,11 +224,11 @@ def test_a_client_over_its_limit_is_executed_for_no_longer(
     fit = (hard - 1) // reply
     assert len(port.run(*[("GET", HERE)] * fit)) == fit
     assert not port.session.closed
-    before = port.executor.commands_processed
+    before = port.executor.runner.commands_processed
     most = (hard + 65_536) // reply + 1
     assert port.run(*[("GET", HERE)] * (most + 1), behind) == []
     assert port.session.closed
-    assert fit < port.executor.commands_processed - before <= most
+    assert fit < port.executor.runner.commands_processed - before <= most
     assert port.barriers == []
     assert port.dispatcher.counts.by_command().get("reset") is None
 

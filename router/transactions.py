@@ -1,0 +1,222 @@
+"""One transaction over several shards, as its coordinator drives it (a worker).
+
+    transaction = Transaction(host, {key: alone, ...}, database, resp)
+    try:
+        answers = await transaction.lock(quiet=..., reads=..., parts=...)
+        replies = await transaction.commit({shard: [command, ...]}, borrowed=...)
+    finally:
+        transaction.release()
+
+Each shard that has a key of it is a participant and is spoken to through one line. A hop is one
+message to a participant and its answer:
+
+    LOCK      on all shards at once, trying; if one refuses, all is let go and asked for again in
+              the order of shards, waiting. The same hop brings what is to be looked at under the
+              locks, and the shard's part, where that is known beforehand.
+    PREPARE   brings the part to a shard that must have it before others are committed.
+    COMMIT    executes the parts. At most one shard gets its part only now: that goes first, alone,
+              and decides. Every other one holds its part by then, so that whoever outlives the
+              coordinator can finish (actors/fence): a part executed anywhere means that all are.
+    RELEASE   lets go. Nobody waits for it.
+
+Nothing refuses after the decision: what can be refused is looked at under the locks, before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from protocol.errors import LOADING, CommandError
+from protocol.replies import replies as cut_up
+from router.merge import integer, is_error
+from sessions.barriers import Unanswerable
+
+if TYPE_CHECKING:
+    from router.host import Host, Line
+
+Command = Sequence[bytes]
+Commands = Sequence[Command]
+
+PLAIN: Final = 0
+NO_TOUCH: Final = 2
+LOCKS: Final = 32
+PREPARE: Final = 64
+COMMIT: Final = 128
+RELEASE: Final = 256
+QUIET: Final = 512
+"""Flags of a run: protocol/envelope.pxd."""
+
+REFUSED: Final = (
+    b"-REFUSED\r\n"  # by a shard that does not know the transaction, or has not granted it
+)
+PIECE_BYTES: Final = 16 << 20  # of a parcel in one message
+TRANSACTIONS_MAX: Final = 1024
+"""Transactions that a worker has open at once; more wait before they ask for locks."""
+
+
+class ShardLost(Unanswerable):
+    """A shard died with a call unanswered; whether it was executed is unknown."""
+
+
+class Transaction:
+    """See the module. `keys` are locked alone (True) or shared."""
+
+    def __init__(
+        self,
+        host: Host,
+        keys: Mapping[bytes, bool],
+        database: int,
+        resp: int,
+        *,
+        no_touch: bool = False,
+    ) -> None:
+        self.host = host
+        self.database = database
+        self.resp = resp
+        self.flags = NO_TOUCH if no_touch else PLAIN
+        self.id = host.next_transaction()
+        self.number = 0
+        self.time_ms = 0
+        self.groups: dict[int, dict[bytes, bool]] = {}
+        for key, alone in keys.items():
+            self.groups.setdefault(host.shard_of(key), {})[key] = alone
+        self.lines: dict[int, Line] = {}
+        self.prepared: set[int] = set()
+        self.last_words: dict[int, list[Command]] = {}  # run with the release
+        self.usage: list[bytes] = []  # (key, usage) of keys that were lent
+
+    def line(self, shard: int) -> Line:
+        line = self.lines.get(shard)
+        if line is None:
+            line = self.lines[shard] = self.host.open_line(shard, self.database, self.resp)
+        return line
+
+    async def hop(self, shard: int, *runs: tuple[int, Commands]) -> list[bytes]:
+        """Send runs to a participant; the replies of all their commands. Raises ShardLost."""
+        label = (self.id, self.number, self.time_ms)
+        return cut_up(await self.line(shard).send(label, runs))
+
+    async def together(self, hops: Iterable[Coroutine[Any, Any, list[bytes]]]) -> list[list[bytes]]:
+        """What hops to several participants answer; all of them end, whatever one raises."""
+        tasks = [self.host.spawn(hop) for hop in hops]
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return [answer for answer in answers if not isinstance(answer, BaseException)]
+
+    async def lock(
+        self,
+        *,
+        quiet: Mapping[int, Commands] | None = None,
+        reads: Mapping[int, Commands] | None = None,
+        parts: Mapping[int, Commands] | None = None,
+    ) -> dict[int, list[bytes]]:
+        """Hold all keys; what each shard answers to `quiet` and then to `reads`.
+
+        Quiet commands read and leave no trace. Raises CommandError if a shard is not there.
+        """
+        quiet, reads, parts = quiet or {}, reads or {}, parts or {}
+
+        async def ask(shard: int, how: bytes) -> list[bytes]:
+            keys = [
+                word
+                for key, alone in self.groups[shard].items()
+                for word in (key, b"w" if alone else b"r")
+            ]
+            looks = [[b"SHARDIS.LOCK", how, *keys], *quiet.get(shard, ())]
+            runs: list[tuple[int, Commands]] = [(LOCKS | QUIET | NO_TOUCH, looks)]
+            if shard in reads:
+                runs.append((self.flags, reads[shard]))
+            if shard in parts:
+                runs.append((PREPARE | self.flags, parts[shard]))
+            return await self.hop(shard, *runs)
+
+        shards = sorted(self.groups)
+        if not all(self.host.dispatcher.is_up(shard) for shard in shards):
+            raise CommandError(LOADING)
+        tried = await self.together(ask(shard, b"try") for shard in shards)
+        answers = dict(zip(shards, tried, strict=True))
+        if any(answer[0] == REFUSED for answer in tried):
+            self.let_go(shard for shard, answer in answers.items() if answer[0] != REFUSED)
+            answers = {shard: await ask(shard, b"wait") for shard in shards}
+        for answer in answers.values():
+            if answer[0] == REFUSED:  # the shard is another incarnation by now
+                raise CommandError(LOADING)
+            if is_error(answer[0]):
+                raise CommandError(answer[0][1:-2])
+        self.time_ms = max(integer(answer[0]) for answer in answers.values())
+        self.prepared = set(parts)
+        return {shard: answer[1:] for shard, answer in answers.items()}
+
+    async def commit(
+        self,
+        parts: Mapping[int, Commands] | None = None,
+        *,
+        borrowed: Mapping[int, Mapping[bytes, bytes]] | None = None,
+    ) -> dict[int, list[bytes]]:
+        """Execute the parts: these, and those that came with the locks. The replies of each.
+
+        `borrowed` are the parcels that a part needs of other shards' keys. Raises ShardLost if it
+        is unknown whether the transaction has happened, or what all of its parts have answered.
+        """
+        parts, borrowed = parts or {}, borrowed or {}
+        self.number = self.host.next_number()
+        agent = next(iter(parts), None)
+        others = [shard for shard in parts if shard != agent]
+        if others:
+            await self.together(
+                self.hop(
+                    shard, *loan(borrowed.get(shard, {})), (PREPARE | self.flags, parts[shard])
+                )
+                for shard in others
+            )
+        replies: dict[int, list[bytes]] = {}
+        if agent is not None:
+            loans = loan(borrowed.get(agent, {}))
+            answer = await self.hop(agent, *loans, (COMMIT | self.flags, parts[agent]))
+            replies[agent] = answer[sum(len(run[1]) for run in loans) :]
+            self.require(replies[agent])
+        rest = [*sorted(self.prepared), *others]
+        answers = await self.together(
+            self.hop(shard, (COMMIT | self.flags, [[b"SHARDIS.COMMIT"]])) for shard in rest
+        )
+        for shard, committed in zip(rest, answers, strict=True):
+            self.require(committed)
+            replies[shard] = committed
+        return replies
+
+    def require(self, answer: list[bytes]) -> None:
+        """A shard that has died meanwhile, or forgotten the transaction, can't have executed it."""
+        if answer and (answer[0] == REFUSED or answer[0] == b"-%b\r\n" % LOADING):
+            raise ShardLost
+
+    def let_go(self, shards: object = None) -> None:
+        """Send RELEASE to these participants without waiting; what comes after finds it done."""
+        for shard in list(self.lines) if shards is None else shards:  # type: ignore[attr-defined]
+            words = [*self.last_words.get(shard, ()), [b"SHARDIS.RELEASE", *self.usage_in(shard)]]
+            label = (self.id, self.number, self.time_ms)
+            self.lines[shard].send(label, [(RELEASE | NO_TOUCH, words)]).add_done_callback(
+                asyncio.Future.exception
+            )
+
+    def release(self) -> None:
+        """Let everything go. Lines end when that has been answered."""
+        self.let_go()
+        for line in self.lines.values():
+            line.close()
+
+    def usage_in(self, shard: int) -> list[bytes]:
+        pairs = zip(self.usage[::2], self.usage[1::2], strict=True)
+        return [word for pair in pairs if self.host.shard_of(pair[0]) == shard for word in pair]
+
+
+def loan(parcels: Mapping[bytes, bytes]) -> list[tuple[int, Commands]]:
+    """The runs that hand parcels over, in pieces: no command may be too long for its header."""
+    return [
+        (PLAIN, [[b"SHARDIS.BORROW", key, parcel[at : at + PIECE_BYTES]]])
+        for key, parcel in parcels.items()
+        for at in range(0, len(parcel) or 1, PIECE_BYTES)
+    ]

@@ -1,0 +1,29 @@
+"""Parked runs and transactions; see waiting.pxd."""
+
+cimport cython
+
+from actors.mailbox cimport message_release
+
+
+@cython.final
+cdef class BulkMessage:
+    def __dealloc__(self):
+        if self.message.data != NULL:
+            message_release(&self.message)
+
+
+@cython.final
+cdef class Held:
+    pass
+
+
+@cython.final
+cdef class Transaction:
+    """What a shard knows of a transaction whose locks it has granted."""
+
+    def __cinit__(self):
+        self.borrowed = {}
+
+    def borrow(self, bytes key, bytes piece):
+        """Keep a piece of another shard's key; an empty parcel stands for a key that does not exist."""
+        self.borrowed.setdefault(key, []).append(piece)
