@@ -302,7 +302,8 @@ def expire_key(
         ctx.changed(key, b"del")
     else:
         ctx.set_expire(key, expire_ms)
-        ctx.propagate([b"PEXPIREAT", key, b"%d" % expire_ms, *args[3:]])
+        if base_ms or unit_ms != 1:
+            ctx.propagate([b"PEXPIREAT", key, b"%d" % expire_ms, *args[3:]])
         ctx.changed(key, b"expire")
     reply.integer(1)
 

@@ -10,6 +10,7 @@ from shards.commands.common_native cimport is_word
 from shards.lane.events cimport EVENT_COPY_TO, EVENT_DEL, EVENT_EXPIRE, EVENT_PERSIST
 from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed,
+    shard_log, shard_log_arg, shard_log_number, shard_logs,
 )
 from shards.keyspace.keyspace cimport (
     EXPIRE_NONE, TYPE_HASH, TYPE_LIST, TYPE_SET, TYPE_STREAM, TYPE_STRING, TYPE_ZSET, Entry, EntryType, Key,
@@ -106,9 +107,16 @@ cdef int expire_in(Shard *shard, const Argv *argv, Buffer *out, int64_t unit, bi
     if value <= shard.store.now_ms:
         store_delete(shard.store, &argv.key)
         shard_changed(shard, &argv.key, EVENT_DEL, 1)
+        if shard_logs(shard):
+            shard_log(shard, 2, b"DEL", 3)
+            shard_log_arg(shard, &argv.args[1])
     else:
         store_set_expire(shard.store, &argv.key, value)
         shard_changed(shard, &argv.key, EVENT_EXPIRE, 1)
+        if shard_logs(shard) and not (absolute and unit == 1):
+            shard_log(shard, 3, b"PEXPIREAT", 9)
+            shard_log_arg(shard, &argv.args[1])
+            shard_log_number(shard, value)
     return reply_count(out, 1)
 
 

@@ -93,7 +93,7 @@ def geoadd(ctx: Context, args: list[bytes], reply: Reply) -> None:
         at += 1
     if (len(args) - at) % 3 or at == len(args) or options >= {b"NX", b"XX"}:
         raise CommandError(SYNTAX)
-    rewritten = [b"ZADD", *args[1:at]]
+    rewritten = [b"zadd", *args[1:at]]
     for index in range(at, len(args), 3):
         position = position_of(args[index], args[index + 1])
         rewritten += [b"%d" % encode(*position), args[index + 2]]

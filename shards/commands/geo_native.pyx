@@ -20,6 +20,7 @@ from shards.commands.common_native cimport is_word, reply_wrong_type
 from shards.lane.events cimport EVENT_DEL, EVENT_GEOSEARCHSTORE, EVENT_ZADD
 from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed,
+    shard_log, shard_log_arg, shard_log_number, shard_logs,
 )
 from shards.kernels.geohash cimport (
     COORDINATE_BYTES_MAX, GEOHASH_BYTES, RANGES_MAX, Area, ScoreRange, Spot, area_holds,
@@ -150,6 +151,19 @@ cdef void reply_position(Buffer *out, int resp, double longitude, double latitud
 
 # Members
 
+cdef void log_positions(Shard *shard, const Argv *argv, uint32_t at) noexcept nogil:
+    """Log a GEOADD, whose positions begin at `at`, as the ZADD that it is."""
+    cdef double longitude, latitude
+    cdef uint32_t i
+    shard_log(shard, at + (argv.argc - at) // 3 * 2, b"zadd", 4)
+    for i in range(1, at):
+        shard_log_arg(shard, &argv.args[i])
+    for i in range(at, argv.argc, 3):
+        position_from(&argv.args[i], &longitude, &latitude)
+        shard_log_number(shard, <int64_t>position_score(longitude, latitude))
+        shard_log_arg(shard, &argv.args[i + 2])
+
+
 cdef int geoadd(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef double scores[SCORES_KEPT]
     cdef double longitude, latitude, result
@@ -211,6 +225,8 @@ cdef int geoadd(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     sorted_keep(shard.store, &argv.key, entry, &set)
     if inserted + updated:
         shard_changed(shard, &argv.key, EVENT_ZADD, inserted + updated)
+        if shard_logs(shard):
+            log_positions(shard, argv, at)
     reply_integer(out, <int64_t>(inserted + updated if show_changed else inserted))
     return NATIVE_DONE
 
@@ -511,7 +527,6 @@ cdef void keep(Shard *shard, const Key *target, Places *places) noexcept:
     for i in range(places.count):
         place = &places.items[i]
         sorted_append(&fresh, place.score, member_of(place), place.length)
-    store_delete(shard.store, target)
     sorted_keep(shard.store, target, NULL, &fresh)
 
 

@@ -17,6 +17,7 @@ from shards.lane.events cimport (
 )
 from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed, shard_notify,
+    shard_log, shard_log_arg, shard_log_number, shard_logs,
 )
 from shards.keyspace.keyspace cimport (
     TYPE_LIST, Entry, Key, entry_encoding, entry_pointer, entry_type, store_find, store_is_expired,
@@ -224,6 +225,14 @@ cdef int move(Shard *shard, const Argv *argv, Buffer *out, bint from_tail, bint 
     return NATIVE_DONE
 
 
+cdef void log_move(Shard *shard, const Argv *argv, const char *name, size_t n, uint32_t argc) noexcept nogil:
+    """Log a move that was made without waiting: the same words but the time to wait."""
+    cdef uint32_t i
+    shard_log(shard, argc, name, n)
+    for i in range(1, argc):
+        shard_log_arg(shard, &argv.args[i])
+
+
 cdef int lmove(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef bint from_tail, to_tail
     if not side_of(&argv.args[3], &from_tail) or not side_of(&argv.args[4], &to_tail):
@@ -232,7 +241,11 @@ cdef int lmove(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 
 
 cdef int blmove(Shard *shard, const Argv *argv, Buffer *out) noexcept:
-    return lmove(shard, argv, out) if is_timeout(&argv.args[5]) else NATIVE_DECLINED
+    cdef uint64_t changes = shard.store.changes
+    cdef int status = lmove(shard, argv, out) if is_timeout(&argv.args[5]) else NATIVE_DECLINED
+    if shard_logs(shard) and shard.store.changes != changes:
+        log_move(shard, argv, b"LMOVE", 5, 5)
+    return status
 
 
 cdef int rpoplpush(Shard *shard, const Argv *argv, Buffer *out) noexcept:
@@ -240,7 +253,11 @@ cdef int rpoplpush(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 
 
 cdef int brpoplpush(Shard *shard, const Argv *argv, Buffer *out) noexcept:
-    return rpoplpush(shard, argv, out) if is_timeout(&argv.args[3]) else NATIVE_DECLINED
+    cdef uint64_t changes = shard.store.changes
+    cdef int status = rpoplpush(shard, argv, out) if is_timeout(&argv.args[3]) else NATIVE_DECLINED
+    if shard_logs(shard) and shard.store.changes != changes:
+        log_move(shard, argv, b"RPOPLPUSH", 9, 3)
+    return status
 
 
 # The first list of several
@@ -270,6 +287,11 @@ cdef int pop_first(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, uin
     shard_changed(shard, &key, EVENT_RPOP if at_tail else EVENT_LPOP, <uint64_t>taken)
     if unlikely(gone):
         shard_notify(shard, &key, EVENT_DEL)
+    if shard_logs(shard):
+        shard_log(shard, 3 if count else 2, b"RPOP" if at_tail else b"LPOP", 4)
+        shard_log_arg(shard, &argv.args[at])
+        if count:
+            shard_log_number(shard, taken)
     return NATIVE_DONE
 
 

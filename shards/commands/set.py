@@ -173,13 +173,15 @@ def spop(ctx: Context, args: list[bytes], reply: Reply) -> None:
 
     popped = view.pop(count)
     if popped:
-        if view.exists:
+        if len(args) == 2:
+            ctx.propagate([b"SREM", key, *popped])
+        elif view.exists:
             for first in range(0, len(popped), LOGGED_MEMBERS_MAX):
                 ctx.propagate([b"SREM", key, *popped[first : first + LOGGED_MEMBERS_MAX]])
-            ctx.changed(key, b"spop", len(popped))
         else:
             ctx.propagate([b"DEL", key])
-            ctx.changed(key, b"spop", len(popped))
+        ctx.changed(key, b"spop", len(popped))
+        if not view.exists:
             ctx.notify(key, b"del")
     if len(args) == 3:
         reply_set(reply, popped)

@@ -213,11 +213,10 @@ def sort_key(ctx: Context, wanted: Sorting, key: bytes, reply: Reply) -> None:
         for value in result:
             reply.bulk_or_null(value)
         return
-    deleted = ctx.delete(wanted.store)
     if result:
-        ListView.open(ctx, wanted.store, write=True).push([one or b"" for one in result], True)
+        ListView.store(ctx, wanted.store, [one or b"" for one in result])
         ctx.changed(wanted.store, b"sortstore", len(result))
-    elif deleted:
+    elif ctx.delete(wanted.store):
         ctx.changed(wanted.store, b"del")
     reply.integer(len(result))
 

@@ -15,12 +15,13 @@ from protocol.native cimport likely, out_of_memory, unlikely
 from protocol.numbers cimport parse_int64
 from protocol.reply cimport reply_bulk, reply_header, reply_integer, reply_null
 from shards.commands.common_native cimport is_word, reply_wrong_type
+from shards.lane.effects cimport log_argument
 from shards.lane.events cimport (
     EVENT_APPEND, EVENT_DEL, EVENT_EXPIRE, EVENT_INCRBY, EVENT_SET, EVENT_SETRANGE,
 )
 from shards.lane.handler cimport (
     NATIVE_BLOB, NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed,
-    shard_notify,
+    shard_log, shard_log_arg, shard_log_number, shard_logs, shard_notify,
 )
 from shards.keyspace.entry cimport part_of
 from shards.keyspace.keyspace cimport (
@@ -102,6 +103,17 @@ cdef void set_value(Shard *shard, const Key *key, const Arg *value, int64_t expi
         store_set_string(shard.store, key, value.data, value.length, expire_ms, FORM_SHORTEST)
 
 
+cdef void log_set(Shard *shard, const Argv *argv, uint32_t value, int64_t expire_ms) noexcept nogil:
+    """Log a SET of the first key to an argument; its expiry, if any, as a time."""
+    if shard_logs(shard):
+        shard_log(shard, 3 if expire_ms == EXPIRE_NONE else 5, b"SET", 3)
+        shard_log_arg(shard, &argv.args[1])
+        shard_log_arg(shard, &argv.args[value])
+        if expire_ms != EXPIRE_NONE:
+            log_argument(shard.store, b"PXAT", 4)
+            shard_log_number(shard, expire_ms)
+
+
 cdef int get(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef Entry *entry = store_read(shard.store, &argv.key, True)
     if entry == NULL:
@@ -117,6 +129,7 @@ cdef int set_(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef int flags = 0
     cdef uint32_t i = 3
     cdef bint has_expiry = False
+    cdef bint absolute = False
     cdef const Arg *option
     cdef Entry *entry
     while unlikely(i < argv.argc):
@@ -137,7 +150,7 @@ cdef int set_(Shard *shard, const Argv *argv, Buffer *out) noexcept:
             elif is_word(option, b"exat", 4):
                 has_expiry = expiry_from(shard, &argv.args[i], 1000, True, &expire_ms)
             elif is_word(option, b"pxat", 4):
-                has_expiry = expiry_from(shard, &argv.args[i], 1, True, &expire_ms)
+                has_expiry = absolute = expiry_from(shard, &argv.args[i], 1, True, &expire_ms)
             if not has_expiry:
                 return NATIVE_DECLINED
             i += 1
@@ -152,6 +165,8 @@ cdef int set_(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     shard_changed(shard, &argv.key, EVENT_SET, 1)
     if unlikely(has_expiry and expire_ms != EXPIRE_KEEP):
         shard_notify(shard, &argv.key, EVENT_EXPIRE)
+        if not absolute:
+            log_set(shard, argv, 2, expire_ms)
     return reply_ok(out)
 
 
@@ -162,6 +177,7 @@ cdef int setex_in(Shard *shard, const Argv *argv, Buffer *out, int64_t unit) noe
     set_value(shard, &argv.key, &argv.args[3], expire_ms)
     shard_changed(shard, &argv.key, EVENT_SET, 1)
     shard_notify(shard, &argv.key, EVENT_EXPIRE)
+    log_set(shard, argv, 3, expire_ms)
     return reply_ok(out)
 
 
@@ -194,6 +210,7 @@ cdef int getset(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         status = reply_string(shard, entry, out)
     set_value(shard, &argv.key, &argv.args[2], EXPIRE_NONE)
     shard_changed(shard, &argv.key, EVENT_SET, 1)
+    log_set(shard, argv, 2, EXPIRE_NONE)
     return status
 
 
@@ -208,6 +225,9 @@ cdef int getdel(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     status = reply_string(shard, entry, out)
     store_delete(shard.store, &argv.key)
     shard_changed(shard, &argv.key, EVENT_DEL, 1)
+    if shard_logs(shard):
+        shard_log(shard, 2, b"DEL", 3)
+        shard_log_arg(shard, &argv.args[1])
     return status
 
 

@@ -105,9 +105,7 @@ def store(
 ) -> None:
     """Set a key of any type to what a command has computed, or delete it if that is nothing."""
     if items:
-        ctx.delete(key)
-        # A key of another type is overwritten too, so that it isn't opened but when it is gone.
-        ZsetView.open(ctx, key, write=True).replace(items)
+        ZsetView.store(ctx, key, items)
         ctx.changed(key, event, count)
     elif ctx.delete(key):
         ctx.changed(key, b"del")

@@ -20,6 +20,7 @@ from shards.lane.events cimport (
 )
 from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed, shard_notify,
+    shard_log, shard_log_arg, shard_log_number, shard_logs,
 )
 from shards.keyspace.keyspace cimport (
     TYPE_ZSET, Entry, Key, entry_type, store_find, store_is_expired, store_random, store_read,
@@ -372,6 +373,11 @@ cdef int pop_first(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, uin
     if count:
         reply_header(out, c"*", <int64_t>taken)
     take(shard, &key, entry, &set, out, taken, last, count != 0)
+    if shard_logs(shard):
+        shard_log(shard, 3 if count else 2, b"ZPOPMAX" if last else b"ZPOPMIN", 7)
+        shard_log_arg(shard, &argv.args[at])
+        if count:
+            shard_log_number(shard, <int64_t>taken)
     return NATIVE_DONE
 
 

@@ -60,6 +60,7 @@ from shards.keyspace.store cimport (
     Store,
     database_free,
     store_append,
+    store_changing,
     store_copy,
     store_delete,
     store_detach_database,

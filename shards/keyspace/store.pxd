@@ -10,7 +10,8 @@ Contract
 3. `store_find` is a pure lookup. `store_read` / `store_write` are what commands use: an entry that
    has expired is removed first (through the `removed` hook), LRU/LFU is maintained. Whatever else
    changes or deletes a key treats an expired entry likewise: it is removed through the hook first.
-   An entry that `store_read` or `store_find` gave is not changed; `store_write` opens it to be.
+   What `store_read` or `store_find` gave is not changed unless `store_changing` has said so;
+   `store_write` says so itself.
    The hook changes nothing in the store and does not use `scratch`.
 4. Every byte allocated is counted in `used_memory` by malloc_usable_size; the invariants module
    recounts it. A Blob that two entries share is charged to both, as each may have to copy it.
@@ -20,6 +21,7 @@ Contract
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from protocol.native cimport DEBUG, unlikely
 from shards.memory.blob cimport Blob
 from shards.keyspace.entry cimport Entry, EntryEncoding, EntryType
 from shards.memory.allocation cimport NodeHook, Pool
@@ -144,6 +146,12 @@ cdef void store_prefetch_entry(Store *store, const Key *key) noexcept nogil
 cdef Entry *store_find(Store *store, const Key *key) noexcept nogil
 cdef Entry *store_read(Store *store, const Key *key, bint touch) noexcept  # counts hits and misses
 cdef Entry *store_write(Store *store, const Key *key) noexcept             # does not
+# Before a change in place of a key that was opened by store_read or store_find. No look is counted.
+cdef inline void store_changing(Store *store, const Key *key) noexcept nogil:
+    if DEBUG:
+        store.touches += 1
+    if unlikely(store.listening & LISTEN_BEFORE):
+        store.hooks.before_change(store.hooks.effects, store, key, store_find(store, key))
 cdef bint store_is_expired(const Store *store, const Entry *entry) noexcept nogil
 
 cdef bint store_delete(Store *store, const Key *key) noexcept                  # True: it existed

@@ -1,6 +1,6 @@
 """Streams; contract and layout are in stream.pxd."""
 
-from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, INT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 
@@ -451,6 +451,15 @@ cdef bint stream_top(const Stream *stream, Id *id) noexcept nogil:
 
 cdef bint stream_bottom(const Stream *stream, Id *id) noexcept nogil:
     return edge(stream, False, id)
+
+
+cdef Id stream_edge(const Stream *stream) noexcept nogil:
+    cdef IdCursor cursor
+    cdef Id id
+    if idtree_seek_first(&stream.nodes, &cursor):
+        return idcursor_entry(&cursor).id
+    id.ms = id.sequence = UINT64_MAX
+    return id
 
 
 # Deleting

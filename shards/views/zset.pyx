@@ -146,7 +146,17 @@ cdef class ZsetView:
             return None, False
         return result, outcome != ADD_SAME
 
-    def replace(self, list items not None):
+    @staticmethod
+    def store(ctx, bytes key not None, list items not None):
+        cdef ZsetView view = ZsetView.__new__(ZsetView)
+        view.keyspace = ctx.keyspace
+        view.name = key
+        view.key = view.keyspace.key(key, ctx.database)
+        store_write(view.keyspace.store, &view.key)
+        view.replace(items)
+        return view
+
+    cdef int replace(self, list items) except -1:
         cdef Store *store = self.keyspace.store
         cdef SortedSet set
         cdef size_t longest = 0
@@ -161,6 +171,7 @@ cdef class ZsetView:
             sorted_append(&set, score, PyBytes_AS_STRING(member),
                           <size_t>PyBytes_GET_SIZE(member))
         sorted_keep(store, &self.key, NULL, &set)
+        return 0
 
     def score(self, bytes member not None):
         cdef SortedSet set

@@ -32,6 +32,9 @@ class Told:
     events: list[Event] = field(default_factory=list)
     logged: list[Logged] = field(default_factory=list)
 
+    def same_effects(self, other: Told) -> bool:
+        return self.events == other.events and self.logged == other.logged
+
 
 class Reader:
     """Replies from a socket, as nested lists of bytes."""
