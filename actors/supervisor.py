@@ -35,6 +35,7 @@ from typing import Any, Final
 
 from actors.boot import Boot, Topology
 from actors.control import ControlClosed, ControlFailure, ControlLink, Message
+from actors.fence import end_transactions
 from actors.listening import Listener, send_listeners
 from actors.page import SharedPage
 from actors.process import die_with_parent, set_name, set_title
@@ -372,7 +373,19 @@ class Supervisor:
         child.restarts += 1
         child.failures = 0 if lived >= STABLE_SECONDS else child.failures + 1
         self.broadcast_topology()
+        if child.role is Role.WORKER:
+            self._spawn_task(self._fence(child.index, child.epoch - 1))
         self._spawn_task(self._restart(child))
+
+    async def _fence(self, worker: int, epoch: int) -> None:
+        """Settle what a dead worker has left in the middle (actors/fence)."""
+        links = [shard.link for shard in self.shards if shard.link is not None]
+        committed, dropped = await end_transactions(links, worker, epoch)
+        if committed or dropped:
+            _log.warning(
+                "worker %d left %d transactions; %d were completed, %d had not begun",
+                worker, committed + dropped, committed, dropped,
+            )  # fmt: skip
 
     async def _restart(self, child: Child) -> None:
         # The first death is answered at once; only what keeps dying waits.

@@ -42,6 +42,7 @@ cdef class WorkerDispatcher(Dispatcher):
     cdef bint _elsewhere(self, Session session, int32_t shard) noexcept
     cdef public size_t batch_bytes_held_max # 0: every batch goes at once (simulation)
     cdef public uint64_t read_bytes_min     # a shard is told that so much has been read
+    cdef public uint64_t shard_bytes_max    # with more under way to a shard, its clients wait
     cdef list full                      # (session, shard with too much in flight for which it waits)
     cdef dict blocks                    # (shard, bulk number) -> address of the Block that waits for it
     cdef dict early_bulks               # (shard, bulk number) -> bulk that came before its part

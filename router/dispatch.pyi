@@ -9,6 +9,7 @@ class WorkerDispatcher(Dispatcher):
     """The Dispatcher of an I/O worker."""
 
     batch_bytes_held_max: int
+    shard_bytes_max: int  # with more under way to a shard, its clients wait
     read_bytes_min: int  # a shard is told that so much has been read
     strict_order: bool  # pipeline-order strict
     def __init__(self, table: NativeTable, shard_count: int) -> None: ...

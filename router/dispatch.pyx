@@ -66,6 +66,7 @@ cdef class WorkerDispatcher(Dispatcher):
         self.bulk_links = [None] * shard_count
         self.batch_bytes_held_max = BATCH_BYTES_HELD_MAX
         self.read_bytes_min = READ_BYTES_MIN
+        self.shard_bytes_max = SHARD_BYTES_IN_FLIGHT_MAX
         self.run_shard = -1
         self.single = shard_count == 1
         self.full = []
@@ -288,7 +289,7 @@ cdef class WorkerDispatcher(Dispatcher):
             self.run_shard, self.run_count, <uint32_t>(self.run_end - self.run_start),
             self.run_writes and not session.run_flags & RUN_PREPARE     # which is only kept
         )
-        if unlikely(self.shards[self.run_shard].bytes_in_flight > SHARD_BYTES_IN_FLIGHT_MAX):
+        if unlikely(self.shards[self.run_shard].bytes_in_flight > self.shard_bytes_max):
             self._hold_back(session, self.run_shard)
         self.run_shard = -1
         self.run_count = 0
@@ -360,7 +361,7 @@ cdef class WorkerDispatcher(Dispatcher):
             shard, 1, <uint32_t>bulk_counted(length),
             spec.flags & FLAG_WRITE and not session.run_flags & RUN_PREPARE
         )
-        if unlikely(state.bytes_in_flight > SHARD_BYTES_IN_FLIGHT_MAX):
+        if unlikely(state.bytes_in_flight > self.shard_bytes_max):
             self._hold_back(session, shard)
         return 0
 
@@ -380,7 +381,7 @@ cdef class WorkerDispatcher(Dispatcher):
             return False
         self.full = []
         for session, shard in waiting:
-            if self.shards[<int32_t>shard].bytes_in_flight > SHARD_BYTES_IN_FLIGHT_MAX // 2:
+            if self.shards[<int32_t>shard].bytes_in_flight > self.shard_bytes_max // 2:
                 self.full.append((session, shard))
                 continue
             woken = True

@@ -380,39 +380,37 @@ def with_one_key(
 
 
 class Streams:
-    """The streams of an XREAD or XREADGROUP, cut up by their shards."""
+    """The streams of an XREAD or XREADGROUP, each with a command of its own for its shard."""
 
     def __init__(self, shards: Shards, args: list[bytes], positions: list[int]) -> None:
-        self.head = args[: positions[0]]
+        head = args[: positions[0]]
         self.keys = [args[position] for position in positions]
         self.ids = args[positions[-1] + 1 :]
+        self.calls = [[*head, key, id] for key, id in zip(self.keys, self.ids, strict=True)]
         self.by_shard: dict[int, list[int]] = {}
         for at, key in enumerate(self.keys):
             self.by_shard.setdefault(shards.of(key), []).append(at)
 
-    def command(self, places: Sequence[int]) -> list[bytes]:
-        """The command for some of the streams."""
-        keys = [self.keys[at] for at in places]
-        return [*self.head, *keys, *(self.ids[at] for at in places)]
+    def commands(self) -> dict[int, list[list[bytes]]]:
+        """The commands of each shard."""
+        return {shard: [self.calls[at] for at in places] for shard, places in self.by_shard.items()}
 
-    def merged(self, replies: dict[int, bytes], resp: int) -> bytes:
-        """One reply from those of the shards, in the order of the arguments."""
-        found: dict[bytes, bytes] = {}
-        for reply in replies.values():
-            if is_null(reply):
-                continue
-            items = elements(reply) or []
-            if resp == 3:
-                pairs = zip(items[::2], items[1::2], strict=True)
-                found.update((payload(key), key + value) for key, value in pairs)
-            else:
-                for item in items:
-                    found[payload((elements(item) or [b""])[0])] = item
-        ordered = [found[key] for key in dict.fromkeys(self.keys) if key in found]
-        if not ordered:
+    def in_order(self, answers: dict[int, list[bytes]]) -> list[bytes]:
+        """What the shards have answered, in the order of the arguments."""
+        found = {
+            at: reply
+            for shard, places in self.by_shard.items()
+            for at, reply in zip(places, answers[shard], strict=True)
+        }
+        return [found[at] for at in range(len(self.keys))]
+
+    def merged(self, replies: list[bytes], resp: int) -> bytes:
+        """One reply from those for each stream."""
+        found = [reply.partition(b"\r\n")[2] for reply in replies if not is_null(reply)]
+        if not found:
             return b"*-1\r\n" if resp == 2 else NULL[3]
         kind = b"%" if resp == 3 else b"*"
-        return b"%b%d\r\n%b" % (kind, len(ordered), b"".join(ordered))
+        return b"%b%d\r\n%b" % (kind, len(found), b"".join(found))
 
 
 async def read_streams(shards: Shards, command: Command, args: list[bytes]) -> bytes:
@@ -420,11 +418,8 @@ async def read_streams(shards: Shards, command: Command, args: list[bytes]) -> b
     streams = Streams(shards, args, shards.keys(command, args) or [])
     transaction = shards.transaction(dict.fromkeys(streams.keys, False))
     try:
-        answers = await transaction.lock(
-            reads={shard: [streams.command(places)] for shard, places in streams.by_shard.items()}
-        )
-        replies = {shard: answer[0] for shard, answer in answers.items()}
-        errors = [reply for reply in replies.values() if is_error(reply)]
+        replies = streams.in_order(await transaction.lock(reads=streams.commands()))
+        errors = [reply for reply in replies if is_error(reply)]
         if errors:
             # Wrong arguments are found before any stream is looked at.
             wrong = b"-" + WRONG_TYPE + b"\r\n"
@@ -440,31 +435,24 @@ async def read_group(shards: Shards, command: Command, args: list[bytes]) -> byt
     transaction = shards.transaction(dict.fromkeys(streams.keys, True))
     group = group_of(args)
     try:
-        answers = await transaction.lock(
-            quiet={
-                shard: [[b"SHARDIS.GROUP", streams.keys[at], group] for at in places]
-                for shard, places in streams.by_shard.items()
-            },
-            parts={shard: [streams.command(places)] for shard, places in streams.by_shard.items()},
+        have = streams.in_order(
+            await transaction.lock(
+                quiet={
+                    shard: [[b"SHARDIS.GROUP", streams.keys[at], group] for at in places]
+                    for shard, places in streams.by_shard.items()
+                },
+                parts=streams.commands(),
+            )
         )
-        have = {
-            at: answer == OK
-            for shard, places in streams.by_shard.items()
-            for at, answer in zip(places, answers[shard], strict=True)
-        }
         for at, id in enumerate(streams.ids):
-            if not have[at] or (id != b">" and not STREAM_ID.fullmatch(id)):
+            if have[at] != OK or (id != b">" and not STREAM_ID.fullmatch(id)):
                 # Alone, the first one with a fault finds the words for it, and reads nothing.
-                return await words_for(shards, transaction, streams, at)
-        replies = {shard: answer[0] for shard, answer in (await transaction.commit()).items()}
-        return first_error(replies.values()) or streams.merged(replies, shards.resp)
+                shard = shards.of(streams.keys[at])
+                return (await transaction.hop(shard, (transaction.flags, [streams.calls[at]])))[0]
+        replies = streams.in_order(await transaction.commit())
+        return first_error(replies) or streams.merged(replies, shards.resp)
     finally:
         transaction.release()
-
-
-async def words_for(shards: Shards, transaction: Transaction, streams: Streams, at: int) -> bytes:
-    shard = shards.of(streams.keys[at])
-    return (await transaction.hop(shard, (transaction.flags, [streams.command([at])])))[0]
 
 
 def group_of(args: list[bytes]) -> bytes:

@@ -94,9 +94,15 @@ class Transaction:
         return line
 
     async def hop(self, shard: int, *runs: tuple[int, Commands]) -> list[bytes]:
-        """Send runs to a participant; the replies of all their commands. Raises ShardLost."""
+        """Send runs to a participant; the replies of all their commands, but for PREPARE's.
+
+        Raises ShardLost, or CommandError if the shard has died before it kept a part.
+        """
         label = (self.id, self.number, self.time_ms)
-        return cut_up(await self.line(shard).send(label, runs))
+        replies = cut_up(await self.line(shard).send(label, runs))
+        if len(replies) > sum(len(commands) for flags, commands in runs if not flags & PREPARE):
+            raise CommandError(LOADING)  # of commands that should only have been kept
+        return replies
 
     async def together(self, hops: Iterable[Coroutine[Any, Any, list[bytes]]]) -> list[list[bytes]]:
         """What hops to several participants answer; all of them end, whatever one raises."""

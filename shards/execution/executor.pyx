@@ -222,6 +222,7 @@ cdef class Executor:
         cdef RunHeader run
         memset(&self.out, 0, sizeof(Buffer))
         memcpy(&run, PyBytes_AS_STRING(transaction.part.data), sizeof(RunHeader))
+        run.flags |= RUN_REPLY_OFF
         self.runner.start_batch()
         try:
             self._open_part(&run)

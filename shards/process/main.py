@@ -12,7 +12,7 @@ from typing import Any
 import uvloop
 import zmq
 
-from actors.boot import Boot, Topology, link_path
+from actors.boot import Boot, Topology, coordinator, link_path
 from actors.control import ControlLink
 from actors.diagnosis import apply_diagnosis
 from actors.failure import end_on_failure
@@ -117,10 +117,7 @@ class ShardProcess:
         if known is not None:
             if known[0] == epoch:
                 return
-            for link in self.executor.remove_links(known[1]):
-                self.loop.remove_reader(link.fileno())
-                link.close()
-            self._serve_rest()  # those who waited for keys that it held have been let go on
+            self._unlink(worker)
         path = link_path(self.boot.directory, self.boot.index, self.boot.epoch, worker, epoch)
         io_threads = bool(self.values["zeromq-io-threads"])
         link, bulk = open_links(self.zmq, path, bind=True, io_threads=io_threads)
@@ -128,6 +125,21 @@ class ShardProcess:
         self.links[worker] = epoch, number
         self.loop.add_reader(link.fileno(), self._serve, self.executor.serve, number)
         self.loop.add_reader(bulk.fileno(), self._serve, self.executor.serve_bulk, number)
+
+    def _unlink(self, worker: int) -> None:
+        """Close the links to a worker that has died; what they still hold is discarded."""
+        _, number = self.links.pop(worker)
+        for link in self.executor.remove_links(number):
+            self.loop.remove_reader(link.fileno())
+            link.close()
+        self._serve_rest()  # those who waited for keys that it held have been let go on
+
+    def _fence(self, worker: int, epoch: int) -> list[tuple[int, bool]]:
+        """Hear nothing more of a dead worker; its transactions, and whether they were executed."""
+        known = self.links.get(worker)
+        if known is not None and known[0] == epoch:
+            self._unlink(worker)
+        return list(self.executor.open_transactions(coordinator(worker, epoch)).items())
 
     def _serve(self, serve: Callable[[int], object], link: int) -> None:
         before = self.runner.commands_processed
@@ -159,6 +171,11 @@ class ShardProcess:
                     self._link(worker, epoch)
                 if self.port is not None:
                     self.port.install(topology)
+            case "fence":
+                return self._fence(message["worker"], message["epoch"])
+            case "resolve":
+                self.executor.resolve(message["commit"], message["drop"])
+                self._serve_more()
             case "config":
                 self._apply(message["changes"])
                 if self.port is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import deque
 from collections.abc import Callable
@@ -10,7 +11,9 @@ from random import Random
 from typing import Any, NoReturn
 
 from actors.boot import Topology, coordinator
+from actors.fence import Report, verdict
 from actors.mailbox import MemoryLink
+from protocol.reply import Reply
 from protocol.table import NativeTable
 from router.host import Host
 from router.table import full_table
@@ -53,6 +56,10 @@ class Options:
     tags: int = 12  # slots that all keys are in
     batch_bytes_held_max: int | None = None  # None: the dispatcher's own
     unread_bytes_max: int | None = None  # of replies on their way; None: the executor's own
+    shard_bytes_max: int | None = None  # under way from a worker to a shard; None: its own
+    transactions_max: int | None = None  # open at once in a worker; None: its own
+    worker_deaths: int = 0  # spread over `span_us`
+    span_us: int = 60_000  # in which deaths happen
 
 
 class SimShard:
@@ -86,6 +93,14 @@ class SimShard:
         if self.alive:
             self.executor.service()
 
+    def run(self, args: list[Any]) -> bytes:
+        """Run a command here and now, whoever waits for what; its raw reply."""
+        reply = Reply(2)
+        self.executor.runner.refresh_time()
+        words = [arg if isinstance(arg, bytes) else str(arg).encode() for arg in args]
+        self.executor.runner.run_arguments(words, reply)
+        return reply.take()
+
     def kill(self) -> None:
         self.alive = False
         for link in self.links:
@@ -99,7 +114,12 @@ class SimHost(Host):
         self.worker = worker
         loop = VirtualLoop()  # type: ignore[abstract]
         super().__init__(TABLE, SHARDS, {"databases": 16}, loop)
-        self.coordinator = coordinator(worker.index, 1)
+        self.coordinator = coordinator(worker.index, worker.epoch)
+        options = worker.world.options
+        if options.transactions_max is not None:
+            self.transactions = asyncio.Semaphore(options.transactions_max)
+        if options.shard_bytes_max is not None:
+            self.dispatcher.shard_bytes_max = options.shard_bytes_max
         held = worker.world.options.batch_bytes_held_max
         if held is not None:
             self.dispatcher.batch_bytes_held_max = held
@@ -118,21 +138,42 @@ class SimHost(Host):
 
 
 class SimWorker:
-    def __init__(self, world: World, index: int) -> None:
+    """One incarnation of a worker."""
+
+    def __init__(self, world: World, index: int, epoch: int = 1) -> None:
         self.world = world
         self.index = index
+        self.epoch = epoch
+        self.alive = True
         self.due = False
         self.connections = 0
+        self.links: dict[tuple[int, int], tuple[MemoryLink, MemoryLink, int]] = {}
         self.control_us = 0  # when its last control message arrives
         self.host = SimHost(self)
 
     def wake(self) -> None:
-        if not self.due:
+        if not self.due and self.alive:
             self.due = True
             self.world.clock.after(self.world.random.randrange(1, 60), self.tick)
 
+    def kill(self) -> None:
+        """As SIGKILL: nothing more is sent, what is on its way to shards may still arrive."""
+        self.alive = False
+        for main, bulk, _ in self.links.values():
+            main.close()
+            bulk.close()
+        self.host.loop.abandoned = True  # type: ignore[attr-defined]
+        self.host.loop.ready.clear()  # type: ignore[attr-defined]
+        for task in self.host.tasks:
+            task.get_coro().close()
+        for session in self.host.dispatcher.sessions:
+            if session is not None and session.id:
+                session.driver.lost()
+
     def tick(self) -> None:
         self.due = False
+        if not self.alive:
+            return
         self.host.dispatcher.collect()
         self.host.reactor.tick()
         self.host.loop.run_ready()  # type: ignore[attr-defined]
@@ -144,6 +185,8 @@ class SimWorker:
         self.world.clock.at(self.control_us, lambda: self.hear(topology))
 
     def hear(self, topology: Topology) -> None:
+        if not self.alive:
+            return
         before = list(self.host.epochs)
         self.host.install(topology)
         self.world.note(f"worker{self.index} hears {topology.version}: {topology.shards}")
@@ -170,6 +213,9 @@ class World:
         self.blocks_before = live_blocks()
         self.network = self.network_type(self.clock, self.random)
         self.version = 1
+        self.workers_lost = 0
+        self.settled = 0  # transactions that a dead worker had left
+        self.completed = 0  # and how many of them were committed
         self.owners = [number * SHARDS // SLOTS for number in range(SLOTS)]
         self.deaths: dict[int, list[int]] = {}  # slot -> when its contents were lost
         self.outages: dict[tuple[int, int], list[list[int | None]]] = {}
@@ -182,7 +228,9 @@ class World:
         self.clients: list[Client] = []
         for _ in range(self.options.clients):
             self.new_client(self.options.commands)
-        self.span_us = 60_000
+        self.span_us = self.options.span_us
+        for _ in range(self.options.worker_deaths):
+            self.at_random(self.kill_worker)
         for _ in range(self.options.deaths):
             self.at_random(self.kill_shard)
         for _ in range(self.options.hang_ups):
@@ -215,7 +263,7 @@ class World:
         return Topology(
             self.version,
             [(shard.index, shard.epoch, shard.alive) for shard in self.shards],
-            [(index, 1) for index in range(self.options.workers)],
+            [(worker.index, worker.epoch) for worker in self.workers],
             slots,
         )
 
@@ -227,11 +275,12 @@ class World:
 
     def link(self, worker: SimWorker, index: int, epoch: int) -> tuple[MemoryLink, MemoryLink]:
         shard = self.shards[index]
-        name = f"s{index}.{epoch}-w{worker.index}"
+        name = f"s{index}.{epoch}-w{worker.index}.{worker.epoch}"
         main = self.network.pair(name, worker.wake, shard.wake)
         bulk = self.network.pair(name + ".bulk", worker.wake, shard.wake)
         if shard.alive and shard.epoch == epoch:
-            shard.executor.add_links(main[1], bulk[1])
+            number = shard.executor.add_links(main[1], bulk[1])
+            worker.links[index, epoch] = main[0], bulk[0], number
             shard.links += [main[1], bulk[1]]
         else:
             main[1].close()
@@ -257,6 +306,50 @@ class World:
         self.shards[index] = SimShard(self, index, self.shards[index].epoch + 1)
         self.note(f"shard{index} lives again")
         self.announce()
+
+    # Workers
+
+    def kill_worker(self) -> None:
+        """A worker dies; the shards are fenced, its transactions settled, and it is replaced."""
+        worker = self.random.choice(self.workers)
+        self.note(f"worker{worker.index} dies")
+        worker.kill()
+        self.workers_lost += 1
+        shards = [shard for shard in self.shards if shard.alive]
+        reports: list[Report] = []
+        for shard in shards:
+            self.clock.after(
+                self.random.randrange(10, 3000),
+                lambda shard=shard: self.fence(worker, shard, reports, shards),
+            )
+        successor = SimWorker(self, worker.index, worker.epoch + 1)
+        self.workers[worker.index] = successor
+        for shard in self.shards:
+            self.outages[worker.index, shard.index] = [[0, None]]
+        self.clock.after(self.random.randrange(500, 5000), lambda: successor.hear(self.topology()))
+
+    def fence(
+        self, worker: SimWorker, shard: SimShard, reports: list[Report], shards: list[SimShard]
+    ) -> None:
+        """As the shard process does it when the router asks (actors/fence)."""
+        report: Report = {}
+        if shard.alive:
+            known = worker.links.get((shard.index, shard.epoch))
+            if known is not None:
+                for link in shard.executor.remove_links(known[2]):
+                    link.close()
+            report = shard.executor.open_transactions(coordinator(worker.index, worker.epoch))
+        reports.append(report)
+        if len(reports) < len(shards):
+            return
+        commit, drop = verdict(reports)
+        self.settled += len(commit) + len(drop)
+        self.completed += len(commit)
+        for one in shards:
+            self.clock.after(
+                self.random.randrange(10, 3000),
+                lambda one=one: one.alive and one.executor.resolve(commit, drop),
+            )
 
     def deaths_of(self, name: bytes) -> list[int]:
         return self.deaths.get(slot(name), [])

@@ -1,0 +1,159 @@
+"""Workers die between the hops of their transactions: each is whole or absent afterwards.
+
+Elements are pushed and acknowledged first; then clients only move them. However many workers die,
+and at whatever hop, each element is in one place in the end. Limits are so small that every queue
+is full now and then.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.sim.sharers import Call, Sharer, keys_of_all_shards, live
+from tests.sim.world import Options, World, seeds
+from tests.support.resp_client import parse
+
+DEADLY = Options(clients=0, deaths=0, hang_ups=0, worker_deaths=6, span_us=40_000)
+NARROW = replace(
+    DEADLY, unread_bytes_max=200, shard_bytes_max=300, transactions_max=2, batch_bytes_held_max=0
+)
+ELEMENTS = 30
+
+
+class Rings:
+    """Elements that go round between lists and sets of all shards, and values that are renamed."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.lists = keys_of_all_shards(4)
+        self.sets = [b"set of {" + key + b"}" for key in self.lists]
+        self.values = [b"value of {" + key + b"}" for key in self.lists]
+        self.calls: list[Call] = [
+            *(("RPUSH", self.lists[n % 4], n) for n in range(ELEMENTS)),
+            *(("SADD", self.sets[n % 4], n) for n in range(ELEMENTS)),
+            ("SET", self.values[0], "one"),
+            ("SET", self.values[1], "two" * 30_000),
+        ]
+        self.refused = 0
+
+    def fill(self) -> None:
+        calls = list(self.calls)
+        loader = Sharer(self.world, self.world.workers[0], 90, lambda: calls.pop(), self.heard)
+        loader.quota = len(calls)
+        while self.world.clock.step() and (loader.quota or loader.waiting):
+            pass
+        assert not loader.unknown
+
+    def choose(self) -> Call:
+        chance = self.world.random
+        first, second = chance.sample(range(4), 2)
+        calls: list[Call] = [
+            ("LMOVE", self.lists[first], self.lists[second], "LEFT", "RIGHT"),
+            ("RPOPLPUSH", self.lists[first], self.lists[second]),
+            ("SMOVE", self.sets[first], self.sets[second], chance.randrange(ELEMENTS)),
+            ("RENAMENX", self.values[first], self.values[second]),
+            ("LLEN", self.lists[first]),
+            ("SUNION", *self.sets),
+            ("EXISTS", *self.values),
+        ]
+        return chance.choice(calls)
+
+    def heard(self, call: Call, reply: bytes) -> None:
+        if call[0] == "SUNION":
+            found = parse(reply).value
+            # Moves are whole for whoever names all the keys: nothing is missing in between.
+            assert len(found) == ELEMENTS, (call, len(found))
+        assert not reply.startswith(b"-") or reply == b"-ERR no such key\r\n", (call, reply)
+
+    def check(self) -> None:
+        elements: Counter[bytes] = Counter()
+        members: Counter[bytes] = Counter()
+        values = []
+        for shard in self.world.shards:
+            shard.keyspace.check()
+            context = shard.executor.runner.context
+            context.database = 0
+            for key in shard.keyspace.keys(0):
+                reply = shard.run(["LRANGE", key, 0, -1] if key in self.lists else ["TYPE", key])
+                if key in self.lists:
+                    elements.update(item.value for item in parse(reply).value)
+                elif key in self.sets:
+                    found = parse(shard.run(["SMEMBERS", key])).value
+                    members.update(item.value for item in found)
+                else:
+                    values.append(parse(shard.run(["GET", key])).value)
+        expected = Counter({b"%d" % n: 1 for n in range(ELEMENTS)})
+        assert elements == expected
+        assert members == expected
+        assert sorted(map(len, values)) == [3, 90_000]
+
+
+def world_of(seed: int, options: Options) -> World:
+    world = World(seed, replace(options, worker_deaths=0))
+    rings = Rings(world)
+    rings.fill()
+    for _ in range(options.worker_deaths):
+        world.clock.after(world.random.randrange(options.span_us), world.kill_worker)
+    sharers = [
+        Sharer(world, world.random.choice(world.workers), number, rings.choose, rings.heard)
+        for number in range(1, 9)
+    ]
+    live(world, sharers)
+    rings.check()
+    return world
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        pytest.param(replace(DEADLY, worker_deaths=0), 20, id="calm"),
+        pytest.param(DEADLY, 60, id="deadly"),
+        pytest.param(NARROW, 60, id="narrow"),
+    ],
+)
+def test_a_transaction_is_whole_or_absent(options: Options, count: int) -> None:
+    for seed in seeds(count):
+        try:
+            world_of(seed, options)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}") from error
+
+
+def test_deaths_come_between_the_hops() -> None:
+    """Else the test above shows nothing: transactions were dropped, and others completed."""
+    worlds = [world_of(seed, DEADLY) for seed in range(40)]
+    assert sum(world.workers_lost for world in worlds) == 40 * DEADLY.worker_deaths
+    completed = sum(world.completed for world in worlds)
+    settled = sum(world.settled for world in worlds)
+    assert completed >= 5
+    assert settled - completed >= 5
+
+
+@pytest.mark.slow
+def test_a_thousand_seeds() -> None:
+    for seed in range(1000):
+        for options in (DEADLY, NARROW):
+            try:
+                world_of(seed, options)
+            except AssertionError as error:
+                raise AssertionError(f"seed {seed}, {options}") from error
+
+
+def test_a_verdict_that_forgets_who_committed_is_noticed(monkeypatch: Any) -> None:
+    """Halves of transactions stay when all is dropped that a dead worker has left."""
+
+    def drop_all(reports: list[dict[int, bool]]) -> tuple[list[int], list[int]]:
+        return [], sorted({id for report in reports for id in report})
+
+    monkeypatch.setattr("tests.sim.world.verdict", drop_all)
+    found = 0
+    for seed in range(60):
+        try:
+            world_of(seed, DEADLY)
+        except AssertionError:
+            found += 1
+    assert found >= 3
