@@ -27,7 +27,8 @@ from shards.keyspace.entry cimport part_of
 from shards.keyspace.keyspace cimport (
     EXPIRE_KEEP, EXPIRE_NONE, INLINE_BYTES_MAX, TYPE_STRING, Blob, Entry, Key, entry_blob,
     entry_integer, entry_string, entry_type, store_append, store_delete, store_read, store_set_blob,
-    store_set_integer, store_set_range, store_set_string, store_write,
+    store_find, store_is_expired, store_set_integer, store_set_range, store_set_string, store_touch,
+    store_write,
 )
 from shards.keyspace.store cimport FORM_SHORTEST
 
@@ -232,10 +233,12 @@ cdef int getdel(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 
 
 cdef int add(Shard *shard, const Argv *argv, Buffer *out, int64_t increment) noexcept:
-    cdef Entry *entry = store_write(shard.store, &argv.key)
+    cdef Entry *entry = store_find(shard.store, &argv.key)
     cdef int64_t value = 0
-    if entry != NULL:
+    # Looked at without a trace until it is sure that Python need not tell of a mistake.
+    if likely(entry != NULL) and not store_is_expired(shard.store, entry):
         if unlikely(entry_type(entry) != TYPE_STRING):
+            store_touch(shard.store, entry)
             return reply_wrong_type(out)
         if unlikely(not entry_integer(entry, &value)):
             return NATIVE_DECLINED
@@ -244,6 +247,7 @@ cdef int add(Shard *shard, const Argv *argv, Buffer *out, int64_t increment) noe
             or (increment > 0 and value > 0 and increment > INT64_MAX - value)
         ):
             return NATIVE_DECLINED
+        store_touch(shard.store, entry)
     value += increment
     store_set_integer(shard.store, &argv.key, value, EXPIRE_KEEP)
     shard_changed(shard, &argv.key, EVENT_INCRBY, 1)
@@ -281,17 +285,19 @@ cdef size_t string_length(const Entry *entry) noexcept nogil:
 
 
 cdef int append(Shard *shard, const Argv *argv, Buffer *out) noexcept:
-    cdef Entry *entry = store_write(shard.store, &argv.key)
+    cdef Entry *entry = store_find(shard.store, &argv.key)
     cdef const Arg *value = &argv.args[2]
     cdef size_t n
-    if entry == NULL:
+    if entry == NULL or store_is_expired(shard.store, entry):
         set_value(shard, &argv.key, value, EXPIRE_NONE)
         n = value.length
     elif entry_type(entry) != TYPE_STRING:
+        store_touch(shard.store, entry)
         return reply_wrong_type(out)
     elif string_length(entry) + value.length > <size_t>shard.bulk_bytes_max:
         return NATIVE_DECLINED
     else:
+        store_touch(shard.store, entry)
         n = store_append(shard.store, &argv.key, value.data, value.length)
     shard_changed(shard, &argv.key, EVENT_APPEND, 1)
     reply_integer(out, <int64_t>n)

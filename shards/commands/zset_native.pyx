@@ -132,6 +132,14 @@ cdef int increment(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, int
     cdef bint right
     if not score_of(&argv.args[at], &score):
         return NATIVE_DECLINED
+    if unlikely(score - score != 0):
+        # Only infinities can make a sum that is no number, which is an error.
+        entry = store_find(shard.store, &argv.key)
+        if entry != NULL and entry_type(entry) == TYPE_ZSET:
+            sorted_of(shard.store, argv.key.database, entry, &set)
+            if (sorted_find(&set, member.data, member.length, &current, NULL)
+                    and current - current != 0):
+                return NATIVE_DECLINED
     entry = sorted_open(shard.store, &argv.key, True, &set, &right)
     if unlikely(not right):
         return reply_wrong_type(out)
@@ -141,10 +149,6 @@ cdef int increment(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, int
             return NATIVE_DONE
         sorted_fresh(shard.store, argv.key.database, &set, 1, member.length)
     else:
-        # Only infinities can make a sum that is no number, which is an error.
-        if unlikely(score - score != 0) and sorted_find(
-                &set, member.data, member.length, &current, NULL) and current - current != 0:
-            return NATIVE_DECLINED
         sorted_expect(&set, 1)
     outcome = sorted_add(&set, flags | ADD_INCREMENT, score, member.data, member.length, &result)
     sorted_keep(shard.store, &argv.key, entry, &set)

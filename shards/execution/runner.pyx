@@ -15,7 +15,7 @@ from libc.string cimport memset
 from protocol.buffer cimport Buffer, buffer_append
 from protocol.envelope cimport RUN_INTERNAL, RUN_NO_TOUCH
 from protocol.histogram cimport Histograms, histogram_record
-from protocol.native cimport CLOCK_REALTIME, clock_ns, likely, ticks, unlikely
+from protocol.native cimport DEBUG, CLOCK_REALTIME, clock_ns, fatal, likely, ticks, unlikely
 from protocol.reply cimport Reply, reply_error
 from protocol.resp cimport Span
 from protocol.slots cimport SLOTS, key_slot
@@ -204,7 +204,7 @@ cdef class Runner:
         cdef size_t start = out.used
         cdef int status = NATIVE_DECLINED
         cdef int ran = 0
-        cdef uint64_t now, elapsed
+        cdef uint64_t now, elapsed, touches = 0
         if unlikely(self.begun >= self.next_ms_ticks):
             self.tick(self.begun)
         self.shard.database = call.database
@@ -218,8 +218,12 @@ cdef class Runner:
         else:
             effects_begin(self.shard.store, call.database, call.argv.raw, call.argv.raw_length,
                           call.transaction)
+            if DEBUG:
+                touches = self.shard.store.touches
             if likely(handler != NULL):
                 status = handler(&self.shard, &call.argv, out)
+                if DEBUG and status == NATIVE_DECLINED:
+                    self.check_declined(call, touches, out.used - start)
             if unlikely(status != NATIVE_DONE):
                 if status == NATIVE_DECLINED:
                     self.run_python(call, out)
@@ -243,6 +247,11 @@ cdef class Runner:
         if unlikely(elapsed >= self.slow_ticks) and self.note_slow(call, elapsed):
             ran |= RAN_SLOW
         return ran
+
+    cdef void check_declined(self, const Call *call, uint64_t touches, size_t replied) noexcept:
+        """A native handler has declined: it must have left no trace (debug builds)."""
+        if self.shard.store.touches != touches or replied:
+            fatal(b"%b has declined, but touched something" % self.table.table.by_id[call.id].name.encode())
 
     def run_arguments(self, list args not None, Reply reply not None):
         """Run a command for a Python handler that runs; where and how is that one's. O(the command)

@@ -11,7 +11,8 @@ class Effects:
         before_change(database, key, exists)
         before_node(structure, node)                addresses
         changed(database, key, event, class, count)
-        removed(database, key, reason)              1 expired, 2 evicted, 3 deleted, 4 overwritten, 5 moved
+        removed(database, key, reason)              1 expired, 2 evicted, 3 deleted,
+                                                    4 overwritten, 5 moved
         emptied(database)
         swapped(first, second)
         record(transaction, time_ns, database, last_database, data)
@@ -22,3 +23,6 @@ class Effects:
     def detach(self, consumer: object) -> None: ...
     def begin(self, database: int, raw: bytes) -> None: ...
     def end(self) -> None: ...
+    def log_mark(self) -> tuple[int, int, int]: ...
+    def rewind_log(self, mark: tuple[int, int, int]) -> None:
+        """Forget what was logged since, for a command that says anew what it has done."""

@@ -471,3 +471,11 @@ cdef class Effects:
 
     def end(self):
         effects_end(self.keyspace.store)
+
+    def log_mark(self):
+        """How much is logged, for `rewind_log`."""
+        return self.state.commands, self.state.log.used, self.state.last_database
+
+    def rewind_log(self, mark):
+        """Forget what was logged since; the record must not have been sent."""
+        self.state.commands, self.state.log.used, self.state.last_database = mark

@@ -58,7 +58,9 @@ class Reader:
         if kind in b"$=!" and rest != b"-1":
             return line + self.input.read(int(rest) + 2)
         if kind in b"*~>%" and rest != b"-1":
-            return line + b"".join(self.raw() for _ in range(int(rest) * (2 if kind == b"%" else 1)))
+            return line + b"".join(
+                self.raw() for _ in range(int(rest) * (2 if kind == b"%" else 1))
+            )
         return line
 
     def words(self) -> list[bytes]:
