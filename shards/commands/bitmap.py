@@ -9,6 +9,7 @@ from protocol.commands import F, Keys, command
 from protocol.errors import SYNTAX, CommandError
 from shards.arguments.options import INT64_MAX, int64, quoted, word
 from shards.kernels import bits
+from shards.lane.effects import NO_EVENT
 from shards.views.bits import Bits
 
 if TYPE_CHECKING:
@@ -331,6 +332,11 @@ def bitfield(ctx: Context, args: list[bytes], reply: Reply) -> None:
         changes += grown or new != old
     if changes:
         ctx.changed(args[1], b"setbit", changes)
+    elif grown:
+        # Zeros were added though all else overflowed. Redis counts and logs nothing, so that a
+        # replica's string stays shorter; here the log has it.
+        ctx.notify(args[1], NO_EVENT)
+        ctx.propagate_raw()
 
 
 @command(

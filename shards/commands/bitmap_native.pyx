@@ -15,9 +15,10 @@ from shards.kernels.bits cimport (
     count_bits, find_bit, integer_in, integer_into,
 )
 from shards.commands.common_native cimport is_word, reply_wrong_type
-from shards.lane.events cimport EVENT_DEL, EVENT_SET, EVENT_SETBIT
+from shards.lane.effects cimport log_raw
+from shards.lane.events cimport EVENT_DEL, EVENT_NONE, EVENT_SET, EVENT_SETBIT
 from shards.lane.handler cimport (
-    NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed,
+    NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed, shard_notify,
 )
 from shards.keyspace.keyspace cimport (
     EXPIRE_NONE, TYPE_STRING, Entry, Key, entry_string, entry_type, store_delete,
@@ -430,6 +431,9 @@ cdef int field_operations(Shard *shard, const Argv *argv, Buffer *out, bint writ
             changes += grown or new != old
     if changes:
         shard_changed(shard, &argv.key, EVENT_SETBIT, changes)
+    elif unlikely(grown):
+        shard_notify(shard, &argv.key, EVENT_NONE)      # see bitmap.py
+        log_raw(shard.store)
     return NATIVE_DONE
 
 

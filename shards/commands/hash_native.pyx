@@ -15,7 +15,7 @@ from shards.lane.handler cimport (
 )
 from shards.keyspace.keyspace cimport (
     EXPIRE_NONE, ENCODING_LISTPACK, TYPE_HASH, Entry, entry_type, store_drop_if_empty, store_random,
-    store_read, store_set_value, store_write,
+    store_changing, store_find, store_is_expired, store_read, store_set_value, store_touch, store_write,
 )
 from shards.types.hash cimport (
     HASH_INCREMENTED, Hash, HashItem, HashIterator, hash_delete, hash_get, hash_has, hash_increment,
@@ -268,19 +268,27 @@ cdef int hdel(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 cdef int hincrby(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef Entry *entry
     cdef Hash hash
-    cdef Opened opened
     cdef int64_t by, result
     if not parse_int64(argv.args[3].data, argv.args[3].length, &by):
         return NATIVE_DECLINED
-    opened = open_to_write(shard, argv, out, &entry, &hash)
-    if unlikely(opened == WRONG):
+    # No access is counted until it is sure that Python need not tell of a mistake.
+    entry = store_find(shard.store, &argv.key)
+    if entry != NULL and store_is_expired(shard.store, entry):
+        entry = NULL
+    if entry != NULL and unlikely(entry_type(entry) != TYPE_HASH):
+        store_touch(shard.store, entry)
+        refuse(out)
         return NATIVE_DONE
-    if opened == MISSING:
+    store_changing(shard.store, &argv.key)
+    hash_load(shard.store, &argv.key, entry, &hash)
+    if entry == NULL:
         hash_make(&hash)
     # On an empty hash it always succeeds, so that a new one is never thrown away.
     if hash_increment(&hash, argv.args[2].data, argv.args[2].length, by,
                       &result) != HASH_INCREMENTED:
         return NATIVE_DECLINED
+    if entry != NULL:
+        store_touch(shard.store, entry)
     save(shard, argv, entry, &hash)
     shard_changed(shard, &argv.key, EVENT_HINCRBY, 1)
     reply_integer(out, result)

@@ -8,13 +8,12 @@ from protocol.commands import F, Keys, command
 from protocol.errors import CommandError
 from shards.arguments.options import quoted, word
 from shards.kernels.hll import REGISTERS, estimate, self_test
+from shards.lane.effects import NO_EVENT
 from shards.views.hll import Hll
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
     from shards.lane.context import Context
-
-NO_EVENT = b""  # a change that clients who watch the key are told of, and nobody else
 
 
 @command(

@@ -93,8 +93,7 @@ def elements_of(ctx: Context, key: bytes) -> tuple[bytes | None, list[bytes]]:
             return b"set", SetView.open(ctx, key).members()
         case b"zset":
             view = ZsetView.open(ctx, key)
-            if view.unpack():
-                ctx.notify(key, b"")  # if it is lent, its own shard gets it so
+            view.unpack()
             return b"zset", [member for member, _ in view.items()]
     raise CommandError(WRONG_TYPE)
 

@@ -13,6 +13,7 @@ from protocol.numbers import parse_int64
 from protocol.reply import Reply
 from shards.arguments.options import INT64_MAX, INT64_MIN, int64, quoted, word
 from shards.commands.generic import unknown_subcommand
+from shards.lane.effects import NO_EVENT
 from shards.views.stream import HIGHEST, LOWEST, StreamView, fits, node_entries_max
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ TRIM_ENTRIES_MAX = 1_000_000
 INFO_ENTRIES = 10
 
 # What Redis counts as a change, but tells nobody of.
-NO_EVENT = b""
 
 BAD_ID = b"ERR Invalid stream ID specified as stream command argument"
 BAD_START = b"ERR invalid start ID for the interval"
@@ -303,7 +303,8 @@ def xadd(ctx: Context, args: list[bytes], reply: Reply) -> None:
     trimmed = trimming.apply(view)
     if trimming.whole_nodes or None in given:
         logged = trimming.logged(view, args)
-        logged[trimming.id_at] = shown(id)
+        if None in given:
+            logged[trimming.id_at] = shown(id)
         ctx.propagate(logged)
     ctx.changed(key, b"xadd")
     if trimmed:

@@ -311,7 +311,8 @@ cdef int xadd(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         if trim.kind != TRIM_NONE and stream_trim(pool, stream, &trim):
             shard_notify(shard, &argv.key, EVENT_XTRIM)
         if shard_logs(shard) and (trim.whole_nodes or kind != ID_GIVEN):
-            log_trimmed(shard, argv, stream, &trim, strategy_at, id_at, id)
+            log_trimmed(shard, argv, stream, &trim, strategy_at,
+                        id_at if kind != ID_GIVEN else 0, id)
         reply_bulk(out, text, <size_t>format_id(text, id))
         i = 0
     else:

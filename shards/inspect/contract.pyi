@@ -10,9 +10,7 @@ class Contract:
 
     report: Callable[[str], object] | None  # None: the process ends
 
-    def __init__(
-        self, effects: Effects, report: Callable[[str], object] | None = None
-    ) -> None: ...
+    def __init__(self, effects: Effects, report: Callable[[str], object] | None = None) -> None: ...
     def detach(self) -> None: ...
     def check(self) -> None:
         """Compare with what was there at the last check; done after each command. O(n)"""

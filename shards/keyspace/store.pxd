@@ -21,7 +21,7 @@ Contract
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
-from protocol.native cimport DEBUG, unlikely
+from protocol.native cimport unlikely
 from shards.memory.blob cimport Blob
 from shards.keyspace.entry cimport Entry, EntryEncoding, EntryType
 from shards.memory.allocation cimport NodeHook, Pool
@@ -148,8 +148,6 @@ cdef Entry *store_read(Store *store, const Key *key, bint touch) noexcept  # cou
 cdef Entry *store_write(Store *store, const Key *key) noexcept             # does not
 # Before a change in place of a key that was opened by store_read or store_find. No look is counted.
 cdef inline void store_changing(Store *store, const Key *key) noexcept nogil:
-    if DEBUG:
-        store.touches += 1
     if unlikely(store.listening & LISTEN_BEFORE):
         store.hooks.before_change(store.hooks.effects, store, key, store_find(store, key))
 cdef bint store_is_expired(const Store *store, const Entry *entry) noexcept nogil

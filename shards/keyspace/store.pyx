@@ -503,8 +503,6 @@ cdef inline uint64_t *live_bucket(Store *store, const Key *key) noexcept:
 
 cdef inline void tell_before(Store *store, const Key *key, uint64_t *bucket) noexcept nogil:
     """The key is about to change, or to be opened for a change; bucket: where it is, or NULL."""
-    if DEBUG:
-        store.touches += 1
     if unlikely(store.listening & LISTEN_BEFORE):
         store.hooks.before_change(store.hooks.effects, store, key,
                                   bucket_entry(bucket[0]) if bucket != NULL else NULL)
@@ -513,6 +511,8 @@ cdef inline void tell_before(Store *store, const Key *key, uint64_t *bucket) noe
 cdef inline uint64_t *changing_bucket(Store *store, const Key *key) noexcept:
     """live_bucket for whoever changes the key in its place."""
     cdef uint64_t *bucket = live_bucket(store, key)
+    if DEBUG:
+        store.touches += 1
     tell_before(store, key, bucket)
     return bucket
 
@@ -520,6 +520,8 @@ cdef inline uint64_t *changing_bucket(Store *store, const Key *key) noexcept:
 cdef inline uint64_t *replaced_bucket(Store *store, const Key *key) noexcept:
     """live_bucket for whoever gives the key another value."""
     cdef uint64_t *bucket = live_bucket(store, key)
+    if DEBUG:
+        store.touches += 1
     tell_before(store, key, bucket)
     if unlikely(store.listening & LISTEN_REMOVED) and bucket != NULL:
         store.hooks.removed(store.hooks.effects, store, key, bucket_entry(bucket[0]),

@@ -160,7 +160,7 @@ cdef class Context:
     cdef int _tell(self, bytes key, bytes event, int64_t count, database) except -1:
         cdef Store *store = self.keyspace.store
         cdef Key native
-        if store.listening and (event or count):
+        if store.listening:
             native = self.keyspace.key(key, self.database if database is None else database)
             effects_changed(store, &native, event_named(event), count)
         else:

@@ -2,6 +2,8 @@ from typing import final
 
 from shards.keyspace.keyspace import Keyspace
 
+NO_EVENT: bytes  # a change that Redis counts, logs and signals, but tells nobody of
+
 @final
 class Effects:
     """What the changes of a keyspace owe besides the data, told to consumers.

@@ -49,6 +49,7 @@ cdef list EVENTS = [
         b"xadd", b"xtrim", b"xdel", b"xsetid", b"xgroup-create", b"xgroup-setid",
         b"xgroup-destroy", b"xgroup-createconsumer", b"xgroup-delconsumer")),
 ]
+NO_EVENT = b""
 cdef dict EVENT_NUMBERS = {name: number for number, (name, _) in enumerate(EVENTS)}
 cdef const char *names[<int>EVENT_COUNT]
 cdef int classes[<int>EVENT_COUNT]

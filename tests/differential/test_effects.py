@@ -303,6 +303,13 @@ def misses(args: Sequence[bytes], ours: Told, theirs: Told) -> Pair | None:
     return reduced(ours), reduced(theirs)
 
 
+@difference("a BITFIELD that only adds zeros, as all else overflows, is in the log here")
+def only_grown(args: Sequence[bytes], ours: Told, theirs: Told) -> Pair | None:
+    if args[0].upper() != b"BITFIELD" or theirs.logged or b"FAIL" not in map(bytes.upper, args):
+        return None
+    return Told(ours.reply, ours.events, []), theirs
+
+
 @difference("a mistake in the words is found here before a key is looked up")
 def missed_before_a_mistake(args: Sequence[bytes], ours: Told, theirs: Told) -> Pair | None:
     if theirs.reply[:1] != b"-" or ours.reply != theirs.reply:
