@@ -43,6 +43,7 @@ def bit_offset(ctx: Context, argument: bytes, width: int = 0) -> int:
     "SETBIT",
     arity=4,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=UPDATE,
     since="2.2.0",
     acl=("bitmap",),
@@ -174,6 +175,7 @@ def bitpos(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "BITOP",
     arity=-4,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=(Keys(2, flags="OW update"), Keys(3, -1, flags="RO access")),
     since="2.6.0",
     acl=("bitmap",),
@@ -297,6 +299,7 @@ def field_operations(ctx: Context, args: list[bytes]) -> list[Operation]:
     "BITFIELD",
     arity=-2,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=Keys(
         1,
         flags="RW update access variable_flags",

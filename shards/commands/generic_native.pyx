@@ -7,6 +7,7 @@ from protocol.buffer cimport Buffer, buffer_append
 from protocol.numbers cimport parse_int64
 from protocol.reply cimport reply_integer
 from shards.commands.common_native cimport is_word
+from shards.lane.effects cimport log_raw
 from shards.lane.events cimport EVENT_COPY_TO, EVENT_DEL, EVENT_EXPIRE, EVENT_PERSIST
 from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed,
@@ -117,6 +118,8 @@ cdef int expire_in(Shard *shard, const Argv *argv, Buffer *out, int64_t unit, bi
             shard_log(shard, 3, b"PEXPIREAT", 9)
             shard_log_arg(shard, &argv.args[1])
             shard_log_number(shard, value)
+        elif shard_logs(shard):
+            log_raw(shard.store)
     return reply_count(out, 1)
 
 

@@ -237,6 +237,7 @@ def release(ctx: Context, args: list[bytes], reply: Reply) -> None:
 def swap(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """SWAPDB in all shards but the first, which has checked the numbers and counted the change."""
     ctx.swap(int(args[1]), int(args[2]))
+    ctx.propagate([b"SWAPDB", *args[1:]])
     reply.ok()
 
 

@@ -224,6 +224,7 @@ def sort_key(ctx: Context, wanted: Sorting, key: bytes, reply: Reply) -> None:
     "SORT",
     arity=-2,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=(
         Keys(1, flags="RO access"),
         Keys(

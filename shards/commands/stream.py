@@ -306,6 +306,8 @@ def xadd(ctx: Context, args: list[bytes], reply: Reply) -> None:
         if None in given:
             logged[trimming.id_at] = shown(id)
         ctx.propagate(logged)
+    else:
+        ctx.propagate_raw()
     ctx.changed(key, b"xadd")
     if trimmed:
         ctx.notify(key, b"xtrim")
@@ -331,6 +333,8 @@ def xtrim(ctx: Context, args: list[bytes], reply: Reply) -> None:
         assert view is not None
         if trimming.whole_nodes:
             ctx.propagate(trimming.logged(view, args))
+        else:
+            ctx.propagate_raw()
         ctx.changed(args[1], b"xtrim", trimmed)
     reply.integer(trimmed)
 
@@ -339,6 +343,7 @@ def xtrim(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "XDEL",
     arity=-3,
     flags=F.WRITE | F.FAST,
+    verbatim=True,
     keys=DELETE,
     since="5.0.0",
     acl=("stream",),
@@ -356,6 +361,7 @@ def xdel(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "XSETID",
     arity=-3,
     flags=F.WRITE | F.DENYOOM | F.FAST,
+    verbatim=True,
     keys=UPDATE,
     since="5.0.0",
     acl=("stream",),
@@ -729,6 +735,7 @@ def read_history(
     "XACK",
     arity=-4,
     flags=F.WRITE | F.FAST,
+    verbatim=True,
     keys=UPDATE,
     since="5.0.0",
     acl=("stream",),
@@ -1065,6 +1072,7 @@ def xgroup_help(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "XGROUP|CREATE",
     arity=-5,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=Keys(2, flags="RW insert"),
     since="5.0.0",
     acl=("stream",),
@@ -1095,6 +1103,7 @@ def xgroup_create(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "XGROUP|SETID",
     arity=-5,
     flags=F.WRITE,
+    verbatim=True,
     keys=Keys(2, flags="RW update"),
     since="5.0.0",
     acl=("stream",),
@@ -1116,6 +1125,7 @@ def xgroup_setid(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "XGROUP|DESTROY",
     arity=4,
     flags=F.WRITE,
+    verbatim=True,
     keys=Keys(2, flags="RW delete"),
     since="5.0.0",
     acl=("stream",),
@@ -1132,6 +1142,7 @@ def xgroup_destroy(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "XGROUP|CREATECONSUMER",
     arity=5,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=Keys(2, flags="RW insert"),
     since="6.2.0",
     acl=("stream",),
@@ -1148,6 +1159,7 @@ def xgroup_createconsumer(ctx: Context, args: list[bytes], reply: Reply) -> None
     "XGROUP|DELCONSUMER",
     arity=5,
     flags=F.WRITE,
+    verbatim=True,
     keys=Keys(2, flags="RW delete"),
     since="5.0.0",
     acl=("stream",),

@@ -20,7 +20,7 @@ from shards.lane.events cimport (
     EVENT_XGROUP_DELCONSUMER, EVENT_XGROUP_DESTROY, EVENT_XGROUP_SETID, EVENT_XSETID,
     EVENT_XTRIM,
 )
-from shards.lane.effects cimport log_argument, log_command, log_nothing
+from shards.lane.effects cimport log_argument, log_command, log_nothing, log_raw
 from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, shard_changed, shard_notify,
     shard_log, shard_log_arg, shard_log_number, shard_logs,
@@ -313,6 +313,8 @@ cdef int xadd(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         if shard_logs(shard) and (trim.whole_nodes or kind != ID_GIVEN):
             log_trimmed(shard, argv, stream, &trim, strategy_at,
                         id_at if kind != ID_GIVEN else 0, id)
+        elif shard_logs(shard):
+            log_raw(store)
         reply_bulk(out, text, <size_t>format_id(text, id))
         i = 0
     else:
@@ -353,6 +355,8 @@ cdef int xtrim(Shard *shard, const Argv *argv, Buffer *out) noexcept:
             shard_changed(shard, &argv.key, EVENT_XTRIM, trimmed)
             if shard_logs(shard) and trim.whole_nodes:
                 log_trimmed(shard, argv, <Stream *>entry_pointer(entry), &trim, 2, 0, trim.id)
+            elif shard_logs(shard):
+                log_raw(shard.store)
     reply_integer(out, <int64_t>trimmed)
     return NATIVE_DONE
 

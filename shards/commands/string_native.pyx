@@ -15,7 +15,7 @@ from protocol.native cimport likely, out_of_memory, unlikely
 from protocol.numbers cimport parse_int64
 from protocol.reply cimport reply_bulk, reply_header, reply_integer, reply_null
 from shards.commands.common_native cimport is_word, reply_wrong_type
-from shards.lane.effects cimport log_argument
+from shards.lane.effects cimport log_argument, log_raw
 from shards.lane.events cimport (
     EVENT_APPEND, EVENT_DEL, EVENT_EXPIRE, EVENT_INCRBY, EVENT_SET, EVENT_SETRANGE,
 )
@@ -168,6 +168,9 @@ cdef int set_(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         shard_notify(shard, &argv.key, EVENT_EXPIRE)
         if not absolute:
             log_set(shard, argv, 2, expire_ms)
+            return reply_ok(out)
+    if shard_logs(shard):
+        log_raw(shard.store)
     return reply_ok(out)
 
 

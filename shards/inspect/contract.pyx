@@ -24,11 +24,11 @@ from shards.keyspace.entry cimport (
 )
 from shards.keyspace.keyspace cimport Keyspace
 from shards.keyspace.store cimport (
-    LISTEN_BEFORE, LISTEN_CHANGED, LISTEN_COMMANDS, LISTEN_REMOVED, Key, RemoveReason, Store,
+    LISTEN_BEFORE, LISTEN_CHANGED, LISTEN_COMMANDS, LISTEN_RECORDS, LISTEN_REMOVED, Key, RemoveReason, Store,
     store_hash, store_walk,
 )
 from shards.keyspace.table cimport EntryList
-from shards.lane.effects cimport Consumer, Effects, effects_attach, effects_detach
+from shards.lane.effects cimport Consumer, Effects, Record, effects_attach, effects_detach
 from shards.lane.events cimport EVENT_KEY_MISS, Event
 from shards.types.stream cimport Consumer as Reader
 from shards.types.stream cimport Group, NamePlace, Stream, names_next
@@ -88,7 +88,9 @@ cdef class Contract:
         self.report = report
         self.named, self.told, self.emptied = set(), set(), set()
         self.native.owner = <void *>self
-        self.native.wants = LISTEN_BEFORE | LISTEN_CHANGED | LISTEN_REMOVED | LISTEN_COMMANDS
+        self.native.wants = (
+            LISTEN_BEFORE | LISTEN_CHANGED | LISTEN_REMOVED | LISTEN_COMMANDS | LISTEN_RECORDS)
+        self.native.record = on_record
         self.native.before_change = on_before_change
         self.native.changed = on_changed
         self.native.removed = on_removed
@@ -221,6 +223,10 @@ cdef void on_removed(void *owner, Store *store, const Key *key, Entry *entry,
 
 cdef void on_emptied(void *owner, Store *store, uint32_t database) noexcept with gil:
     (<Contract>owner).emptied.add(database)
+
+
+cdef void on_record(void *owner, const Record *record) noexcept nogil:
+    pass                        # so that it is looked at whether handlers say what to log
 
 
 cdef void on_begin(void *owner, Store *store) noexcept nogil:

@@ -7,7 +7,7 @@ from libc.string cimport memset, strcmp
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
-from protocol.native cimport CLOCK_MONOTONIC, clock_ns
+from protocol.native cimport CLOCK_MONOTONIC, DEBUG, clock_ns, fatal
 from protocol.numbers cimport format_int64
 from shards.keyspace.entry cimport Entry
 from shards.keyspace.keyspace cimport Keyspace
@@ -199,7 +199,7 @@ cdef void effects_detach(Store *store, Consumer *consumer) noexcept nogil:
 
 # Commands and their records
 
-cdef void begin_command(Store *store, uint32_t database, const char *raw, size_t n,
+cdef void begin_command(Store *store, uint32_t database, const char *raw, size_t n, bint verbatim,
                         uint64_t transaction) noexcept nogil:
     cdef EffectsState *state = <EffectsState *>store.hooks.effects
     cdef Consumer *consumer = state.consumers
@@ -207,6 +207,7 @@ cdef void begin_command(Store *store, uint32_t database, const char *raw, size_t
     state.database = database
     state.raw = raw
     state.raw_length = n
+    state.verbatim = verbatim
     state.changes_before = store.changes
     state.said = False
     if state.depth > 1:
@@ -226,6 +227,8 @@ cdef void end_command(Store *store) noexcept nogil:
         return                  # it began when nobody listened
     if (not state.said and store.changes != state.changes_before
             and store.listening & LISTEN_RECORDS):
+        if DEBUG and not state.verbatim:
+            fatal("a command that is not verbatim has changed something without a word of what to log")
         log_raw(store)
     state.depth -= 1
     if state.depth:
@@ -468,7 +471,8 @@ cdef class Effects:
 
     def begin(self, uint32_t database, bytes raw not None):
         """A command begins; `raw` must live until its `end`. For those that run handlers by hand."""
-        effects_begin(self.keyspace.store, database, PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw), 0)
+        effects_begin(self.keyspace.store, database, PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw),
+                      True, 0)
 
     def end(self):
         effects_end(self.keyspace.store)

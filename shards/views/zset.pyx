@@ -6,7 +6,7 @@ from libc.stdio cimport snprintf
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 from protocol.numbers cimport format_double
-from shards.keyspace.keyspace cimport ENCODING_LISTPACK, store_find
+from shards.keyspace.keyspace cimport ENCODING_LISTPACK, store_changing, store_find
 from shards.arguments.ranges cimport Range
 from shards.types.dict cimport DictItem, dict_scan
 from shards.types.scoretree cimport Node, Zset, node_member
@@ -235,6 +235,7 @@ cdef class ZsetView:
         if entry == NULL:
             return False
         before = set.value
+        store_changing(store, &self.key)
         sorted_expect(&set, UINT64_MAX >> 1)
         sorted_keep(store, &self.key, entry, &set)
         return set.value != before

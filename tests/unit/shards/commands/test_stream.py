@@ -219,6 +219,9 @@ class Recorder:
     def propagate(self, args: list[bytes]) -> None:
         self.told.append(tuple(args))
 
+    def propagate_raw(self) -> None:
+        """It is logged as it came."""
+
     def propagate_nothing(self) -> None:
         """Whoever would log the call as it came must not."""
 
