@@ -5,7 +5,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 
 from protocol.native cimport compare_bytes, likely, out_of_memory, unlikely
-from shards.memory.allocation cimport Pool, malloc_usable_size, pool_alloc, pool_free, pool_resize
+from shards.memory.allocation cimport Pool, before_node, malloc_usable_size, pool_alloc, pool_free, pool_resize
 from shards.types.idtree cimport (
     SEEK_LESS_OR_EQUAL,
     Id,
@@ -90,6 +90,7 @@ cdef inline int64_t integer_at(const uint8_t *p) noexcept nogil:
 
 
 cdef Listpack *set_integer(Pool *pool, Listpack *pack, uint8_t **p, int64_t number) noexcept nogil:
+    before_node(pool, pack, pack)
     if likely(p[0][0] <= SMALL_INTEGER_MAX and 0 <= number <= SMALL_INTEGER_MAX):
         p[0][0] = <uint8_t>number
         return pack
@@ -472,6 +473,7 @@ cdef void find_first(Stream *stream) noexcept nogil:
 cdef void remove_node(Pool *pool, Stream *stream, Id id) noexcept nogil:
     cdef void *value
     if idtree_remove(pool, &stream.nodes, id, &value):
+        before_node(pool, value, value)
         listpack_free(pool, <Listpack *>value)
 
 
