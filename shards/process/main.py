@@ -180,6 +180,8 @@ class ShardProcess:
                 self._apply(message["changes"])
                 if self.port is not None:
                     self.port.connections.apply_tls(message["changes"])
+            case "heartbeat":
+                return None
             case "stats":
                 return self.statistics()
             case "histograms":
