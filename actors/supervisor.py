@@ -400,9 +400,11 @@ class Supervisor:
         if child.descriptors is not None:
             child.descriptors.close()
             child.descriptors = None
+        keys = 0
         if child.role is Role.WORKER:
             self.plan.page.clear_worker(child.index)
         else:
+            keys = self.plan.page.shard(child.index, "keys")
             self.plan.page.clear_shard(child.index)
         child.changed.set()
         if self.stopping:
@@ -411,6 +413,12 @@ class Supervisor:
         _log.warning("%s ended (pid %d, epoch %d, %s)", child.name, pid, child.epoch - 1, how)
         if not self._started:
             return
+        if child.role is Role.SHARD:
+            _log.warning(
+                "%s comes back empty: %d keys are lost, since nothing is saved to disk",
+                child.name,
+                keys,
+            )
         child.changed.clear()
         child.restarts += 1
         child.failures = 0 if lived >= STABLE_SECONDS else child.failures + 1

@@ -116,6 +116,7 @@ def run(config: Config, load: Callable[[], Program]) -> int:
             "/path/to/shardis.conf",
             sys.argv[0],
         )
+    logger.warning("Nothing is saved to disk in this version: all keys are in memory only")
     for name in config.accepted:
         logger.warning("%s is accepted, but has no effect in this version", name)
     name_router(config, config["proc-title-template"])

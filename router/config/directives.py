@@ -147,7 +147,7 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
     Directive("use-exit-on-panic", Bool(), "no", HIDDEN),
     Directive("watchdog-period", Integer(), "0", HIDDEN),
     Directive("ignore-warnings", Text(), ""),
-    Directive("databases", Integer(1, DATABASES_MAX), "16", IMMUTABLE),
+    Directive("databases", Integer(1, served=DATABASES_MAX), "16", IMMUTABLE),
     Directive("always-show-logo", Bool(), "no", IMMUTABLE),
     Directive("set-proc-title", Bool(), "yes", IMMUTABLE),
     Directive(

@@ -308,6 +308,7 @@ class ShardProcess:
             )
         page, index = self.boot.page, self.boot.index
         page.set_shard(index, "used_memory", self.keyspace.used_memory)
+        page.set_shard(index, "keys", self.keyspace.total_size)
         processed = self.runner.commands_processed
         if self.port is not None:
             self.port.cron()
