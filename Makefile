@@ -23,7 +23,7 @@ PACKAGES := $(wildcard protocol actors sessions shards router persistence replic
 KERNELS := $(shell find $(PACKAGES) -name '*.pyx' -o -name '*.pxd')
 BUILT := .stamps/built-$(SHARDIS_BUILD)
 PY = $(shell cat .stamps/python)
-INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check $(shell cat .stamps/pip-options)
+INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help build serve test check check-style check-types check-stubs check-tree bench asan soak clean
 
@@ -89,13 +89,15 @@ clean:
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	for kernel in $(filter %.pyx,$(KERNELS)); do rm -f "$${kernel%.pyx}.c"; done
 
-# Which interpreter, and how pip may install with it (PEP 668 guards a system's own one).
+# Which interpreter. What the build needs is looked at first, so that a missing compiler is not found
+# out after a minute. `make VENV=` installs into the interpreter given, if its system lets pip do so.
 .stamps/python:
 	@mkdir -p .stamps
-	@if test -n "$(VENV)" && $(PYTHON) -m venv $(VENV) 2>/dev/null && $(VENV)/bin/python -m pip --version >/dev/null 2>&1; \
-	then echo $(VENV)/bin/python > $@; : > .stamps/pip-options; \
-	else test -z "$(VENV)" || { rm -rf $(VENV); echo "no venv module: using $(PYTHON) as it is"; }; \
-	    echo $(PYTHON) > $@; echo --break-system-packages > .stamps/pip-options; fi
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or later"; exit 1; }
+	@$(PYTHON) scripts/check_machine.py "$(VENV)"
+	@if test -n "$(VENV)"; \
+	then rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) && echo $(VENV)/bin/python > $@; \
+	else echo $(PYTHON) > $@; fi
 
 .stamps/run: .stamps/python pyproject.toml
 	@$(INSTALL) $$($(PY) scripts/dependencies.py build)

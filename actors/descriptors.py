@@ -10,8 +10,10 @@ import logging
 import resource
 from typing import Final
 
-RESERVED_DESCRIPTORS: Final = 128
-"""What a worker needs beside its clients: links to the shards, libraries, the log."""
+OWN_DESCRIPTORS: Final = 64
+"""What a process has open beside its clients and links: libraries, the log, control, listeners."""
+LINK_DESCRIPTORS: Final = 5
+"""Of the two links to one shard or worker; one to spare, as old ones may outlive a restart."""
 
 logger = logging.getLogger("shardis")
 
@@ -20,10 +22,15 @@ class TooFewDescriptors(Exception):
     """Not even a single client could be served; the reason has been logged."""
 
 
-def allow_clients(clients: int) -> int:
+def reserved_descriptors(peers: int) -> int:
+    """What a process needs beside its clients, with links to so many shards or workers."""
+    return OWN_DESCRIPTORS + LINK_DESCRIPTORS * peers
+
+
+def allow_clients(clients: int, peers: int) -> int:
     """Raise this process's limit for so many clients; for how many it then suffices."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = clients + RESERVED_DESCRIPTORS
+    wanted = clients + reserved_descriptors(peers)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         # Beyond the hard limit for those who may; else as far as it goes.
         for limits in ((wanted, max(wanted, hard)), (min(wanted, hard), hard)):
@@ -33,18 +40,18 @@ def allow_clients(clients: int) -> int:
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if soft == resource.RLIM_INFINITY:
         return clients
-    return min(clients, soft - RESERVED_DESCRIPTORS)
+    return min(clients, soft - reserved_descriptors(peers))
 
 
-def clients_at_start(maxclients: int) -> int:
+def clients_at_start(maxclients: int, peers: int) -> int:
     """What maxclients can be, after raising the limit; logged as redis-server does.
 
     Raises TooFewDescriptors.
     """
     before = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    allowed = allow_clients(maxclients)
+    allowed = allow_clients(maxclients, peers)
     now = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    wanted = maxclients + RESERVED_DESCRIPTORS
+    wanted = maxclients + reserved_descriptors(peers)
     if allowed < 1:
         logger.warning(
             "Your current 'ulimit -n' of %d is not enough for the server to start. Please increase "

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from typing import Final
+
+PROCESSOR_MAX: Final = 65535
 
 
 def parse_cpulist(text: str) -> set[int]:
@@ -12,7 +15,7 @@ def parse_cpulist(text: str) -> set[int]:
         span, _, step = part.partition(":")
         first, dash, last = span.partition("-")
         low, high, stride = int(first), int(last if dash else first), int(step or 1)
-        if not 0 <= low <= high or stride < 1:
+        if not 0 <= low <= high <= PROCESSOR_MAX or stride < 1:
             raise ValueError(f"not a list of processors: {text!r}")
         processors.update(range(low, high + 1, stride))
     return processors

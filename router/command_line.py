@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, TextIO
 
+from actors.container import processors
 from protocol.version import REDIS_VERSION, SHARDIS_VERSION
 from router.config import Config, ConfigError, FileUnreadable
 from router.config.reader import read_text, source_text
@@ -90,10 +91,10 @@ def read_command_line(arguments: Sequence[str]) -> Config:
         raise Finished(1, f"{LineFormatter().format(record)}\n") from None
     except ConfigError as error:
         raise Finished(1, f"{error}\n", error=True) from None
-    processors = len(os.sched_getaffinity(0))
+    available = processors()
     for name in ("shards", "io-workers"):
         if not config[name]:
-            config.derive(name, processors)
+            config.derive(name, available)
     return config
 
 

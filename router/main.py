@@ -123,7 +123,9 @@ def run(config: Config, load: Callable[[], Program]) -> int:
     listeners = Listeners()
     members = Members()
     try:
-        config.values["maxclients"] = clients_at_start(config["maxclients"])
+        config.values["maxclients"] = clients_at_start(
+            config["maxclients"], max(config["shards"], config["io-workers"])
+        )
         context = _tls_context(config)
         check_backlog(config["tcp-backlog"])
         listeners.open(config.values)
@@ -270,7 +272,8 @@ class RouterSettings:
     def apply(self, changes: dict[str, Any]) -> None:
         """Act on changed directives, all or none of them. Raises SetError."""
         if "maxclients" in changes:
-            allowed = allow_clients(changes["maxclients"])
+            peers = max(self._config["shards"], self._config["io-workers"])
+            allowed = allow_clients(changes["maxclients"], peers)
             if changes["maxclients"] > allowed:
                 raise set_failed(
                     "maxclients",

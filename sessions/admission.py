@@ -19,9 +19,19 @@ if TYPE_CHECKING:
     from sessions.session import Session
 
 PROTECTED: Final = (
-    b"-DENIED Redis is running in protected mode because protected mode is enabled and no password"
-    b" is set for the default user. Connect from this host, or switch it off there: CONFIG SET"
-    b" protected-mode no. Nobody may then keep others out but your network.\r\n"
+    b"-DENIED Redis is running in protected mode because protected mode is enabled and no "
+    b"password is set for the default user. In this mode connections are only accepted from "
+    b"the loopback interface. If you want to connect from external computers to Redis you may "
+    b"adopt one of the following solutions: 1) Just disable protected mode sending the command"
+    b" 'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis from "
+    b"the same host the server is running, however MAKE SURE Redis is not publicly accessible "
+    b"from internet if you do so. Use CONFIG REWRITE to make this change permanent. 2) "
+    b"Alternatively you can just disable the protected mode by editing the Redis configuration"
+    b" file, and setting the protected mode option to 'no', and then restarting the server. 3)"
+    b" If you started the server manually just for testing, restart it with the '--protected-"
+    b"mode no' option. 4) Set up an authentication password for the default user. NOTE: You "
+    b"only need to do one of the above things in order for the server to start accepting "
+    b"connections from the outside.\r\n"
 )
 TOO_MANY: Final = b"-ERR max number of clients reached\r\n"
 

@@ -81,7 +81,8 @@ class Connections:
         dispatcher.set_output_limits(settings["client-output-buffer-limit"])
         dispatcher.idle_seconds_max = int(settings["timeout"])
         if "maxclients" in changes:
-            allow_clients(settings["maxclients"])
+            peers = max(int(settings["shards"]), int(settings["io-workers"]))
+            allow_clients(settings["maxclients"], peers)
 
     def apply_tls(self, changes: Mapping[str, Any]) -> None:
         """Make new TLS connections use the directives, and the files, as they are now."""

@@ -13,6 +13,8 @@ cdef class Reactor:
     cdef public object on_linger  # starts the timer for `flush_lingering`; None: nothing lingers
     cdef public object on_more    # has `tick` called soon; None: nobody waits meanwhile
     cdef bint more_due          # it has been asked to
+    cdef int spare              # a descriptor to give up when no other one is free; -1: none
+    cdef int64_t short_said_ms  # when the log last said that there are too few
     cdef list lingering         # sessions with replies that wait for more; may name one twice
     cdef bint pumping           # events of epoll are being served; they name sessions by address
     cdef list closed_meanwhile  # sessions that must outlive these events

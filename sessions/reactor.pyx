@@ -4,8 +4,13 @@ One tick: read what is readable, send each shard its batch, take what the shards
 write it out. uvloop calls `tick` when the nested epoll set, or a shard's link, has something.
 """
 
+import errno as _errno
 import logging
+import os
 import socket as _socket
+import time
+
+from sessions.admission import TOO_MANY
 
 from cpython.ref cimport PyObject
 from libc.errno cimport EAGAIN, EINTR, errno
@@ -53,9 +58,12 @@ cdef enum:
     EVENTS_MAX = 512
     ACCEPTS_MAX = 64                    # per tick and listener, so that clients are served meanwhile
     LARGE_READ_BYTES_MAX = 1 << 20      # read at once of a large value
+    SHORT_SAID_MS = 10000               # the log says so often that descriptors are short
     SEND_BYTES_MAX = 1 << 20            # to a client per turn: one that reads as fast is never full
     BUSY_EVENTS_MIN = 4                 # fewer: the next ones are not worth another look yet
     LINGER_BYTES_MAX = 16384            # more output than this does not wait for further replies
+
+SHORT_SECONDS = 0.01    # a pause where not even a spare descriptor is left
 
 logger = logging.getLogger("shardis")
 
@@ -73,13 +81,20 @@ cdef class Reactor:
         self.listeners = {}
         self.lingering = []
         self.closed_meanwhile = []
+        self._take_spare()
         self.buffer = <char *>malloc(READ_BYTES)
         self.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
         if self.epoll_fd < 0 or self.buffer == NULL:
             raise OSError(errno, "epoll_create1")
 
+    def __cinit__(self, *args, **kwargs):
+        self.epoll_fd = -1
+        self.spare = -1
+
     def __dealloc__(self):
         free(self.buffer)
+        if self.spare >= 0:
+            c_close(self.spare)
         if self.epoll_fd >= 0:
             c_close(self.epoll_fd)
 
@@ -182,8 +197,10 @@ cdef class Reactor:
         for i in range(ACCEPTS_MAX):
             try:
                 connection, peer = listener.accept()
-            except OSError:
-                return 0        # nothing left, or the peer has gone, or no file descriptor is free
+            except OSError as error:
+                if error.errno in (_errno.EMFILE, _errno.ENFILE):
+                    self._refuse_without_descriptor(listener)
+                return 0        # nothing left, or the peer has gone
             try:
                 connection.setblocking(False)
                 if connection.family != _socket.AF_UNIX:
@@ -210,6 +227,33 @@ cdef class Reactor:
             if epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, session.fd, &event) < 0:
                 self._close(session)
         return 0
+
+    def _refuse_without_descriptor(self, listener):
+        """No descriptor is free: refuse who waits, or the event loop would be told of them for ever.
+
+        The spare one is given up for that long. Should it be gone, nobody is accepted for a while.
+        """
+        if self.spare >= 0:
+            c_close(self.spare)
+            self.spare = -1
+            try:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.send(TOO_MANY)
+            except OSError:
+                pass
+        self._take_spare()
+        if self.spare < 0:
+            time.sleep(SHORT_SECONDS)
+        if self.dispatcher.now_ms - self.short_said_ms >= SHORT_SAID_MS or self.short_said_ms == 0:
+            self.short_said_ms = self.dispatcher.now_ms
+            logger.warning("Accepting client connection: accept: Too many open files")
+
+    def _take_spare(self):
+        try:
+            self.spare = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self.spare = -1
 
     cdef int _readable(self, Session session) except -1:
         cdef char *target = self.buffer

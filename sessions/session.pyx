@@ -30,6 +30,7 @@ cdef enum:
     RING_SIZE_FIRST = 8
     SESSION_BYTES_IN_FLIGHT_MAX = 1 << 20
     OUTPUT_FREE_BYTES = 16384       # so much output is nobody's excess: redis-server's static buffer
+    UNAUTHENTICATED_OUTPUT_BYTES_MAX = 1024     # beyond that, before AUTH
     LOGGED_INPUT_BYTES_MAX = 64
     HTTP_WARNING_MS = 60000
     INTERNAL_BULK_BYTES_MAX = 0x7FFFFFFF    # an envelope's lengths are 32 bits; parcels go in pieces
@@ -328,11 +329,14 @@ cdef class Session:
         cdef uint64_t hard = dispatcher.output_hard[self.output_class]
         cdef uint64_t soft = dispatcher.output_soft[self.output_class]
         cdef size_t unsent
-        if likely(hard == 0 and soft == 0):
+        if likely(hard == 0 and soft == 0) and not self.attention & ATTENTION_AUTH:
             return False
         unsent = self.unsent()
         if unsent <= OUTPUT_FREE_BYTES:
             unsent = 0
+        if unlikely(self.attention & ATTENTION_AUTH) and unsent > UNAUTHENTICATED_OUTPUT_BYTES_MAX:
+            # As redis-server since the fixes of April 2025: who has no password must read on.
+            return True
         if hard and unsent >= hard:
             return True
         if soft == 0 or unsent < soft:

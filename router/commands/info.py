@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from actors.container import memory_bytes
 from actors.figures import resident_bytes
 from protocol.commands import F, Place, Request, Response, command
 from protocol.version import REDIS_VERSION, SHARDIS_VERSION
@@ -175,7 +176,7 @@ def memory(figures: Figures) -> Fields:
     if figures.node is None:
         resident += resident_bytes(os.getpid())
         peak = admin.peak_memory = max(admin.peak_memory, used)
-    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    installed = memory_bytes()
     limit = admin.config["maxmemory"]
     return [
         ("used_memory", used),

@@ -32,11 +32,14 @@ from router.config.kinds import (
     file_name,
     host_name,
     node_name,
+    processor_list,
     title_template,
 )
 from router.config.words import text_of
 
 PROCESSES_MAX: Final = 1024
+DATABASES_MAX: Final = 65536
+"""Their numbers have 16 bits on the way to a shard."""
 BACKLOG_BYTES_MIN: Final = 16 * 1024
 
 
@@ -82,8 +85,8 @@ OWN: Final = (
     Directive("pipeline-order", Choice(("concurrent", "strict")), "concurrent"),
     Directive("zeromq-io-threads", Bool(), "no", IMMUTABLE),
     Directive("sched-batch", Bool(), "no", IMMUTABLE),
-    Directive("worker-cpulist", Text(unset=True), "", IMMUTABLE),
-    Directive("shard-cpulist", Text(unset=True), "", IMMUTABLE),
+    Directive("worker-cpulist", Text(unset=True, check=processor_list), "", IMMUTABLE),
+    Directive("shard-cpulist", Text(unset=True, check=processor_list), "", IMMUTABLE),
     Directive("spin-microseconds", Integer(0, 1_000_000), "0", IMMUTABLE),
 )
 
@@ -141,7 +144,7 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
     Directive("use-exit-on-panic", Bool(), "no", HIDDEN),
     Directive("watchdog-period", Integer(), "0", HIDDEN),
     Directive("ignore-warnings", Text(), ""),
-    Directive("databases", Integer(1), "16", IMMUTABLE),
+    Directive("databases", Integer(1, DATABASES_MAX), "16", IMMUTABLE),
     Directive("always-show-logo", Bool(), "no", IMMUTABLE),
     Directive("set-proc-title", Bool(), "yes", IMMUTABLE),
     Directive(

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from actors.scheduling import parse_cpulist
 from router.config.words import quote_word
 
 INT_MIN: Final = -(2**31)
@@ -259,6 +260,16 @@ def file_name(what: str, noun: str = "filename", empty: bool = False) -> Callabl
             raise ValueRefused(f"{what} can't be a path, just a {noun}")
 
     return check
+
+
+def processor_list(text: str) -> None:
+    """Check a list of processors, of which this process may use one at least."""
+    try:
+        processors = parse_cpulist(text)
+    except ValueError:
+        raise ValueRefused("argument must be a list of processors, such as 0,2,4-8") from None
+    if text and not processors & os.sched_getaffinity(0):
+        raise ValueRefused("none of these processors can be used here")
 
 
 def host_name(text: str) -> None:

@@ -99,8 +99,8 @@ cdef class Keyspace:
     """
 
     def __cinit__(self, int databases=16, bytes seed=DEFAULT_SEED, uint64_t random_seed=0):
-        if not 1 <= databases <= 256:
-            raise ValueError("databases must be from 1 to 256")
+        if not 1 <= databases <= 65536:
+            raise ValueError("databases must be from 1 to 65536")
         if len(seed) != 16:
             raise ValueError("seed must have 16 bytes")
         self.store = store_new(

@@ -17,7 +17,7 @@ Contract
 6. A type's structures are freed, copied and measured through `store.types`, nowhere else.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 from shards.memory.blob cimport Blob
 from shards.keyspace.entry cimport Entry, EntryEncoding, EntryType
@@ -52,7 +52,7 @@ cdef struct Database:
 
 cdef struct Store:
     Database **databases        # [database_count], owned; by physical number; NULL until first used
-    uint8_t *physical           # [database_count], owned; logical to physical (SWAPDB)
+    uint16_t *physical          # [database_count], owned; logical to physical (SWAPDB)
     uint32_t database_count
     uint64_t seed[2]            # SipHash-1-3 key, the same on every shard of the server
     uint64_t used_memory        # bytes, by malloc_usable_size

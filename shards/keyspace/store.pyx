@@ -5,7 +5,7 @@ or `unlink` (take it out). What an entry points to is freed, copied and measured
 `payload_` functions.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memmove, memset
 
 from protocol.native cimport (
@@ -134,9 +134,9 @@ cdef Store *store_new(uint32_t databases, uint64_t seed0, uint64_t seed1,
     store.pool.total = &store.used_memory
     store.database_count = databases
     store.databases = <Database **>pool_zeroed(&store.pool, databases * sizeof(Database *))
-    store.physical = <uint8_t *>pool_alloc(&store.pool, databases)
+    store.physical = <uint16_t *>pool_alloc(&store.pool, databases * sizeof(uint16_t))
     for i in range(databases):
-        store.physical[i] = <uint8_t>i
+        store.physical[i] = <uint16_t>i
     store.seed[0] = seed0
     store.seed[1] = seed1
     store.random_state[0] = split_mix(&random_seed)
@@ -253,7 +253,7 @@ cdef void database_free(Database *database) noexcept nogil:
 
 
 cdef void store_swap(Store *store, uint32_t first, uint32_t second) noexcept nogil:
-    cdef uint8_t physical = store.physical[first]
+    cdef uint16_t physical = store.physical[first]
     store.physical[first] = store.physical[second]
     store.physical[second] = physical
 

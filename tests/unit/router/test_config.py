@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.scheduling import parse_cpulist
 from router.command_line import Finished, option_lines, read_command_line
 from router.config import (
     DIRECTIVES,
@@ -457,3 +458,37 @@ def test_the_page_lists_what_has_no_effect() -> None:
         for name, pending in NOT_ACTED_ON.items()
     ]
     assert sorted(listed) == sorted(expected)
+
+
+WRONG = (
+    *(
+        "",
+        "x",
+        "-1",
+        "99999999999999999999",
+        "1.5",
+        "0x10",
+        "0-x",
+        "99",
+        "1-",
+        "1:0",
+        "yes no",
+    ),
+    *("\0", "é", "0-999999999999", "1,,2", "NaN", "5-2", "1mb", "65537"),
+)
+
+
+@pytest.mark.parametrize("value", WRONG)
+@pytest.mark.parametrize("name", [*sorted(one.name for one in OWN), "databases"])
+def test_a_wrong_value_of_our_own_directives_is_a_line_at_the_start(name: str, value: str) -> None:
+    """`worker-cpulist 99` and `0-x` ended in tracebacks: what is accepted has to work."""
+    said = ""
+    try:
+        config = read_command_line([f"--{name}", value])
+    except Finished as finished:
+        said = finished.text
+    if said:
+        assert "FATAL CONFIG FILE ERROR" in said
+        return
+    if name.endswith("cpulist") and config[name]:
+        assert parse_cpulist(config[name]) & os.sched_getaffinity(0)
