@@ -5,6 +5,8 @@ Request message:  RequestHeader, then for each run: RunHeader, TransactionHeader
 Reply message:    ReplyHeader, then for each part: PartHeader, raw bytes.
 On the bulk link: the raw bytes of one command or reply as they are, without a header.
 Read message:     ReadHeader alone, from the worker, on the main link.
+Cancel message:   CancelHeader alone, from the worker, on the main link.
+Push message:     PushHeader, raw bytes; from the shard, on the main link.
 
 All fields are in the byte order of the machine: both ends are processes of one server. Headers
 are not aligned inside a message; read and write them through memcpy (`load`/`store` below).
@@ -17,6 +19,10 @@ shard concerned holds a ticket (shards/execution/locks) under the transaction's 
 is granted or refused, until a RELEASE run. Between them, its runs pass the locks. A PREPARE run is kept,
 not executed: it is the shard's part. A COMMIT run is executed at once and whole, or, if its one command is
 SHARDIS.COMMIT, the part is. Runs of a transaction that the shard does not know are answered REFUSED.
+
+A cancel message says that a client has gone: what is parked for it is dropped, and answered by DONE parts
+without a reply, so that the worker can give its slot to another. A push message brings bytes that answer
+no command, for a client's output: behind all replies of this shard that were sent before it.
 
 No link has a limit of its own. What a worker has not read of a shard's replies is bounded by the shard:
 it counts what it sends on both links, read messages take that off again, and above UNREAD_BYTES_MAX the
@@ -43,6 +49,8 @@ cdef enum MessageKind:
     MESSAGE_RUNS = 1
     MESSAGE_REPLIES = 2
     MESSAGE_READ = 3
+    MESSAGE_CANCEL = 4
+    MESSAGE_PUSH = 5
 
 cdef enum PartStatus:
     PART_DONE = 0               # the run is complete
@@ -103,12 +111,27 @@ cdef packed struct ReplyHeader:
     uint16_t messages           # request messages that this one is the last answer to
     uint32_t epoch              # incarnation of the shard that answers
     uint32_t parts
+    uint64_t durable            # how far this shard's log is on disk; 0: it has none
 
 cdef packed struct ReadHeader:
     uint8_t kind
     uint8_t reserved[3]
     uint32_t epoch              # incarnation of the shard this is meant for
     uint64_t bytes              # of messages on both links, read since the last such message
+
+cdef packed struct CancelHeader:
+    uint8_t kind
+    uint8_t reserved[3]
+    uint32_t epoch              # incarnation of the shard this is meant for
+    uint32_t client             # the worker's slot for it, which stays its own until all is answered
+
+cdef packed struct PushHeader:
+    uint8_t kind
+    uint8_t reserved[3]
+    uint32_t epoch              # incarnation of the shard that sends it
+    uint32_t client             # the worker's slot for the client
+    uint32_t bytes              # behind this header
+    uint64_t client_id          # CLIENT ID: the slot may be another's by now
 
 cdef packed struct PartHeader:
     uint32_t client

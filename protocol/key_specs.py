@@ -13,7 +13,6 @@ from dataclasses import replace
 
 from protocol.commands import Command, Keys
 
-KEYS_MAX = 1024 * 1024
 LEADING_NUMBER = re.compile(rb"[ \t-\r]*\+?0*(\d{1,9})(?!\d)")
 
 Positions = list[tuple[int, Keys]]
@@ -45,7 +44,7 @@ def _by_specs(command: Command, args: Sequence[bytes]) -> Positions | None:
         if bounds is None:
             return None
         first, last = bounds
-        if last >= len(args) or last < first or (last - first) // spec.step >= KEYS_MAX:
+        if last >= len(args) or last < first:
             return None
         found += [(index, spec) for index in range(first, last + 1, spec.step)]
     return found

@@ -22,6 +22,7 @@ cdef struct ShardState:
     bint bulk_due
     uint64_t bytes_read         # of its messages; it has not been told yet
     uint64_t bytes_in_flight    # of runs not yet complete
+    uint64_t durable            # how far its log is on disk, as it has said last
     uint64_t messages           # statistics
     uint64_t commands
 
@@ -44,6 +45,7 @@ cdef class WorkerDispatcher(Dispatcher):
     cdef public uint64_t read_bytes_min     # a shard is told that so much has been read
     cdef public uint64_t shard_bytes_max    # with more under way to a shard, its clients wait
     cdef list full                      # (session, shard with too much in flight for which it waits)
+    cdef list cancels                   # slots of clients that have gone, for each shard to be told of
     cdef dict blocks                    # (shard, bulk number) -> address of the Block that waits for it
     cdef dict early_bulks               # (shard, bulk number) -> bulk that came before its part
     cdef int32_t scan_id
@@ -61,4 +63,6 @@ cdef class WorkerDispatcher(Dispatcher):
     cdef bint _waits_for_block(self, const Output *output, int32_t shard) noexcept
     cdef void _hold_back(self, Session session, int32_t shard)
     cdef bint _wake_full(self) except -1
+    cdef int _send_cancels(self, int32_t shard) except -1
+    cdef int _take_push(self, int32_t shard, const char *data, size_t n) except -1
     cdef int _report_read(self) except -1

@@ -5,6 +5,8 @@ the order of one client's commands on one shard (one FIFO link, one batch); boun
 client (session.pyx) and per shard (here); nothing from a dead incarnation of a shard (the epoch).
 """
 
+import logging
+
 from protocol.commands import F
 from protocol.errors import LOADING as LOADING_ERROR
 
@@ -17,9 +19,9 @@ from actors.mailbox cimport (
 )
 from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 from protocol.envelope cimport (
-    BULK_BYTES_MIN, MESSAGE_READ, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_SLOW,
-    READ_BYTES_MIN, RUN_BULK, RUN_INTERNAL, RUN_PREPARE, RUN_TRANSACTION, CommandHeader, PartHeader, ReadHeader,
-    ReplyHeader, RequestHeader, RunHeader, TransactionHeader, bulk_counted, run_head, run_size,
+    BULK_BYTES_MIN, MESSAGE_CANCEL, MESSAGE_PUSH, MESSAGE_READ, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_SLOW,
+    READ_BYTES_MIN, RUN_BULK, RUN_INTERNAL, RUN_PREPARE, RUN_TRANSACTION, CancelHeader, CommandHeader, PartHeader,
+    PushHeader, ReadHeader, ReplyHeader, RequestHeader, RunHeader, TransactionHeader, bulk_counted, run_head, run_size,
 )
 from protocol.native cimport likely, out_of_memory, unlikely
 from protocol.reply cimport reply_error
@@ -40,6 +42,8 @@ cdef int32_t ANY_SHARD = 0
 cdef int32_t SEVERAL_SHARDS = -1
 cdef uint32_t FLAG_WRITE = F.WRITE
 
+logger = logging.getLogger("shardis")
+
 cdef bytes LOADING = LOADING_ERROR
 cdef const char *loading = LOADING
 cdef size_t loading_length = len(LOADING)
@@ -51,6 +55,10 @@ cdef void release_zmq_block(void *block) noexcept nogil:
 
 cdef void release_malloc_block(void *block) noexcept nogil:
     free((<Block *>block).data)
+
+
+class EnvelopeError(Exception):
+    """A message from a shard can't be right: nothing more of that link is taken."""
 
 
 cdef class WorkerDispatcher(Dispatcher):
@@ -70,6 +78,7 @@ cdef class WorkerDispatcher(Dispatcher):
         self.run_shard = -1
         self.single = shard_count == 1
         self.full = []
+        self.cancels = [[] for _ in range(shard_count)]
         self.blocks = {}
         self.early_bulks = {}
         self.scan_id = table.table["SCAN"].id if "SCAN" in table.table else -1
@@ -124,6 +133,7 @@ cdef class WorkerDispatcher(Dispatcher):
         state.up = False
         state.batch.used = 0
         state.runs = 0
+        self.cancels[shard].clear()
         for key in [key for key in self.early_bulks if key[0] == shard]:
             block_free(<Block *><uintptr_t>self.early_bulks.pop(key))
         for session in [session for session in self.sessions if session is not None]:
@@ -400,6 +410,9 @@ cdef class WorkerDispatcher(Dispatcher):
         for i in range(self.shard_count):
             state = &self.shards[i]
             if state.batch.used == 0:
+                if unlikely(len(self.cancels[i]) > 0):
+                    self._send_cancels(i)
+                    sent = True
                 continue
             if state.messages_in_flight and state.batch.used < self.batch_bytes_held_max:
                 # It goes when the answer is here, with what comes until then: a message costs tens of
@@ -418,7 +431,38 @@ cdef class WorkerDispatcher(Dispatcher):
             state.batch.used = 0
             if state.batch.size > BATCH_KEEP_BYTES:
                 buffer_free(&state.batch)
+            if unlikely(len(self.cancels[i]) > 0):
+                self._send_cancels(i)
         return sent
+
+    cdef int cancel(self, Session session) except -1:
+        """Tell the shards that a client has gone, after what it has sent them. O(runs under way)"""
+        cdef uint32_t i
+        cdef Pending *pending
+        if session.pinned >= 0:
+            return 0
+        shards = set()
+        for i in range(session.tail - session.head):
+            pending = &session.ring[(session.head + i) & (session.ring_size - 1)]
+            if pending.shard >= 0 and not pending.done and self.shards[pending.shard].up:
+                shards.add(pending.shard)
+        for shard in shards:
+            self.cancels[shard].append(session.slot)
+        return 0
+
+    cdef int _send_cancels(self, int32_t shard) except -1:
+        cdef CancelHeader header
+        cdef list slots = self.cancels[shard]
+        memset(&header, 0, sizeof(header))
+        header.kind = MESSAGE_CANCEL
+        header.epoch = self.shards[shard].epoch
+        for slot in slots:
+            if self.slots[<uint32_t>slot] != NULL and (<Session>self.slots[<uint32_t>slot]).state & STATE_CLOSED:
+                header.client = <uint32_t>slot
+                (<Link>self.links[shard]).send(<const char *>&header, sizeof(header))
+                self.shards[shard].due = True
+        slots.clear()
+        return 0
 
     def post(self):
         """`flush`, for drivers in Python."""
@@ -451,6 +495,7 @@ cdef class WorkerDispatcher(Dispatcher):
         cdef Link link
         cdef ShardState *state
         cdef bint more = True
+        broken = None
         self.receive_due = False
         while more:
             for i in range(self.shard_count):
@@ -468,8 +513,15 @@ cdef class WorkerDispatcher(Dispatcher):
                         state.bytes_read += message.size
                         try:
                             self._demux(i, message.data, message.size)
+                        except EnvelopeError as error:
+                            broken = error
                         finally:
                             message_release(&message)
+                        if unlikely(broken is not None):
+                            logger.error("Shard %d is left, as what it sends can't be right: %s", i, broken)
+                            broken = None
+                            self.host.link_broken(i)
+                            break
             self._wake_full()
             more = self.flush()
         self._report_read()
@@ -502,20 +554,31 @@ cdef class WorkerDispatcher(Dispatcher):
         cdef Pending *pending
         cdef Output *output
         cdef Session session
+        if unlikely(<uint8_t>data[0] == MESSAGE_PUSH):
+            return self._take_push(shard, data, n)
+        if unlikely(n < sizeof(ReplyHeader)):
+            raise EnvelopeError(f"a message of {n} bytes")
         memcpy(&header, data, sizeof(ReplyHeader))
         if header.epoch != state.epoch or header.kind != MESSAGE_REPLIES:
             return 0
         state.messages_in_flight -= min(state.messages_in_flight, <uint32_t>header.messages)
+        state.durable = header.durable
         data += sizeof(ReplyHeader)
         while data < end:
+            if unlikely(<size_t>(end - data) < sizeof(PartHeader)):
+                raise EnvelopeError("a part that is cut off")
             memcpy(&part, data, sizeof(PartHeader))
             data += sizeof(PartHeader)
+            if unlikely(part.bytes > <size_t>(end - data)):
+                raise EnvelopeError("a part that is longer than its message")
             if unlikely(part.client >= self.slots_size or self.slots[part.client] == NULL):
-                raise AssertionError(f"shard {shard} answers client {part.client}, who is unknown")
+                raise EnvelopeError(f"it answers client {part.client}, who is unknown")
             session = <Session>self.slots[part.client]
             if unlikely(part.sequence - session.head >= session.tail - session.head):
-                raise AssertionError(f"shard {shard} answers run {part.sequence}, which is not open")
+                raise EnvelopeError(f"it answers run {part.sequence}, which is not open")
             pending = &session.ring[part.sequence & (session.ring_size - 1)]
+            if unlikely(pending.shard != shard or pending.done or part.commands > pending.commands):
+                raise EnvelopeError(f"it answers run {part.sequence}, which is not its own to answer so")
             if likely(not session.state & STATE_CLOSED):
                 output = session.output_for(part.sequence)
                 buffer_append(&output.tail, data, part.bytes)
@@ -530,6 +593,37 @@ cdef class WorkerDispatcher(Dispatcher):
             if likely(part.status == PART_DONE):
                 state.bytes_in_flight -= pending.bytes
                 session.complete_pending(part.sequence)
+        return 0
+
+    cdef int _take_push(self, int32_t shard, const char *data, size_t n) except -1:
+        """Bytes for a client's output: behind what this shard has answered it, and between two replies."""
+        cdef PushHeader header
+        cdef Session session
+        cdef Pending *pending
+        cdef uint32_t sequence
+        if unlikely(n < sizeof(PushHeader)):
+            raise EnvelopeError(f"a push of {n} bytes")
+        memcpy(&header, data, sizeof(PushHeader))
+        if header.epoch != self.shards[shard].epoch:
+            return 0
+        if unlikely(header.bytes != n - sizeof(PushHeader)):
+            raise EnvelopeError("a push that is longer than its message")
+        if header.client >= self.slots_size or self.slots[header.client] == NULL:
+            return 0
+        session = <Session>self.slots[header.client]
+        if session.id != header.client_id or session.state & STATE_CLOSED:
+            return 0
+        sequence = session.tail
+        while sequence != session.head:
+            pending = &session.ring[(sequence - 1) & (session.ring_size - 1)]
+            if pending.shard == shard and (pending.output.first != NULL or pending.output.tail.used or pending.done):
+                break
+            sequence -= 1
+        # Of a place before the head, all has been let out: the session's output, as for the head.
+        buffer_append(
+            &session.output_for(session.head if sequence == session.head else sequence - 1).tail,
+            data + sizeof(PushHeader), header.bytes,
+        )
         return 0
 
     cdef int _append_block(self, Session session, int32_t shard, uint32_t sequence, uint32_t bulk) except -1:

@@ -187,12 +187,21 @@ class Host(Barriers):
         for shard, epoch, up in topology.shards:
             if self.epochs[shard] and (not up or self.epochs[shard] != epoch):
                 self.epochs[shard] = 0
-                for link in self.dispatcher.shard_down(shard):
-                    self.disconnect(link)
-                self.schedule_flush()
+                if self.dispatcher.is_up(shard):
+                    self.leave(shard)
             if up and not self.epochs[shard]:
                 self.dispatcher.shard_up(shard, epoch, *self.connect(shard, epoch))
                 self.epochs[shard] = epoch
+
+    def link_broken(self, shard: int) -> None:
+        """What a shard has sent can't be right: leave it, until it is another incarnation."""
+        self.leave(shard)
+
+    def leave(self, shard: int) -> None:
+        """Settle what this incarnation of a shard will not answer, and close the links to it."""
+        for link in self.dispatcher.shard_down(shard):
+            self.disconnect(link)
+        self.schedule_flush()
 
     # Slow paths
 

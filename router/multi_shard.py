@@ -43,9 +43,11 @@ ROUNDS_MAX: Final = 16  # of a command that asks for more keys
 NULL: Final = {2: b"$-1\r\n", 3: b"_\r\n"}
 OK: Final = b"+OK\r\n"
 NO_SUCH_KEY: Final = b"ERR no such key"
+NOTHING: Final = b"$0\r\n\r\n"  # the parcel of a key that does not exist
 NO_TYPE: Final = b"+none\r\n"
 SCAN_COUNT: Final = 10  # keys that a step visits, unless told otherwise
 SCAN_END: Final = b"$1\r\n0\r\n"  # the cursor that ends a scan
+ANY_USE: Final = Keys(1, flags="RW")  # of a key whose use nothing says
 STREAM_ID: Final = re.compile(rb"\d{1,20}(-\d{1,20})?")
 
 
@@ -78,6 +80,11 @@ class Shards:
     def keys(self, command: Command, args: list[bytes]) -> list[int] | None:
         """The positions of a command's keys, as the hot path finds them."""
         return self.host.native_table.keys(command.id, args)
+
+    def uses(self, command: Command, args: list[bytes]) -> list[tuple[int, Keys]]:
+        """The same with their specs: those say what a key is used for, not which are keys."""
+        specs = dict(key_positions(command, args) or ())
+        return [(at, specs.get(at, ANY_USE)) for at in self.keys(command, args) or ()]
 
     def require(self, shards: Iterable[int]) -> None:
         """Refuse a command whole before a part of it runs. Raises CommandError."""
@@ -174,8 +181,7 @@ async def at_home(shards: Shards, command: Command, args: list[bytes]) -> bytes:
     It may ask for more keys than its arguments name (SORT), and is then run again from its start,
     with all of them.
     """
-    positions = key_positions(command, args)
-    assert positions, "the native table has found keys"
+    positions = shards.uses(command, args)
     home = shards.of(args[min(positions, key=home_preference)[0]])
     keys = locked_alone(args, positions)
     for _ in range(ROUNDS_MAX):
@@ -187,11 +193,14 @@ async def at_home(shards: Shards, command: Command, args: list[bytes]) -> bytes:
                 if shard != home
             }
             answers = await transaction.lock(quiet=lends)
-            lent = {
-                words[1]: payload(answer)
-                for shard, commands in lends.items()
-                for words, answer in zip(commands, answers[shard], strict=True)
-            }
+            lent = await transaction.bring(
+                {
+                    words[1]: answer
+                    for shard, commands in lends.items()
+                    for words, answer in zip(commands, answers[shard], strict=True)
+                },
+                home,
+            )
             done = await transaction.commit(
                 {home: [[b"SHARDIS.WITH", *args]]}, borrowed={home: lent}
             )
@@ -257,14 +266,15 @@ async def rename(shards: Shards, command: Command, args: list[bytes]) -> bytes:
             quiet={at: [[b"SHARDIS.LEND", source]], to: [[b"EXISTS", target]]},
             parts={at: [[b"SHARDIS.DROP", source, b"rename_from"]]},
         )
-        parcel = payload(answers[at][0])
-        if not parcel:
+        value = answers[at][0]
+        if value == NOTHING:
             meet(transaction, shards, [source])
             raise CommandError(NO_SUCH_KEY)
         if only_new and integer(answers[to][0]):
             return b":0\r\n"
+        borrowed = await transaction.bring({source: value}, to)
         await transaction.commit(
-            {to: [[b"SHARDIS.STORE", target, b"rename_to"]]}, borrowed={to: {source: parcel}}
+            {to: [[b"SHARDIS.STORE", target, b"rename_to"]]}, borrowed={to: borrowed}
         )
         return b":1\r\n" if only_new else OK
     finally:

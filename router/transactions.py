@@ -48,10 +48,10 @@ RELEASE: Final = 256
 QUIET: Final = 512
 """Flags of a run: protocol/envelope.pxd."""
 
+OK: Final = b"+OK\r\n"
 REFUSED: Final = (
     b"-REFUSED\r\n"  # by a shard that does not know the transaction, or has not granted it
 )
-PIECE_BYTES: Final = 16 << 20  # of a parcel in one message
 TRANSACTIONS_MAX: Final = 1024
 """Transactions that a worker has open at once; more wait before they ask for locks."""
 
@@ -157,6 +157,31 @@ class Transaction:
         self.prepared = set(parts)
         return {shard: answer[1:] for shard, answer in answers.items()}
 
+    async def bring(self, lent: Mapping[bytes, bytes], to: int) -> dict[bytes, bytes]:
+        """Bring lent keys, given by LEND's answers, to a participant; the small ones, for `commit`.
+
+        Large ones go there now, piece by piece, and others have their turns in between. Raises
+        CommandError if a shard is not there any more.
+        """
+        small = {}
+        for key, answer in lent.items():
+            if answer.startswith(b":"):
+                await self._bring_large(key, integer(answer), to)
+            else:
+                small[key] = bulk(answer)
+        return small
+
+    async def _bring_large(self, key: bytes, size: int, to: int) -> None:
+        source = self.host.shard_of(key)
+        sent = 0
+        while sent < size:
+            (answer,) = await self.hop(source, (PLAIN, [[b"SHARDIS.PIECE", key, b"%d" % sent]]))
+            piece = bulk(answer)
+            (answer,) = await self.hop(to, (PLAIN, [[b"SHARDIS.BORROW", key, piece]]))
+            if answer != OK:
+                raise CommandError(LOADING)
+            sent += len(piece)
+
     async def commit(
         self,
         parts: Mapping[int, Commands] | None = None,
@@ -220,9 +245,12 @@ class Transaction:
 
 
 def loan(parcels: Mapping[bytes, bytes]) -> list[tuple[int, Commands]]:
-    """The runs that hand parcels over, in pieces: no command may be too long for its header."""
-    return [
-        (PLAIN, [[b"SHARDIS.BORROW", key, parcel[at : at + PIECE_BYTES]]])
-        for key, parcel in parcels.items()
-        for at in range(0, len(parcel) or 1, PIECE_BYTES)
-    ]
+    """The runs that hand small parcels over."""
+    return [(PLAIN, [[b"SHARDIS.BORROW", key, parcel]]) for key, parcel in parcels.items()]
+
+
+def bulk(answer: bytes) -> bytes:
+    """What a bulk string holds. Raises CommandError if a shard has died instead of giving one."""
+    if not answer.startswith(b"$"):
+        raise CommandError(LOADING)
+    return answer[answer.index(b"\r\n") + 2 : -2]

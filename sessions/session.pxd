@@ -10,7 +10,8 @@ Contract for a dispatcher, of which a session sees the DispatcherBase (the rest:
    somebody calls `session.resume()`.
 2. `finish` is called before the raw bytes go away, and before anything else is answered.
 3. Each `session.open_pending` is matched by replies until `session.complete_pending`.
-4. `remove` hears that a closed session has nothing open any more: its slot may be another's.
+4. `cancel` hears that a session with something open is closed: what has not run need not.
+5. `remove` hears that a closed session has nothing open any more: its slot may be another's.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -87,6 +88,7 @@ cdef class DispatcherBase:
     cdef int64_t http_seen_ms               # when a client last spoke HTTP
     cdef int submit(self, Session session, const CommandSpec *spec, const char *raw, size_t length) except -1
     cdef int finish(self, Session session) except -1
+    cdef int cancel(self, Session session) except -1
     cdef int remove(self, Session session) except -1
     cdef int note_slow(self, Session session, int32_t id, list args, int64_t microseconds) except -1
     cdef int warn_of_http(self, str address) except -1

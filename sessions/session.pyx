@@ -76,6 +76,9 @@ cdef class DispatcherBase:
     cdef int finish(self, Session session) except -1:
         return 0
 
+    cdef int cancel(self, Session session) except -1:
+        return 0
+
     cdef int remove(self, Session session) except -1:
         raise NotImplementedError
 
@@ -880,6 +883,8 @@ cdef class Session:
         for i in range(self.ring_size):
             output_free(&self.ring[i].output)
         self.dispatcher.host.closed(self)
+        if self.head != self.tail:
+            self.dispatcher.cancel(self)
         if self.head == self.tail and (not self.state & STATE_HELD or self.waits_for_barrier):
             self.dispatcher.remove(self)
 

@@ -2,10 +2,10 @@
 
 A client that names one gets "unknown command". A worker uses them in the runs of a transaction
 (router/transactions.py, protocol/envelope.pxd): LOCK asks for keys, LEND reads one for another
-shard, which is given it by BORROW and uses it in WITH or STORE; DROP and POP are what a source owes
-a target; COMMIT executes the part that a shard holds, RELEASE ends it all. What locks and parts
-mean is the executor's to know (shards/execution). SWAP is SWAPDB's; DIGEST, HTSTATS and POPULATE
-are DEBUG's.
+shard (a large one by one PIECE after the other), which is given it by BORROW and uses it in WITH or
+STORE; DROP and POP are what a source owes a target; COMMIT executes the part that a shard holds,
+RELEASE ends it all. What locks and parts mean is the executor's to know (shards/execution). SWAP is
+SWAPDB's; DIGEST, HTSTATS and POPULATE are DEBUG's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from persistence.dump import as_restore
-from persistence.parcel import pack, set_usage, unpack, usage
+from persistence.parcel import lend as lent
+from persistence.parcel import piece as next_piece
+from persistence.parcel import set_usage, usage
 from protocol.commands import F, Keys, command
 from protocol.errors import NO_SUCH_KEY, CommandError
 from protocol.reply import Reply
@@ -51,8 +53,27 @@ def lock(ctx: Context, args: list[bytes], reply: Reply) -> None:
     since=SINCE,
 )
 def lend(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Give a key's parcel, which is empty without the key. O(N) for N bytes."""
-    reply.bulk(pack(ctx, args[1]))
+    """Give a key's parcel, which is empty without the key, or if it is large, its size, for PIECE.
+
+    O(N) for N bytes; O(1) for a long string
+    """
+    parcel = lent(ctx, args[1])
+    if isinstance(parcel, int):
+        reply.integer(parcel)
+    else:
+        reply.bulk(parcel)
+
+
+@command(
+    "SHARDIS.PIECE",
+    arity=3,
+    flags=F.READONLY | F.INTERNAL,
+    keys=Keys(1, flags="RO ACCESS"),
+    since=SINCE,
+)
+def piece(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """Give a piece of a lent key's parcel, from an offset on. O(1): a megabyte at most"""
+    reply.bulk(next_piece(ctx, args[1], int(args[2])))
 
 
 @command("SHARDIS.BORROW", arity=3, flags=F.READONLY | F.INTERNAL, since=SINCE)
@@ -99,13 +120,13 @@ def with_keys(ctx: Context, args: list[bytes], reply: Reply) -> None:
     views know nothing of this. The answer is [reply, used keys]: (key, usage) of those whose LRU
     clock or LFU is another by now. Or [keys] that the command must be lent, too.
     """
-    lent = {key: b"".join(pieces) for key, pieces in ctx.transaction.borrowed.items()}
+    lent = ctx.transaction.borrowed
     inner = Reply(reply.resp)
     used: list[bytes] = []
     ctx.runner.lend(lent)
     try:
         for key, parcel in lent.items():
-            unpack(ctx, key, parcel)
+            parcel.put(ctx, key)
         before = {key: usage(ctx, key) for key in lent}
         with logged_as_values(ctx):
             ctx.runner.run_arguments(args[1:], inner)
@@ -135,8 +156,8 @@ def with_keys(ctx: Context, args: list[bytes], reply: Reply) -> None:
 )
 def store(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Make a key what the one borrowed parcel says, as RENAME's target: key, event. O(N)"""
-    (pieces,) = ctx.transaction.borrowed.values()
-    unpack(ctx, args[1], b"".join(pieces))
+    (parcel,) = ctx.transaction.borrowed.values()
+    parcel.put(ctx, args[1])
     ctx.propagate(as_restore(ctx, args[1]))
     ctx.changed(args[1], args[2])
     reply.ok()

@@ -41,6 +41,8 @@ cdef class Executor:
     cdef dict arrived                   # (link, bulk number) -> BulkMessage
     cdef readonly Locks locks
     cdef readonly dict transactions     # id -> Transaction whose locks were granted
+    cdef list pushes                    # (link, message) to send after the replies that are being made
+    cdef public uint64_t durable        # how far the log is on disk; 0: there is none
     cdef object granted                 # deque of tickets whose owners may go on
     cdef int32_t commit_id              # of SHARDIS.COMMIT; -1 where the table has no such command
     cdef Buffer out                     # the reply message under construction
@@ -59,6 +61,9 @@ cdef class Executor:
     cdef int _serve(self, uint32_t number) except -1
     cdef bint _take(self, uint32_t link, const char *data, size_t n) except -1
     cdef int _note_read(self, uint32_t link, const char *data) except -1
+    cdef int _cancel(self, uint32_t link, const char *data) except -1
+    cdef int _send_pushes(self) except -1
+    cdef void _note_unread(self, uint32_t link, size_t n) noexcept
     cdef bint execute_message(self, uint32_t link, const char *data, size_t n) except -1
     cdef bint _execute_runs(self, uint32_t link, const char *data, const char *end) except -1
     cdef int _postpone(self, uint32_t link, bytes run, const char *rest, const char *end) except -1

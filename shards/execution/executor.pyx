@@ -31,10 +31,10 @@ from libc.string cimport memcpy, memset
 from actors.mailbox cimport Link, Message, message_release, release_memory
 from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 from protocol.envelope cimport (
-    BULK_BYTES_MIN, MESSAGE_READ, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_PARKED, PART_SLOW,
+    BULK_BYTES_MIN, MESSAGE_CANCEL, MESSAGE_PUSH, MESSAGE_READ, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_PARKED, PART_SLOW,
     RUN_BULK, RUN_COMMIT, RUN_INTERNAL, RUN_LOCKS, RUN_PREPARE, RUN_QUIET, RUN_RELEASE, RUN_REPLY_OFF,
-    RUN_TRANSACTION, TRANSACTION_COUNTER_BITS, UNREAD_BYTES_MAX, CommandHeader, PartHeader, ReadHeader, ReplyHeader, RequestHeader,
-    RunHeader, TransactionHeader, bulk_counted, run_head, run_size,
+    RUN_TRANSACTION, TRANSACTION_COUNTER_BITS, UNREAD_BYTES_MAX, CancelHeader, CommandHeader, PartHeader, PushHeader,
+    ReadHeader, ReplyHeader, RequestHeader, RunHeader, TransactionHeader, bulk_counted, run_head, run_size,
 )
 from protocol.native cimport fatal, likely, out_of_memory, unlikely
 from protocol.table cimport KEYS_NONE, KEYS_RANGE, CommandSpec, NativeTable
@@ -126,6 +126,7 @@ cdef class Executor:
         self.arrived = {}
         self.locks = Locks(runner.keyspace)
         self.transactions = {}
+        self.pushes = []
         self.granted = deque()
         self.commit_id = table.table["SHARDIS.COMMIT"].id if "SHARDIS.COMMIT" in table.table else -1
         self.store.locked = key_is_locked
@@ -312,8 +313,11 @@ cdef class Executor:
 
     cdef bint _take(self, uint32_t link, const char *data, size_t n) except -1:
         """A message has come. Whether it is one that is answered now."""
-        if unlikely(<uint8_t>data[0] == MESSAGE_READ):
-            self._note_read(link, data)
+        if unlikely(<uint8_t>data[0] != MESSAGE_RUNS):
+            if <uint8_t>data[0] == MESSAGE_READ:
+                self._note_read(link, data)
+            elif <uint8_t>data[0] == MESSAGE_CANCEL:
+                self._cancel(link, data)
             return False
         if unlikely(self.states[link].stalled):
             return self._take_stalled(link, data, n)
@@ -362,6 +366,55 @@ cdef class Executor:
             self._unpark(link)
             self.out_link = link
         return 0
+
+    cdef int _cancel(self, uint32_t link, const char *data) except -1:
+        """A client has gone: drop what is parked for it, as far as it has not begun to run. O(that)"""
+        cdef CancelHeader header
+        cdef Held held
+        memcpy(&header, data, sizeof(CancelHeader))
+        if header.epoch != self.epoch or not self._has_parked(link, header.client):
+            return 0
+        for held in self.parked[link, header.client]:
+            held.dropped = True
+            if held.ticket is not None:
+                self.release(held.ticket)
+                held.ticket = None
+        self._send()
+        self._go_on((link, header.client))
+        self.out_link = link
+        return 0
+
+    def push(self, uint32_t link, uint32_t client, uint64_t client_id, bytes data not None):
+        """Send bytes that answer nothing to a worker's client, after all that it was answered here."""
+        cdef PushHeader header
+        if self.links[link] is None:
+            return
+        memset(&header, 0, sizeof(header))
+        header.kind = MESSAGE_PUSH
+        header.epoch = self.epoch
+        header.client = client
+        header.bytes = <uint32_t>len(data)
+        header.client_id = client_id
+        self.pushes.append((link, PyBytes_FromStringAndSize(<const char *>&header, sizeof(header)) + data))
+        if not self.part_open:
+            self._send()                # what was answered comes first, and then takes this along
+            self._send_pushes()
+
+    cdef int _send_pushes(self) except -1:
+        cdef Link link
+        cdef list pushes = self.pushes
+        self.pushes = []
+        for number, message in pushes:
+            if self.links[number] is not None:
+                link = self.links[number]
+                link.send(PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
+                self._note_unread(<uint32_t>number, PyBytes_GET_SIZE(message))
+        return 0
+
+    cdef void _note_unread(self, uint32_t link, size_t n) noexcept:
+        self.states[link].unread += n
+        if unlikely(self.states[link].unread > self.unread_bytes_max):
+            self.states[link].stalled = True
 
     cdef bint execute_message(self, uint32_t link, const char *data, size_t n) except -1:
         """Execute a message, or as much of it as the worker may have answers for now.
@@ -575,18 +628,19 @@ cdef class Executor:
         header.epoch = self.epoch
         header.parts = self.parts
         header.messages = self.taken
+        header.durable = self.durable
         self.taken = 0
         memcpy(self.out.data, &header, sizeof(header))
         if self.links[self.out_link] is not None:
             link = self.links[self.out_link]
             link.send(self.out.data, self.out.used)
-            self.states[self.out_link].unread += self.out.used
-            if unlikely(self.states[self.out_link].unread > self.unread_bytes_max):
-                self.states[self.out_link].stalled = True
+            self._note_unread(self.out_link, self.out.used)
         self.out.used = 0
         self.parts = 0
         if self.out.size > OUT_KEEP_BYTES:
             buffer_free(&self.out)
+        if unlikely(len(self.pushes) > 0):
+            self._send_pushes()
         return 0
 
     # -- large commands and replies
@@ -699,6 +753,10 @@ cdef class Executor:
         memcpy(&run, data, sizeof(RunHeader))
         if run.flags & RUN_BULK and held.bulk is None:
             held.bulk = self.arrived.pop((held.link, run.bulk))
+        if unlikely(held.dropped):
+            self._open_part(&run)
+            self._close_part(PART_DONE, 0)
+            return True
         headers = data + run_head(&run)
         raw = headers + <size_t>run.commands * sizeof(CommandHeader)
         if held.bulk is not None:

@@ -25,8 +25,8 @@ from protocol.table cimport NativeTable
 from shards.keyspace.keyspace cimport Keyspace
 from shards.lane.handler cimport Argv, NativeLane, Shard, native_handler
 
-cdef enum CallFlag:             # envelope.RunFlag has the lower byte
-    CALL_PORT = 256             # by the shard's own port
+cdef enum CallFlag:             # beside envelope.RunFlag
+    CALL_PORT = 1 << 15         # by the shard's own port
 
 cdef enum Ran:                  # bits of what run_one returns
     RAN_BLOB = 1                # `shard.blob` is the rest of the reply

@@ -24,6 +24,7 @@ cdef class Held:
     cdef uint32_t at            # the command to go on with
     cdef size_t offset          # of that command's bytes
     cdef Ticket ticket          # that command's, or None
+    cdef bint dropped           # its client has gone: it is answered by nothing when its turn has come
 
 cdef class Transaction:
     cdef readonly uint64_t id
@@ -31,4 +32,5 @@ cdef class Transaction:
     cdef readonly bint committed
     cdef Ticket ticket
     cdef Held part                      # or None
-    cdef readonly dict borrowed         # key -> pieces of its parcel, which another shard lends
+    cdef readonly dict borrowed         # key -> persistence.parcel.Parcel, which another shard lends
+    cdef readonly dict lent             # key -> bytes of its parcel, of which pieces are still to go

@@ -1,5 +1,7 @@
 from typing import final
 
+from persistence.parcel import Parcel
+
 @final
 class Transaction:
     """What a shard knows of a transaction whose locks it has granted."""
@@ -11,5 +13,7 @@ class Transaction:
     @property
     def committed(self) -> bool: ...
     @property
-    def borrowed(self) -> dict[bytes, list[bytes]]: ...
+    def borrowed(self) -> dict[bytes, Parcel]: ...
+    @property
+    def lent(self) -> dict[bytes, bytes]: ...
     def borrow(self, key: bytes, piece: bytes) -> None: ...

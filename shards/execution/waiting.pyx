@@ -1,5 +1,7 @@
 """Parked runs and transactions; see waiting.pxd."""
 
+from persistence.parcel import Parcel
+
 cimport cython
 
 from actors.mailbox cimport message_release
@@ -23,7 +25,11 @@ cdef class Transaction:
 
     def __cinit__(self):
         self.borrowed = {}
+        self.lent = {}
 
     def borrow(self, bytes key, bytes piece):
         """Keep a piece of another shard's key; an empty parcel stands for a key that does not exist."""
-        self.borrowed.setdefault(key, []).append(piece)
+        parcel = self.borrowed.get(key)
+        if parcel is None:
+            parcel = self.borrowed[key] = Parcel()
+        parcel.add(piece)

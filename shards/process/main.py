@@ -182,6 +182,8 @@ class ShardProcess:
                 self._apply(message["changes"])
                 if self.port is not None:
                     self.port.connections.apply_tls(message["changes"])
+            case "heartbeat":
+                return None
             case "stats":
                 return self.statistics()
             case "histograms":
@@ -308,6 +310,7 @@ class ShardProcess:
             )
         page, index = self.boot.page, self.boot.index
         page.set_shard(index, "used_memory", self.keyspace.used_memory)
+        page.set_shard(index, "keys", self.keyspace.total_size)
         processed = self.runner.commands_processed
         if self.port is not None:
             self.port.cron()

@@ -136,6 +136,9 @@ class SimHost(Host):
     def connection_closed(self, session: Any) -> None:
         self.worker.connections -= 1
 
+    def link_broken(self, shard: int) -> None:
+        self.worker.world.fail(f"shard{shard} sends worker{self.worker.index} what can't be right")
+
 
 class SimWorker:
     """One incarnation of a worker."""

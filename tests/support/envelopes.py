@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 MESSAGE_RUNS = 1
 MESSAGE_REPLIES = 2
 MESSAGE_READ = 3
+MESSAGE_CANCEL = 4
+MESSAGE_PUSH = 5
 PART_DONE, PART_PARKED = 0, 1
 RUN_BULK, RUN_NO_TOUCH, RUN_INTERNAL, RUN_REPLY_OFF = 1, 2, 4, 8
 RUN_TRANSACTION, RUN_LOCKS, RUN_PREPARE, RUN_COMMIT, RUN_RELEASE = 16, 32, 64, 128, 256
@@ -21,7 +23,9 @@ REQUEST_HEADER = struct.Struct("=B3xII")  # kind, epoch, runs
 RUN = struct.Struct("=IIIIIIQIHHB3x")
 TRANSACTION = struct.Struct("=QQq")  # id, number, time
 COMMAND = struct.Struct("=IIIHH")
-REPLY_HEADER = struct.Struct("=BxHII")  # kind, messages answered, epoch, parts
+REPLY_HEADER = struct.Struct("=BxHIIQ")  # kind, messages answered, epoch, parts, durable
+CANCEL = struct.Struct("=B3xII")  # kind, epoch, client
+PUSH = struct.Struct("=B3xIIIQ")  # kind, epoch, client, bytes, CLIENT ID
 READ = struct.Struct("=B3xIQ")  # kind, epoch, bytes
 PART = struct.Struct("=IIIIIBB2x")
 
@@ -122,7 +126,7 @@ def have_read(epoch: int, size: int) -> bytes:
 
 def read_replies(data: bytes) -> tuple[int, list[Part]]:
     """The epoch and parts of a reply message."""
-    kind, _, epoch, count = REPLY_HEADER.unpack_from(data)
+    kind, _, epoch, count, _ = REPLY_HEADER.unpack_from(data)
     assert kind == MESSAGE_REPLIES
     at = REPLY_HEADER.size
     parts = []
@@ -139,4 +143,19 @@ def read_replies(data: bytes) -> tuple[int, list[Part]]:
 def replies(epoch: int, parts: Iterable[Part]) -> bytes:
     """A reply message."""
     packed = [part.packed() for part in parts]
-    return REPLY_HEADER.pack(MESSAGE_REPLIES, 1, epoch, len(packed)) + b"".join(packed)
+    return REPLY_HEADER.pack(MESSAGE_REPLIES, 1, epoch, len(packed), 0) + b"".join(packed)
+
+
+def cancelled(data: bytes) -> int | None:
+    """The client that this message says has gone; None: it is another one."""
+    return CANCEL.unpack(data)[2] if data[0] == MESSAGE_CANCEL else None
+
+
+def cancel(epoch: int, client: int) -> bytes:
+    """A worker's message that a client has gone."""
+    return CANCEL.pack(MESSAGE_CANCEL, epoch, client)
+
+
+def push(epoch: int, client: int, client_id: int, data: bytes) -> bytes:
+    """A shard's message for a client that answers nothing."""
+    return PUSH.pack(MESSAGE_PUSH, epoch, client, len(data), client_id) + data

@@ -10,7 +10,15 @@ from protocol.table import NativeTable
 from router.dispatch import WorkerDispatcher
 from router.table import full_table
 from sessions.reactor import Reactor
-from tests.support.envelopes import PART_DONE, Part, Run, bytes_read, read_requests, replies
+from tests.support.envelopes import (
+    PART_DONE,
+    Part,
+    Run,
+    bytes_read,
+    cancelled,
+    read_requests,
+    replies,
+)
 from tests.support.resp_client import encode
 from tests.support.slots import SLOTS, slot
 
@@ -47,6 +55,7 @@ class Shard:
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
         self.read: list[int] = []  # what the worker has reported
+        self.gone: list[int] = []  # slots of clients that the worker has said to have gone
         self.link_of_worker, self.link = MemoryLink.pair("link")
         self.bulk_of_worker, self.bulk = MemoryLink.pair("bulk")
 
@@ -56,6 +65,9 @@ class Shard:
         while (message := self.link.fetch()) is not None:
             if (read := bytes_read(message)) is not None:
                 self.read.append(read)
+                continue
+            if (client := cancelled(message)) is not None:
+                self.gone.append(client)
                 continue
             epoch, runs = read_requests(message)
             assert epoch == self.epoch
@@ -84,6 +96,7 @@ class Rig:
         self.reactor = Reactor(self.dispatcher, lambda connection, peer: (1, "", ""))
         self.barriers: list[tuple[Any, Command, list[bytes]]] = []
         self.gone = 0
+        self.broken: list[int] = []  # shards whose messages can't be right
         self.shards = [Shard(1) for _ in range(shards)]
         self.dispatcher.set_slots(
             1,
@@ -102,6 +115,10 @@ class Rig:
 
     def closed(self, session: Any) -> None:
         self.gone += 1
+
+    def link_broken(self, shard: int) -> None:
+        self.broken.append(shard)
+        self.dispatcher.shard_down(shard)
 
     def client(self) -> Client:
         self.opened += 1

@@ -11,6 +11,8 @@ from tests.support.envelopes import (
     RUN_BULK,
     RUN_INTERNAL,
     Part,
+    push,
+    replies,
 )
 from tests.support.resp_client import encode
 from tests.support.rig import Client, Rig, Shard, reply_to
@@ -205,12 +207,99 @@ def test_answers_of_an_old_incarnation_are_dropped(rig: Rig) -> None:
     assert client.take() == b"$3\r\nnew\r\n"
 
 
-@pytest.mark.parametrize(("client", "sequence"), [(0, 1), (0, 2**32 - 1), (1, 0), (999, 0)])
-def test_an_answer_that_nobody_waits_for_is_a_bug(rig: Rig, client: int, sequence: int) -> None:
-    rig.send(rig.client(), ["GET", rig.key(0)])
+@pytest.mark.parametrize(("client", "sequence"), [(0, 1), (0, 2**32 - 1), (2, 0), (999, 0)])
+def test_an_answer_that_nobody_waits_for_ends_that_link_and_no_other(
+    rig: Rig, client: int, sequence: int
+) -> None:
+    """It ended the worker, with all its clients."""
+    reader, writer, other = rig.client(), rig.client(), rig.client()
+    rig.send(reader, ["GET", rig.key(0)])
+    rig.send(writer, ["SET", rig.key(0), "x"])
+    rig.send(other, ["GET", rig.key(1)])
     rig.shards[0].answer(Part(client, sequence, b"$-1\r\n", 1))
-    with pytest.raises(AssertionError, match="answers"):
-        rig.tick()
+    rig.tick()
+    assert rig.broken == [0]
+    assert reader.take() == LOADING
+    assert writer.closed
+    (run,) = rig.shards[1].runs()
+    rig.shards[1].answer(reply_to(run, b"$-1\r\n"))
+    rig.tick()
+    assert other.take() == b"$-1\r\n"
+    rig.send(other, ["GET", rig.key(0)])
+    assert other.take() == LOADING
+
+
+@pytest.mark.parametrize("cut", [1, 11, 19, 25, 43])
+def test_a_message_that_is_cut_off_ends_its_link(rig: Rig, cut: int) -> None:
+    client = rig.client()
+    rig.send(client, ["GET", rig.key(0)])
+    (run,) = rig.shards[0].runs()
+    rig.shards[0].link.post(replies(1, [reply_to(run, b"$-1\r\n")])[:cut])
+    rig.tick()
+    assert rig.broken == [0]
+    assert client.take() == LOADING
+
+
+# Clients that have gone, and what is sent to them unasked
+
+
+def test_a_shard_hears_of_a_client_that_has_gone_after_its_commands(rig: Rig) -> None:
+    client = rig.client()
+    client.session.push(encode("GET", rig.key(0)) + encode("GET", rig.key(1)))
+    client.close_session(client.session)
+    rig.tick()
+    (run,) = rig.shards[0].runs()
+    assert rig.shards[0].gone == [run.client]
+    (other,) = rig.shards[1].runs()
+    assert rig.shards[1].gone == [run.client]
+    assert rig.shards[2].runs() == []
+    assert rig.shards[2].gone == []
+    rig.shards[0].answer(reply_to(run, b""))
+    rig.shards[1].answer(reply_to(other, b""))
+    rig.tick()
+    assert rig.taken() == 0
+
+
+def test_nothing_is_said_of_a_client_that_owes_nothing(rig: Rig) -> None:
+    client = rig.client()
+    rig.send(client, ["GET", rig.key(0)])
+    (run,) = rig.shards[0].runs()
+    rig.shards[0].answer(reply_to(run, b"$-1\r\n"))
+    rig.tick()
+    client.close_session(client.session)
+    rig.tick()
+    assert rig.shards[0].runs() == []
+    assert rig.shards[0].gone == []
+
+
+def test_a_push_comes_after_what_its_shard_has_answered(rig: Rig) -> None:
+    client = rig.client()
+    id = client.session.id
+    rig.send(client, ["GET", rig.key(0)], ["GET", rig.key(1)], ["GET", rig.key(0)])
+    slow, last = rig.shards[0].runs()
+    (fast,) = rig.shards[1].runs()
+    rig.shards[1].link.post(push(1, slow.client, id, b"+before\r\n"))
+    rig.shards[1].answer(reply_to(fast, b"$1\r\n1\r\n"))
+    rig.shards[1].link.post(push(1, slow.client, id, b"+after\r\n"))
+    rig.tick()
+    assert client.take() == b"+before\r\n"  # nothing of its shard waits for its turn then
+    rig.shards[0].answer(reply_to(slow, b"$1\r\n0\r\n"))
+    rig.shards[0].answer(reply_to(last, b"$1\r\n2\r\n"))
+    rig.shards[1].link.post(push(1, slow.client, id, b"+idle\r\n"))
+    rig.tick()
+    assert client.take() == b"$1\r\n0\r\n$1\r\n1\r\n+after\r\n$1\r\n2\r\n+idle\r\n"
+
+
+def test_a_push_for_a_client_that_has_gone_is_dropped(rig: Rig) -> None:
+    client, other = rig.client(), rig.client()
+    slot = client.session.slot
+    rig.shards[0].link.post(push(1, slot, client.session.id + 1, b"+x\r\n"))
+    rig.shards[0].link.post(push(2, slot, client.session.id, b"+x\r\n"))
+    rig.shards[0].link.post(push(1, 999, client.session.id, b"+x\r\n"))
+    rig.tick()
+    assert client.take() == b""
+    assert other.take() == b""
+    assert rig.broken == []
 
 
 # Large values

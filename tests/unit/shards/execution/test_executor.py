@@ -22,15 +22,22 @@ from tests.support.envelopes import (
     PART_DONE,
     PART_PARKED,
     RUN_BULK,
+    RUN_COMMIT,
     RUN_INTERNAL,
+    RUN_LOCKS,
+    RUN_PREPARE,
+    RUN_RELEASE,
     RUN_REPLY_OFF,
+    RUN_TRANSACTION,
     Part,
     Run,
+    cancel,
     have_read,
+    push,
     read_replies,
     requests,
 )
-from tests.support.resp_client import encode
+from tests.support.resp_client import encode, parse
 from tests.support.slots import slot
 
 TABLE = NativeTable(full_table())
@@ -238,7 +245,7 @@ def test_bulks_of_different_clients_do_not_wait_for_one_another() -> None:
 def test_both_halves_of_a_large_reply_travel_in_one_message(count: int) -> None:
     """A shard's death between them left the client with half a reply and an error behind it."""
     shard = Shard()
-    shard.executor.out_bytes_max = 390_100  # what the inline part of such a message comes near to
+    shard.executor.out_bytes_max = 390_108  # what the inline part of such a message comes near to
     value = b"x" * 65_000
     shard.call("SET", "small", value)
     shard.keyspace.set_string(0, b"blob", b"y" * 100_000)
@@ -254,6 +261,205 @@ def test_both_halves_of_a_large_reply_travel_in_one_message(count: int) -> None:
     assert parts[0].data + bulk + parts[1].data == (
         b"$65000\r\n%b\r\n" % value * count + b"$100000\r\n" + b"y" * 100_000 + b"\r\n"
     )
+
+
+# Transactions
+
+
+class Lease:
+    """A transaction that holds keys of a shard; its coordinator is another client, number 1000."""
+
+    def __init__(self, shard: Shard, *keys: bytes, id: int = 1) -> None:
+        self.shard = shard
+        self.sequence = 0
+        self.id = id
+        words: list[bytes | str | int] = [word for key in keys for word in (key, b"w")]
+        assert self.hop(RUN_LOCKS, ["SHARDIS.LOCK", "try", *words]).startswith(b":")
+
+    def run(self, flags: int, *calls: list[bytes | str | int]) -> Run:
+        self.sequence += 1
+        return run(
+            list(calls),
+            client=1000 + self.id,
+            sequence=self.sequence,
+            flags=flags | RUN_INTERNAL | RUN_TRANSACTION,
+            transaction=(self.id, 1, START_MS),
+        )
+
+    def hop(self, flags: int, *calls: list[bytes | str | int]) -> bytes:
+        self.shard.send(self.run(flags, *calls))
+        return b"".join(part.data for part in self.shard.parts() if part.client == 1000 + self.id)
+
+    def release(self) -> list[Part]:
+        self.shard.send(self.run(RUN_RELEASE, ["SHARDIS.RELEASE"]))
+        return [part for part in self.shard.parts() if part.client != 1000 + self.id]
+
+
+@pytest.mark.parametrize("locked", ["held", "k7"])
+def test_the_bound_on_unread_replies_holds_while_something_is_locked(locked: str) -> None:
+    """Each run was a special one, and none of these was followed by a look at the bound."""
+    shard = Shard()
+    shard.keyspace.set_string(0, b"value", b"x" * 60_000)
+    lease = Lease(shard, locked.encode())
+    keys = ["value", "k7"] if locked == "k7" else ["value"]
+    shard.send(*(run([["GET", keys[n % len(keys)]]], client=n) for n in range(3000)))
+    shard.executor.service()
+    unread = 0
+    while (message := shard.links[0].fetch()) is not None:
+        unread += len(message)
+    assert 8 << 20 <= unread < (8 << 20) + (1 << 19)
+    assert lease.hop(0, ["GET", "value"])  # the worker's own runs are executed all the same
+
+
+def test_what_is_parked_for_a_client_that_has_gone_is_dropped() -> None:
+    shard = Shard()
+    lease = Lease(shard, b"k")
+    shard.send(
+        run([["SET", "a", "1"], ["SET", "k", "1"], ["SET", "b", "1"]], client=3, sequence=1),
+        run([["SET", "c", "1"]], client=3, sequence=2),
+        run([["APPEND", "k", "2"]], client=4),
+    )
+    assert [(part.client, part.commands) for part in shard.parts()] == [(3, 1)]
+    shard.links[0].post(cancel(1, 3))
+    assert shard.parts() == [Part(3, 1, b"", 0), Part(3, 2, b"", 0)]
+    assert [part.data for part in lease.release()] == [b":1\r\n"]
+    assert shard.call("EXISTS", "a", "b", "c") == b":1\r\n"
+    assert shard.executor.unfinished == 0
+    shard.executor.locks.check([])
+
+
+def test_a_large_command_of_a_client_that_has_gone_is_dropped_when_it_comes() -> None:
+    shard = Shard()
+    lease = Lease(shard, b"k")
+    value: list[bytes | str | int] = ["SET", "large", b"x" * 70_000]
+    shard.send(run([["SET", "k", "1"]], client=3), large(value, 1, client=3, sequence=1))
+    shard.links[0].post(cancel(1, 3))
+    assert shard.parts() == [Part(3, 0, b"", 0)]
+    shard.send(run([["PING"]], client=3, sequence=2))
+    assert shard.parts() == []
+    shard.bulk[0].post(encode(*value))
+    assert [part.sequence for part in shard.parts()] == [1, 2]
+    lease.release()
+    assert shard.call("EXISTS", "large") == b":0\r\n"
+    assert shard.executor.unfinished == 0
+
+
+def test_a_cancelled_client_of_another_incarnation_or_without_parked_runs_is_no_matter() -> None:
+    shard = Shard()
+    lease = Lease(shard, b"k")
+    shard.send(run([["GET", "k"]], client=3))
+    shard.links[0].post(cancel(2, 3))
+    shard.links[0].post(cancel(1, 77))
+    assert shard.parts() == []
+    assert [part.data for part in lease.release()] == [b"$-1\r\n"]
+
+
+def test_a_release_never_overtakes_a_part_whose_bytes_are_still_to_come() -> None:
+    shard = Shard()
+    lease = Lease(shard, b"k")
+    value: list[bytes | str | int] = ["SET", "k", b"x" * 70_000]
+    part = large(value, 1, client=1001, sequence=10)
+    part.flags |= RUN_INTERNAL | RUN_TRANSACTION | RUN_PREPARE
+    part.transaction = (1, 1, START_MS)
+    lease.sequence = 10
+    shard.send(part)
+    shard.send(lease.run(RUN_COMMIT, ["SHARDIS.COMMIT"]))
+    shard.send(lease.run(RUN_RELEASE, ["SHARDIS.RELEASE"]))
+    shard.send(run([["STRLEN", "k"]], client=2))
+    assert shard.parts() == []
+    shard.bulk[0].post(encode(*value))
+    assert [part.data for part in shard.parts()] == [b"", b"+OK\r\n", b"+OK\r\n", b":70000\r\n"]
+
+
+def test_a_borrowed_key_that_can_t_be_unpacked_leaves_nothing_behind() -> None:
+    """Not those either that were unpacked before it."""
+    shard = Shard()
+    source = Shard()
+    source.call("SADD", "lent", "a")
+    lease = Lease(source, b"lent")
+    parcel = parse(lease.hop(0, ["SHARDIS.LEND", "lent"])).value
+    lease = Lease(shard, b"home")
+    lease.hop(0, ["SHARDIS.BORROW", "lent", parcel], ["SHARDIS.BORROW", "bad", parcel[:-1]])
+    answer = lease.hop(RUN_COMMIT, ["SHARDIS.WITH", "SUNIONSTORE", "home", "lent", "bad"])
+    assert answer.startswith(b"-ERR")
+    lease.release()
+    assert shard.call("DBSIZE") == b":0\r\n"
+    assert not shard.executor.runner.lent
+
+
+@pytest.mark.parametrize("kind", ["string", "just no blob", "list", "hash"])
+def test_a_large_key_goes_in_pieces(kind: str) -> None:
+    source, target = Shard(), Shard()
+    if kind == "list":
+        for n in range(40):
+            source.call("RPUSH", "k", b"%d" % n * 30_000)
+    elif kind == "hash":
+        source.send(run([["HSET", "k", n, b"v" * 900] for n in range(4000)]))
+        source.parts()
+    else:
+        size = 65_536 if kind == "just no blob" else 3_500_000
+        source.keyspace.set_string(0, b"k", random_bytes(size))
+    source.call("PEXPIREAT", "k", START_MS + 99_999)
+    lease = Lease(source, b"k")
+    size = int(lease.hop(0, ["SHARDIS.LEND", "k"])[1:])
+    goal = Lease(target, b"other")
+    sent = pieces = 0
+    while sent < size:
+        raw = lease.hop(0, ["SHARDIS.PIECE", "k", sent])
+        raw = source.bulk[0].fetch() or raw
+        piece = raw[raw.index(b"\r\n") + 2 : -2]
+        assert len(piece) <= 1 << 20
+        assert goal.hop(0, ["SHARDIS.BORROW", "k", piece]) == b"+OK\r\n"
+        sent += len(piece)
+        pieces += 1
+    assert sent == size
+    assert pieces == -(-size // (1 << 20))
+    assert goal.hop(RUN_COMMIT, ["SHARDIS.STORE", "other", "rename_to"]) == b"+OK\r\n"
+    goal.release()
+    lease.release()
+    for shard, key in ((source, "k"), (target, "other")):
+        shard.keyspace.check()
+        assert shard.call("PEXPIRETIME", key) == b":%d\r\n" % (START_MS + 99_999)
+    digests = [
+        parse(shard.call("DEBUG", "DIGEST-VALUE", key)).value[0].value
+        for shard, key in ((source, "k"), (target, "other"))
+    ]
+    assert digests[0] == digests[1]
+
+
+def random_bytes(size: int) -> bytes:
+    return Random(size).randbytes(size)
+
+
+def test_active_expiry_leaves_locked_keys_alone() -> None:
+    shard = Shard()
+    shard.call("SET", "k", "v", "PX", 10)
+    shard.call("SET", "free", "v", "PX", 10)
+    lease = Lease(shard, b"k")
+    shard.now_ms += 1000
+    shard.executor.runner.refresh_time()
+    for _ in range(5):
+        shard.keyspace.active_expire(1000, 1)
+    assert shard.call("DBSIZE") == b":1\r\n"
+    lease.release()
+    shard.executor.runner.refresh_time()
+    for _ in range(5):
+        shard.keyspace.active_expire(1000, 1)
+    assert shard.call("DBSIZE") == b":0\r\n"
+
+
+def test_pushes_keep_their_place_among_the_replies() -> None:
+    shard = Shard()
+    shard.send(run([["PING"]]))
+    shard.executor.service()
+    shard.executor.push(0, 5, 77, b"+pushed\r\n")
+    shard.send(run([["PING"]], sequence=1))
+    shard.executor.service()
+    found = []
+    while (message := shard.links[0].fetch()) is not None:
+        found.append(message)
+    assert found[1] == push(1, 5, 77, b"+pushed\r\n")
+    assert [read_replies(found[at])[1][0].sequence for at in (0, 2)] == [0, 1]
 
 
 # Runs with much to answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 from shards.execution.locks import ALONE, CHANGES, READS_ALL, SHARES, Locks, Ticket
 from shards.keyspace.keyspace import Keyspace
@@ -143,3 +144,20 @@ def test_tickets_are_granted_in_turn_whatever_they_want() -> None:
                 )
                 assert one.granted == (keys_free and not waits) == (id(one) in granted)
         assert desk.locks.tickets == len(tickets)
+
+
+def test_the_end_of_a_ticket_costs_no_more_for_those_who_wait() -> None:
+    """It went through all of them, so that each of n who wait in a row cost n steps."""
+
+    def seconds(count: int) -> float:
+        desk = Desk()
+        tickets = [desk.ticket(b"k", b"l") for _ in range(count)]
+        for ticket in tickets:
+            desk.locks.request(ticket)
+        started = time.perf_counter()
+        for ticket, successor in zip(tickets, [*tickets[1:], None], strict=True):
+            assert desk.locks.release(ticket) == ([] if successor is None else [successor])
+        return (time.perf_counter() - started) / count
+
+    few, many = (min(seconds(count) for _ in range(3)) for count in (500, 20_000))
+    assert many < 8 * few
