@@ -298,6 +298,7 @@ def expire_key(
         raise CommandError(b"ERR invalid expire time in '%s' command" % name)
     expire_ms += base_ms
 
+    ctx.meet(key)
     current_ms = ctx.expire_ms(key)
     if current_ms is None or not conditions_hold(conditions, current_ms, expire_ms):
         reply.integer(0)

@@ -245,6 +245,9 @@ class Context:
     def exists(self, key: bytes, touch: bool = False, database: int | None = None) -> bool:
         return self.keyspace.exists(self.number(database), key, touch)
 
+    def meet(self, key: bytes) -> None:
+        self.keyspace.find(self.database, key)
+
     def read_part(self, key: bytes, first: int, last: int) -> bytes:
         value = self.read_string(key) or b""
         if last < first and (last < 0) is (first < 0):
