@@ -248,6 +248,17 @@ def popped(args: Sequence[bytes], ours: Told, theirs: Told) -> Pair | None:
     return reduced(ours), reduced(theirs)
 
 
+@difference("in which order SCAN meets keys is that of the tables")
+def scanned(args: Sequence[bytes], ours: Told, theirs: Told) -> Pair | None:
+    if args[0].upper() != b"SCAN":
+        return None
+
+    def reduced(told: Told) -> Told:
+        return Told(told.reply, sorted(told.events), sorted(told.logged))
+
+    return reduced(ours), reduced(theirs)
+
+
 @difference("7.0 logs a command for each member that is popped", since_72=True)
 def popped_one_by_one(args: Sequence[bytes], ours: Told, theirs: Told) -> Pair | None:
     if args[0].upper() != b"SPOP":
@@ -482,7 +493,7 @@ select 1
 set a b
 move a 2
 swapdb 1 2
-set a b px 1
+set a b px 1000000
 unlink a b
 select 0
 mset a 1 b 2
@@ -540,6 +551,16 @@ sort q limit 0 0 store q2
 zadd z1 1 a 2 b
 zunionstore z2 1 z1
 zrangestore z2 z1 5 6
+set e v pxat 1
+set e2 v pxat 1
+set e3 v pxat 1
+scan 0 count 1000
+select 5
+set e v pxat 1
+randomkey
+dbsize
+select 0
+keys *
 bitfield bf overflow fail set u1 7 5
 setbit bf 100 1
 geoadd geo 13.5 38.1 m 14.5 38.2 n
