@@ -310,15 +310,6 @@ def rank_with_score(args: Sequence[bytes], ours: Told, theirs: Told) -> Pair | N
     return theirs, theirs
 
 
-@difference("some commands look keys up more or less often than Redis's; misses are compared apart")
-def misses(args: Sequence[bytes], ours: Told, theirs: Told) -> Pair | None:
-    def reduced(told: Told) -> Told:
-        events = [event for event in told.events if event[1] != b"keymiss"]
-        return Told(told.reply, events, told.logged)
-
-    return reduced(ours), reduced(theirs)
-
-
 @difference("a BITFIELD that only adds zeros, as all else overflows, is in the log here")
 def only_grown(args: Sequence[bytes], ours: Told, theirs: Told) -> Pair | None:
     if args[0].upper() != b"BITFIELD" or theirs.logged or b"FAIL" not in map(bytes.upper, args):
