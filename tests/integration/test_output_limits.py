@@ -98,6 +98,29 @@ def test_a_shard_does_not_run_ahead_of_a_worker_that_does_not_read(
         assert client.call("PING") == b"+PONG\r\n"
 
 
+@pytest.mark.parametrize("port", ["endpoint", "shard"])
+@pytest.mark.parametrize("transport", ["tcp", "tls", "unix"])
+def test_no_process_grows_by_who_has_not_said_auth(
+    transport: str, port: str, own_server: Callable[..., Shardis]
+) -> None:
+    if (transport, port) == ("unix", "shard"):
+        pytest.skip("a shard's port has no unix socket")
+    server = own_server(
+        shards=1, workers=1, transport=transport, extra=("--cluster-enabled", "yes")
+    )
+    seen = server if port == "endpoint" else server.node(0)
+    with server.client() as admin:
+        assert admin.call("CONFIG", "SET", "requirepass", "secret") == b"+OK\r\n"
+    with seen.client() as lazy:
+        assert lazy.call("GET", "k") == b"-NOAUTH Authentication required.\r\n"
+        before = {pid: processes.reset_peak(pid) for pid in server.pids()}
+        with pytest.raises(OSError):  # noqa: PT011 -- reset, or a broken pipe, or of TLS
+            for _ in range(500):
+                lazy.send(b"x\n" * 30_000, receive=False)
+    for pid, size in before.items():
+        assert processes.peak_bytes(pid) - size < GROWN_BYTES_MAX
+
+
 def growth_until_closed(server: Shardis, port: Shardis, pipeline: bytes) -> int:
     """How much memory the server has taken at most before it closed the one who sent this."""
     pids = server.pids()
