@@ -114,11 +114,9 @@ def test_no_process_grows_by_who_has_not_said_auth(
     with seen.client() as lazy:
         assert lazy.call("GET", "k") == b"-NOAUTH Authentication required.\r\n"
         before = {pid: processes.reset_peak(pid) for pid in server.pids()}
-        flood = b"x\n" * 30_000 * 500
-        with pytest.raises(OSError):  # noqa: PT011 -- reset, or a broken pipe, or of TLS
-            lazy.send(flood, receive=False)
-    for pid, size in before.items():
-        assert processes.peak_bytes(pid) - size < GROWN_BYTES_MAX
+        lazy.send(b"x\n" * 10_000_000, receive=False)
+    grown = {pid: processes.peak_bytes(pid) - size for pid, size in before.items()}
+    assert max(grown.values()) < GROWN_BYTES_MAX, grown
 
 
 def growth_until_closed(server: Shardis, port: Shardis, pipeline: bytes) -> int:
