@@ -25,6 +25,7 @@ from sessions.slowlog import Monitor
 from shards.commands import native
 from shards.execution.executor import Executor
 from shards.execution.runner import Runner
+from shards.inspect import contract
 from shards.keyspace.keyspace import Keyspace, allocator_figures, trim_memory, tune_allocator
 from shards.lane.context import Context, Settings
 from shards.lane.handler import NativeLane
@@ -52,6 +53,7 @@ class ShardProcess:
         lane = NativeLane()
         native.register(lane)
         self.runner = Runner(table, self.keyspace, context, lane)
+        self.contract = contract.watch(context)  # of effects, in debug builds
         self.runner.set_slots(self._own_slots())
         self.runner.native_lane = bool(config["native-lane"])
         self.executor = Executor(self.runner, boot.epoch)
