@@ -34,7 +34,8 @@ cdef enum ProcessField:
     PROCESS_OUTPUT_BYTES = 4    # written to clients
     PROCESS_CYCLES = 5          # turns of a worker's loop
     PROCESS_CYCLE_US = 6        # how long all of them took, microseconds
-    PROCESS_FIELDS = 7
+    PROCESS_KEYS = 7            # of a shard, in all databases
+    PROCESS_FIELDS = 8
 
 cdef class SharedPage:
     cdef char *base                 # owned mapping, shared with every process forked later

@@ -34,6 +34,7 @@ FIELDS = {
     "output_bytes": <int>PROCESS_OUTPUT_BYTES,
     "cycles": <int>PROCESS_CYCLES,
     "cycle_us": <int>PROCESS_CYCLE_US,
+    "keys": <int>PROCESS_KEYS,
 }
 
 

@@ -69,6 +69,7 @@ class Child:
     index: int
     epoch: int = 1
     ready: bool = False
+    health: str = "up"  # while it is ready: "up", "busy" or "stuck" (actors/watchdog)
     pid: int = 0  # 0: no process at the moment
     restarts: int = 0
     failures: int = 0  # deaths in a row before STABLE_SECONDS
@@ -81,6 +82,15 @@ class Child:
     @property
     def name(self) -> str:
         return f"{self.role.value} {self.index}"
+
+    @property
+    def state(self) -> str:
+        """As INFO has it: "down", or its health."""
+        return self.health if self.ready else "down"
+
+    @property
+    def is_stuck(self) -> bool:
+        return self.ready and self.health == "stuck"
 
 
 @dataclass(slots=True)
@@ -126,6 +136,7 @@ class Supervisor:
         self.workers = [Child(Role.WORKER, index) for index in range(plan.workers)]
         self.topology_version = 1
         self.stopping = False
+        self.health_changed = asyncio.Event()  # of any child, since it was last cleared
         self._context = multiprocessing.get_context("fork")
         self._broadcast_due = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -164,6 +175,10 @@ class Supervisor:
         self.stopping = True
         self._kill(self._children())
 
+    def kill_child(self, child: Child) -> None:
+        """Kill one process, stopped or not; it is started again."""
+        self._kill([child])
+
     def pids(self) -> list[int]:
         """The processes that live now."""
         return [child.pid for child in self._children() if child.pid]
@@ -184,23 +199,23 @@ class Supervisor:
     ) -> list[Any]:
         """The answers of some processes, in their order; None for one that has none.
 
-        A process that is down, dies meanwhile, fails or exceeds the timeout has no answer. All
-        requests are sent before this first waits.
+        A process that is down, dies meanwhile, fails or exceeds the timeout has no answer, nor has
+        one that is stuck; it gets the request all the same. All requests are sent before this first
+        waits.
         """
         answers = [
             child.link.start_request(message) if child.link is not None else None
             for child in children
         ]
-        waiting = [answer for answer in answers if answer is not None]
-        if waiting:
-            await asyncio.wait(waiting, timeout=timeout_seconds)
+        await self._answered(children, answers, timeout_seconds)
         results: list[Any] = []
         for child, answer in zip(children, answers, strict=True):
             if answer is None:
                 results.append(None)
             elif not answer.done():
                 answer.cancel()
-                _log.warning("No answer from %s to %r", child.name, message.get("op"))
+                if not child.is_stuck:  # else the log has said so
+                    _log.warning("No answer from %s to %r", child.name, message.get("op"))
                 results.append(None)
             else:
                 try:
@@ -211,6 +226,30 @@ class Supervisor:
                     _log.warning("%s failed at %r: %s", child.name, message.get("op"), error)
                     results.append(None)
         return results
+
+    async def _answered(
+        self,
+        children: Sequence[Child],
+        answers: Sequence[asyncio.Future[Any] | None],
+        timeout_seconds: float | None,
+    ) -> None:
+        """Wait until every process has answered but for those that are stuck, or become so."""
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        while True:
+            waiting = {
+                answer
+                for child, answer in zip(children, answers, strict=True)
+                if answer is not None and not answer.done() and not child.is_stuck
+            }
+            left = None if deadline is None else deadline - time.monotonic()
+            if not waiting or (left is not None and left <= 0):
+                return
+            self.health_changed.clear()
+            changed = asyncio.ensure_future(self.health_changed.wait())
+            await asyncio.wait(
+                {*waiting, changed}, timeout=left, return_when=asyncio.FIRST_COMPLETED
+            )
+            changed.cancel()
 
     def listeners_of(self, child: Child) -> list[Listener]:
         """What this process accepts from when it starts now."""
@@ -237,9 +276,12 @@ class Supervisor:
                 continue
             message = {"op": "listeners", "kinds": [listener.kind for listener in listeners]}
             asked.append((child, child.epoch, child.link.start_request(message)))
-        if asked:
-            await asyncio.wait([answer for _, _, answer in asked])
+        await self._answered(
+            [child for child, _, _ in asked], [answer for _, _, answer in asked], None
+        )
         for child, epoch, answer in asked:
+            if not answer.done():
+                continue  # it is stuck, and takes them over when it goes on
             if answer.exception() is not None and child.epoch == epoch:
                 _log.error("%s cannot listen: %s", child.name, answer.exception())
                 self._kill([child])
@@ -351,16 +393,18 @@ class Supervisor:
         code, pid, lived = process.exitcode, child.pid, time.monotonic() - child.started
         process.close()
         link, child.link, child.process = child.link, None, None
-        child.pid, child.ready = 0, False
+        child.pid, child.ready, child.health = 0, False, "up"
         child.epoch += 1
         if link is not None:
             link.close()
         if child.descriptors is not None:
             child.descriptors.close()
             child.descriptors = None
+        keys = 0
         if child.role is Role.WORKER:
             self.plan.page.clear_worker(child.index)
         else:
+            keys = self.plan.page.shard(child.index, "keys")
             self.plan.page.clear_shard(child.index)
         child.changed.set()
         if self.stopping:
@@ -369,6 +413,12 @@ class Supervisor:
         _log.warning("%s ended (pid %d, epoch %d, %s)", child.name, pid, child.epoch - 1, how)
         if not self._started:
             return
+        if child.role is Role.SHARD:
+            _log.warning(
+                "%s comes back empty: %d keys are lost, since nothing is saved to disk",
+                child.name,
+                keys,
+            )
         child.changed.clear()
         child.restarts += 1
         child.failures = 0 if lived >= STABLE_SECONDS else child.failures + 1

@@ -116,6 +116,7 @@ def run(config: Config, load: Callable[[], Program]) -> int:
             "/path/to/shardis.conf",
             sys.argv[0],
         )
+    logger.warning("Nothing is saved to disk in this version: all keys are in memory only")
     for name in config.accepted:
         logger.warning("%s is accepted, but has no effect in this version", name)
     name_router(config, config["proc-title-template"])
@@ -235,6 +236,7 @@ async def _run_until(
     supervision: Supervision,
 ) -> int:
     from actors.supervisor import StartError
+    from actors.watchdog import Watchdog
 
     starting = asyncio.ensure_future(supervisor.start())
     stopping = asyncio.ensure_future(shutdown.begun.wait())
@@ -248,9 +250,11 @@ async def _run_until(
         logger.info("Server initialized")
         _say_ready(listeners, config["shards"], config["io-workers"])
         supervision.tell(STATUS_READY, READY)
-        sampling = asyncio.ensure_future(admin.sample())
+        watchdog = Watchdog(supervisor, lambda: stuck_timeouts(config))
+        tasks = [asyncio.ensure_future(task) for task in (admin.sample(), watchdog.run())]
         await stopping
-        sampling.cancel()
+        for task in tasks:
+            task.cancel()
     else:
         starting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -310,6 +314,11 @@ class RouterSettings:
             for name in ("oom-score-adj", "oom-score-adj-values")
         )
         self._oom_score.apply(mode, numbers, [os.getpid(), *self._supervisor.pids()])
+
+
+def stuck_timeouts(config: Config) -> dict[str, int]:
+    """After how many seconds a stuck process is killed, by its role; 0: never."""
+    return {role: int(config[f"{role}-stuck-timeout"]) for role in ("worker", "shard")}
 
 
 def slot_ranges(shards: int) -> list[tuple[int, int, int]]:

@@ -143,6 +143,8 @@ class Worker(Host):
                 self.connections.apply_tls(message["changes"])  # at the start it was inherited
             case "listeners":
                 self.connections.take_over(self.boot.descriptors, message["kinds"])
+            case "heartbeat":
+                return None
             case "stats":
                 return self.statistics()
             case "resetstat":

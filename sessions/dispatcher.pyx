@@ -76,6 +76,7 @@ cdef class Dispatcher(DispatcherBase):
         if client_id:               # else ours: a password or a pause is not for it
             session.attention = self.attention
             session.authenticated = not self.attention & ATTENTION_AUTH
+            session.ever_authenticated = session.authenticated
         return session
 
     cdef int remove(self, Session session) except -1:
@@ -255,4 +256,4 @@ cdef class Dispatcher(DispatcherBase):
         if microseconds >= self.slow_us:
             self.note_slow(session, id, args, microseconds)
         if reply.startswith(b"-"):
-            self.counts.count_failure(id, reply[1:-2])
+            self.counts.count_failure(id, reply[1:len(reply) - 2])

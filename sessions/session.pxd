@@ -114,6 +114,7 @@ cdef class Session:
     cdef uint8_t output_class               # index in client-output-buffer-limit
     cdef bint reply_off                     # CLIENT REPLY OFF
     cdef readonly bint authenticated        # by AUTH, or because no password was needed when it came
+    cdef bint ever_authenticated            # it has been so once; RESET does not change this
     cdef public bint no_evict               # CLIENT NO-EVICT
     cdef int32_t last_command               # id; -1: none yet
     cdef int64_t active_ms                  # when it last sent or received, by dispatcher.now_ms
@@ -134,6 +135,7 @@ cdef class Session:
     cdef size_t wanted                      # bytes that the next command lacks at least; 0 unknown
     # output
     cdef Output output
+    cdef size_t unchecked                   # bytes of replies made here since `_check_output` looked
     cdef Pending *ring                      # owned, ring_size (a power of two) places
     cdef uint32_t ring_size
     cdef uint32_t head                      # sequence of the oldest unanswered place
@@ -158,6 +160,7 @@ cdef class Session:
     cdef int _command_ended(self) except -1
     cdef bint exceeds_output_limit(self) noexcept
     cpdef bint close_over_limit(self) except -1
+    cdef int _check_output(self) except -1
     cdef size_t unsent(self) noexcept
     cdef size_t memory(self)
     cdef list _arguments(self, const char *raw)

@@ -30,7 +30,9 @@ cdef enum:
     RING_SIZE_FIRST = 8
     SESSION_BYTES_IN_FLIGHT_MAX = 1 << 20
     OUTPUT_FREE_BYTES = 16384       # so much output is nobody's excess: redis-server's static buffer
-    UNAUTHENTICATED_OUTPUT_BYTES_MAX = 1024     # beyond that, before AUTH
+    # Beyond it, so much is for a client that has never said AUTH: as Redis since April 2025.
+    OUTPUT_UNAUTHENTICATED_BYTES_MAX = 1024
+    OUTPUT_UNCHECKED_BYTES_MAX = 65536  # of replies made here between two looks at the limits
     LOGGED_INPUT_BYTES_MAX = 64
     HTTP_WARNING_MS = 60000
     INTERNAL_BULK_BYTES_MAX = 0x7FFFFFFF    # an envelope's lengths are 32 bits; parcels go in pieces
@@ -193,6 +195,7 @@ cdef class Session:
         """The client has shown who it is; it may run commands."""
         self.user = user
         self.authenticated = True
+        self.ever_authenticated = True
         self.attention &= ~ATTENTION_AUTH
         self.dispatcher.limits.unauthenticated = False
 
@@ -328,14 +331,14 @@ cdef class Session:
         cdef DispatcherBase dispatcher = self.dispatcher
         cdef uint64_t hard = dispatcher.output_hard[self.output_class]
         cdef uint64_t soft = dispatcher.output_soft[self.output_class]
+        cdef bint stranger = self.attention & ATTENTION_AUTH and not self.ever_authenticated
         cdef size_t unsent
-        if likely(hard == 0 and soft == 0) and not self.attention & ATTENTION_AUTH:
+        if likely(hard == 0 and soft == 0 and not stranger):
             return False
         unsent = self.unsent()
         if unsent <= OUTPUT_FREE_BYTES:
             unsent = 0
-        if unlikely(self.attention & ATTENTION_AUTH) and unsent > UNAUTHENTICATED_OUTPUT_BYTES_MAX:
-            # As redis-server since the fixes of April 2025: who has no password must read on.
+        if unlikely(stranger and unsent > OUTPUT_UNAUTHENTICATED_BYTES_MAX):
             return True
         if hard and unsent >= hard:
             return True
@@ -346,6 +349,17 @@ cdef class Session:
         else:
             return dispatcher.now_ms - self.over_soft_ms > dispatcher.output_soft_ms[self.output_class]
         return False
+
+    cdef int _check_output(self) except -1:
+        """Look at the limits behind a reply that was made here, as one read may ask for many.
+
+        Nothing that this process answers by itself ends the parser otherwise. For a client that has
+        to say AUTH each reply counts; for others not each is worth the count of what is unsent.
+        """
+        if unlikely(self.attention & ATTENTION_AUTH or self.unchecked > OUTPUT_UNCHECKED_BYTES_MAX):
+            self.unchecked = 0
+            self.close_over_limit()
+        return 0
 
     # -- input
 
@@ -511,6 +525,7 @@ cdef class Session:
             if unlikely(id < 0):
                 dispatcher.finish(self)
                 self._reject_unknown(raw, id)
+                self._check_output()
                 position += dispatcher.scan.length
                 if self.attention:
                     self._command_ended()
@@ -523,9 +538,11 @@ cdef class Session:
             ):
                 dispatcher.finish(self)
                 self._reject(spec, raw)
+                self._check_output()
             elif unlikely(self.attention) and (admission := self._admit(spec)) != ADMITTED:
                 if admission == POSTPONED:
                     break
+                self._check_output()
             elif likely(
                 spec.place == PLACE_SHARD
                 or (
@@ -557,6 +574,7 @@ cdef class Session:
                 if unlikely(self.state & STATE_CLOSING):
                     break       # a command in front of this one was its last
                 self._run_here(spec, raw)
+                self._check_output()
             elif self._barrier(spec, raw) == HOLD:
                 break
             position += dispatcher.scan.length
@@ -768,6 +786,7 @@ cdef class Session:
         cdef Pending *last
         if unlikely(n == 0 or self.run_flags & RUN_REPLY_OFF):
             return
+        self.unchecked += n
         if self.head == self.tail:
             buffer_append(&self.output.tail, data, n)
             self.mark_dirty()

@@ -14,6 +14,10 @@ Process = dict[str, Any]
 and `ops_per_second`, None without an earlier sample of the same process."""
 
 
+SERVING = ("up", "busy")
+"""States of a process that answers, at once or when a long command is done."""
+
+
 @dataclass(slots=True)
 class Status:
     """What `status` shows, and what its --json prints."""
@@ -41,7 +45,7 @@ class Status:
 
     @property
     def healthy(self) -> bool:
-        return all(process["state"] == "up" for process in self.processes)
+        return all(process["state"] in SERVING for process in self.processes)
 
     @property
     def owned(self) -> int:
@@ -151,7 +155,7 @@ def add_rates(status: Status, earlier: Status) -> None:
     before = {(one["kind"], one["index"]): one for one in earlier.processes}
     for process in status.processes:
         old = before.get((process["kind"], process["index"]))
-        if old is None or old["pid"] != process["pid"] or process["state"] != "up":
+        if old is None or old["pid"] != process["pid"] or process["state"] not in SERVING:
             continue
         cpu = process["cpu"] - old["cpu"]
         commands = process["commands"] - old["commands"]

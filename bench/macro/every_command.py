@@ -17,6 +17,8 @@ GROUPS = (
 
 # What no benchmark repeats, and why.
 LEFT_OUT = {
+    "WAIT": "it waits",
+    "WAITAOF": "it waits",
     "OBJECT": "only a container of subcommands",
     "XGROUP": "only a container of subcommands",
     "XINFO": "only a container of subcommands",

@@ -2,6 +2,28 @@
 
 from types import ModuleType
 
-from router.commands import client, config, debug, info, latency, memory, shutdown, slowlog
+from router.commands import (
+    client,
+    config,
+    debug,
+    info,
+    latency,
+    memory,
+    module,
+    replication,
+    shutdown,
+    slowlog,
+)
 
-MODULES: tuple[ModuleType, ...] = (client, config, debug, info, latency, memory, shutdown, slowlog)
+MODULES: tuple[ModuleType, ...] = (
+    client,
+    config,
+    debug,
+    info,
+    latency,
+    memory,
+    module,
+    replication,
+    shutdown,
+    slowlog,
+)

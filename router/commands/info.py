@@ -456,7 +456,7 @@ def shards(figures: Figures) -> Fields:
         fields.append(
             (
                 f"shard{child.index}",
-                f"state={'up' if child.ready else 'down'},pid={child.pid},epoch={child.epoch}"
+                f"state={child.state},pid={child.pid},epoch={child.epoch}"
                 f",restarts={child.restarts},slots={owned.get(child.index, 0)},keys={keys}"
                 f",used_memory={figure.get('used_memory', 0)},rss={figure.get('rss', 0)}"
                 f",commands={figure.get('processed', 0)},cpu={cpu_seconds(figure)}",
@@ -474,7 +474,7 @@ def workers(figures: Figures) -> Fields:
         fields.append(
             (
                 f"worker{child.index}",
-                f"state={'up' if child.ready else 'down'},pid={child.pid},epoch={child.epoch}"
+                f"state={child.state},pid={child.pid},epoch={child.epoch}"
                 f",restarts={child.restarts},connections={figure.get('connections', 0)}"
                 f",tls_connections={figure.get('connections_by_kind', {}).get('tls', 0)}"
                 f",unix_connections={figure.get('connections_by_kind', {}).get('unix', 0)}"

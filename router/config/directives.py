@@ -38,6 +38,7 @@ from router.config.kinds import (
 from router.config.words import text_of
 
 PROCESSES_MAX: Final = 1024
+STUCK_SECONDS_MAX: Final = 86400
 DATABASES_MAX: Final = 65536
 """Their numbers have 16 bits on the way to a shard."""
 BACKLOG_BYTES_MIN: Final = 16 * 1024
@@ -88,6 +89,8 @@ OWN: Final = (
     Directive("worker-cpulist", Text(unset=True, check=processor_list), "", IMMUTABLE),
     Directive("shard-cpulist", Text(unset=True, check=processor_list), "", IMMUTABLE),
     Directive("spin-microseconds", Integer(0, 1_000_000), "0", IMMUTABLE),
+    Directive("worker-stuck-timeout", Integer(0, STUCK_SECONDS_MAX), "10"),
+    Directive("shard-stuck-timeout", Integer(0, STUCK_SECONDS_MAX), "0"),
 )
 
 DIRECTIVES: Final[tuple[Directive, ...]] = (
@@ -144,7 +147,7 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
     Directive("use-exit-on-panic", Bool(), "no", HIDDEN),
     Directive("watchdog-period", Integer(), "0", HIDDEN),
     Directive("ignore-warnings", Text(), ""),
-    Directive("databases", Integer(1, DATABASES_MAX), "16", IMMUTABLE),
+    Directive("databases", Integer(1, served=DATABASES_MAX), "16", IMMUTABLE),
     Directive("always-show-logo", Bool(), "no", IMMUTABLE),
     Directive("set-proc-title", Bool(), "yes", IMMUTABLE),
     Directive(

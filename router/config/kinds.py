@@ -120,6 +120,7 @@ class Integer:
     percent: bool = False  # a percentage is stored negative
     octal: bool = False
     unsigned: bool = False
+    served: int = ULONG_MAX  # Redis would take more up to `high`, this server does not
     several: bool = False
     accumulates: bool = False
 
@@ -135,6 +136,8 @@ class Integer:
         elif not self.low <= value <= self.high:
             low, high = (f"{self.low:o}", f"{self.high:o}") if self.octal else (self.low, self.high)
             raise ValueRefused(f"argument must be between {low} and {high} inclusive")
+        if value > self.served:
+            raise ValueRefused(f"this server takes at most {self.served}")
         return value
 
     def _number(self, text: str) -> int:
@@ -347,9 +350,8 @@ class Addresses:
         return str(value)
 
     def rewrite(self, name: str, value: Any, default: Any) -> Rewritten:
-        if value == default:
-            return Rewritten()
-        return Rewritten.one(f"{name} {value or quote_word('')}", True)
+        # A line that says our default stays: redis-server's is another, all interfaces.
+        return Rewritten.one(f"{name} {value or quote_word('')}", value != default)
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,7 +377,8 @@ class SavePoints:
 
     def rewrite(self, name: str, value: Any, default: Any) -> Rewritten:
         if not value:
-            return Rewritten.one(f'{name} ""', True)
+            # Not appended: a redis-server that goes on with the file has snapshots by default.
+            return Rewritten.one(f'{name} ""', value != default)
         words = value.split()
         lines = tuple(f"{name} {' '.join(words[at : at + 2])}" for at in range(0, len(words), 2))
         return Rewritten(lines, (True,) * len(lines))

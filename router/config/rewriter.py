@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from collections import deque
 from collections.abc import Iterable
@@ -80,7 +81,7 @@ def _replace(path: str, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            os.fchmod(file.fileno(), FILE_MODE & ~_umask())
+            _keep_access(path, file.fileno())
         os.rename(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -91,6 +92,18 @@ def _replace(path: str, content: bytes) -> None:
         os.fsync(parent)
     finally:
         os.close(parent)
+
+
+def _keep_access(path: str, descriptor: int) -> None:
+    """Give the new file the mode and, if that is allowed, the owner of the old one."""
+    try:
+        old = os.stat(path)
+    except FileNotFoundError:
+        os.fchmod(descriptor, FILE_MODE & ~_umask())
+        return
+    with contextlib.suppress(PermissionError):
+        os.fchown(descriptor, old.st_uid, old.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
 
 
 def _umask() -> int:

@@ -312,6 +312,16 @@ cdef class Keyspace:
         cdef Database *native = self.store.databases[self.number(database)]
         return native.size if native != NULL else 0
 
+    @property
+    def total_size(self) -> int:
+        """How many keys there are in all databases. O(databases)"""
+        cdef uint64_t total = 0
+        cdef uint32_t i
+        for i in range(self.store.database_count):
+            if self.store.databases[i] != NULL:
+                total += self.store.databases[i].size
+        return total
+
     def expiring_size(self, int database) -> int:
         """How many keys have a TTL. O(1)"""
         cdef Database *native = self.store.databases[self.number(database)]

@@ -180,6 +180,8 @@ class ShardProcess:
                 self._apply(message["changes"])
                 if self.port is not None:
                     self.port.connections.apply_tls(message["changes"])
+            case "heartbeat":
+                return None
             case "stats":
                 return self.statistics()
             case "histograms":
@@ -306,6 +308,7 @@ class ShardProcess:
             )
         page, index = self.boot.page, self.boot.index
         page.set_shard(index, "used_memory", self.keyspace.used_memory)
+        page.set_shard(index, "keys", self.keyspace.total_size)
         processed = self.runner.commands_processed
         if self.port is not None:
             self.port.cron()

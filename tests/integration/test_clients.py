@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import re
 import shutil
 import subprocess
@@ -11,8 +12,8 @@ import pytest
 
 from tests.support.servers import Shardis
 
-redis = pytest.importorskip("redis")
-redis_asyncio = pytest.importorskip("redis.asyncio")
+redis = importlib.import_module("redis")
+redis_asyncio = importlib.import_module("redis.asyncio")
 CLI = shutil.which("redis-cli")
 BENCHMARK = shutil.which("redis-benchmark")
 pytestmark = pytest.mark.usefixtures("transport")

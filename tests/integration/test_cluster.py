@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import importlib
 import os
 import re
 import shutil
@@ -21,9 +22,9 @@ from tests.support.resp_client import RespClient
 from tests.support.servers import Configuration, ServerPool, Shardis, free_ports
 from tests.support.slots import slot
 
-redis = pytest.importorskip("redis")
-redis_asyncio = pytest.importorskip("redis.asyncio")
-redis_cluster = pytest.importorskip("redis.cluster")
+redis = importlib.import_module("redis")
+redis_asyncio = importlib.import_module("redis.asyncio")
+redis_cluster = importlib.import_module("redis.cluster")
 CLI = shutil.which("redis-cli")
 BENCHMARK = shutil.which("redis-benchmark")
 needs_cli = pytest.mark.skipif(CLI is None, reason="no redis-cli in PATH")

@@ -41,6 +41,7 @@ START_SECONDS = 40.0
 STOP_SECONDS = 30.0
 # A start that takes longer than this tells of a machine that is busy with other things.
 USUAL_START_SECONDS = 0.4
+SLOWNESS_MAX = 8.0
 # Servers kept running by a pool at a time: more would only compete for the processors.
 POOL_SERVERS_MAX = 3
 HELD_PORTS_MAX = 64
@@ -175,9 +176,12 @@ class Server:
 
     @property
     def slowness(self) -> float:
-        """How many times slower than usual all may go: what limits of time are multiplied by."""
+        """How many times slower than usual all may go: what limits of time are multiplied by.
+
+        Not beyond SLOWNESS_MAX: a limit that grows with whatever is slow would never be reached.
+        """
         load = os.getloadavg()[0] / (os.cpu_count() or 1)
-        return max(1.0, self.seconds_to_pong / USUAL_START_SECONDS, load)
+        return min(max(1.0, self.seconds_to_pong / USUAL_START_SECONDS, load), SLOWNESS_MAX)
 
     def stop(self) -> None:
         """End it with SIGTERM. Raises ServerError unless all of it is gone and the code is 0."""

@@ -328,9 +328,9 @@ def test_a_rewritten_file_keeps_comments_and_order(tmp_path: Path) -> None:
     assert path.read_text() == (
         "# first\n\nhz 30\ninclude more.conf\n# last\nreplica-priority 5\n# ??? nosuch 1\n\n"
         f'{MARK}\ntimeout 4\ndir "{tmp_path}"\nclient-query-buffer-limit 5mb\n'
-        'save ""\nlatency-tracking-info-percentiles 50 99 99.9\n'
+        "latency-tracking-info-percentiles 50 99 99.9\n"
     )
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644 & ~os.umask(os.umask(0))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert sorted(each.name for each in tmp_path.iterdir()) == ["more.conf", "shardis.conf"]
 
 
@@ -492,3 +492,24 @@ def test_a_wrong_value_of_our_own_directives_is_a_line_at_the_start(name: str, v
         return
     if name.endswith("cpulist") and config[name]:
         assert parse_cpulist(config[name]) & os.sched_getaffinity(0)
+
+
+def test_a_redis_server_can_go_on_with_a_file_that_was_rewritten(tmp_path: Path) -> None:
+    """`bind` was deleted, `save ""` appended and 0640 became 0644 with Debian's file."""
+    path = tmp_path / "redis.conf"
+    path.write_text("bind 127.0.0.1 -::1\nport 6390\ndir ./\n")
+    path.chmod(0o640)
+    config = read_command_line([str(path)])
+    config.rewrite()
+    text = path.read_text()
+    assert "bind 127.0.0.1 -::1\n" in text
+    assert "save" not in text
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_what_a_file_says_of_saving_stays(tmp_path: Path) -> None:
+    path = tmp_path / "redis.conf"
+    path.write_text('save ""\n')
+    config = read_command_line([str(path)])
+    config.rewrite()
+    assert 'save ""\n' in path.read_text()

@@ -14,6 +14,7 @@ from router.clients import ClientPause
 from router.commands.client import _filters
 from sessions.clients import ClientControl, describe_clients, kill_clients
 from sessions.description import describe
+from tests.support.resp_client import encode
 from tests.support.rig import Client, Rig, reply_to
 
 NOAUTH = b"-NOAUTH Authentication required.\r\n"
@@ -315,6 +316,57 @@ def test_a_slow_reader_is_closed_at_the_hard_limit_and_later_at_the_soft_one(rig
     time.sleep(1.05)
     rig.dispatcher.sweep(10)
     assert (soft.closed, fine.closed) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        encode("GET", "k"),
+        b"x\n",
+        encode("GET"),
+        encode("CLIENT", "WRONG"),
+        encode("AUTH", "wrong"),
+        encode("HELLO", "3"),
+        encode("RESET"),
+        encode("ECHO", "hello"),
+    ],
+)
+def test_before_auth_no_more_is_answered_than_redis_keeps_for_a_client(
+    rig: Rig, command: bytes
+) -> None:
+    rig.settings["requirepass"] = "secret"
+    rig.dispatcher.set_password_required(True)
+    one, few, many = Client(rig, 1), Lazy(rig, 2), Lazy(rig, 3)
+    one.session.push(command)
+    rig.tick()
+    size = len(one.take())
+    few.session.push(command * (16384 // size))
+    assert few.session.output_bytes > 16384 - size
+    many.session.push(command * 5000)
+    assert (one.closed, few.closed, many.closed) == (False, False, True)
+    for _ in range(100):
+        one.session.push(command * 20)
+        rig.tick()
+    assert not one.closed  # who reads may go on
+
+
+def test_who_has_said_auth_once_may_be_slow_again_after_reset(rig: Rig) -> None:
+    rig.settings["requirepass"] = "secret"
+    rig.dispatcher.set_password_required(True)
+    client = Lazy(rig, 1)
+    rig.send(client, ["AUTH", "secret"], *[["ECHO", b"x" * 10_000]] * 5, ["RESET"], ["GET", "k"])
+    assert not client.closed
+    assert client.session.output_bytes > 50_000
+
+
+def test_a_read_of_many_large_replies_ends_at_the_hard_limit(rig: Rig) -> None:
+    """COMMAND is short to ask for and long to answer, and needs no shard."""
+    rig.dispatcher.set_output_limits([(1_000_000, 0, 0)] * 3)
+    client = Lazy(rig, 1)
+    before = rig.dispatcher.counts.commands
+    client.session.push(b"COMMAND\n" * 1000)
+    assert client.closed
+    assert rig.dispatcher.counts.commands - before < 100
 
 
 def test_the_largest_buffers_of_the_last_seconds_are_known(rig: Rig) -> None:
