@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.sim.faults import BabblingNetwork
 from tests.sim.sharers import Call, Sharer, keys_of_all_shards, live
 from tests.sim.world import Options, World, seeds
 from tests.support.resp_client import parse
@@ -104,10 +105,12 @@ class Rings:
         assert sorted(map(len, values)) == [3, 90_000]
 
 
-def world_of(seed: int, options: Options) -> World:
+def world_of(seed: int, options: Options, *, whole: bool = True) -> World:
     world = World(seed, replace(options, worker_deaths=0, deaths=0, stops=0, hang_ups=0))
     rings = Rings(world)
     rings.fill()
+    if isinstance(world.network, BabblingNetwork):
+        world.network.babbles = True
     sharers = [
         Sharer(world, world.random.choice(world.workers), number, rings.choose, rings.heard)
         for number in range(1, 9)
@@ -122,7 +125,8 @@ def world_of(seed: int, options: Options) -> World:
         for _ in range(count):
             world.clock.after(world.random.randrange(options.span_us), event)
     live(world, sharers)
-    rings.check()
+    if whole:
+        rings.check()
     return world
 
 
@@ -153,6 +157,21 @@ def test_deaths_come_between_the_hops() -> None:
     settled = sum(world.settled for world in worlds)
     assert completed >= 5
     assert settled - completed >= 5
+
+
+class BabblingWorld(World):
+    network_type = BabblingNetwork
+    babbling = True
+
+
+def test_a_shard_that_babbles_is_left_and_nothing_stays_locked_there(monkeypatch: Any) -> None:
+    monkeypatch.setattr("tests.sim.test_transactions.World", BabblingWorld)
+    monkeypatch.setattr(Rings, "heard", lambda *_: None)
+    faults = 0
+    for seed in seeds(25):
+        world = world_of(seed, replace(DEADLY, worker_deaths=0), whole=False)
+        faults += world.network.faults
+    assert faults > 10
 
 
 def test_pushes_come_between_the_replies() -> None:

@@ -151,7 +151,8 @@ class SimHost(Host):
         self.worker.connections -= 1
 
     def link_broken(self, shard: int) -> None:
-        self.worker.world.fail(f"shard{shard} sends worker{self.worker.index} what can't be right")
+        super().link_broken(shard)
+        self.worker.world.link_broken(self.worker, shard)
 
 
 class SimWorker:
@@ -228,6 +229,7 @@ class World:
     """A run, decided by its seed and options."""
 
     network_type: type[Network] = Network
+    babbling = False  # the network sends what no shard has sent
 
     def __init__(self, seed: int, options: Options | None = None) -> None:
         self.seed = seed
@@ -358,6 +360,22 @@ class World:
         for shard in self.shards:
             self.outages[worker.index, shard.index] = [[0, None]]
         self.clock.after(self.random.randrange(500, 5000), lambda: successor.hear(self.topology()))
+
+    def link_broken(self, worker: SimWorker, index: int) -> None:
+        """A worker has left a shard because of what that has sent."""
+        if not self.babbling:
+            self.fail(f"shard{index} sends worker{worker.index} what can't be right")
+        shard = self.shards[index]
+
+        def leave() -> None:
+            known = worker.links.pop((index, shard.epoch), None)
+            if shard.alive and known is not None:
+                for link in shard.executor.remove_links(known[2]):
+                    link.close()
+                number = coordinator(worker.index, worker.epoch)
+                shard.executor.resolve((), list(shard.executor.open_transactions(number)))
+
+        self.clock.after(self.random.randrange(10, 3000), leave)
 
     def fence(
         self, worker: SimWorker, shard: SimShard, reports: list[Report], shards: list[SimShard]
