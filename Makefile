@@ -25,10 +25,10 @@ BUILT := .stamps/built-$(SHARDIS_BUILD)
 PY = $(shell cat .stamps/python)
 INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help build serve test check check-style check-types check-stubs check-tree bench asan soak clean
+.PHONY: help build serve test check check-style check-types check-stubs check-tree bench asan debug soak clean
 
 help:
-	@echo "make build | serve | test | check | bench | asan | soak | clean"
+	@echo "make build | serve | test | check | bench | asan | debug | soak | clean"
 
 build: $(BUILT)
 
@@ -82,6 +82,17 @@ asan: $(BUILT) .stamps/test
 	PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	$$python -m router.main --bind 127.0.0.1 --shards 2 --port {port}" \
 	$$python -m pytest $(SHARED) -p no:cacheprovider -q tests/integration/test_pipelines.py tests/integration/test_multi_shard.py
+
+# A debug build in a copy of the tree: a shard ends when a command breaks the contract of effects, or
+# a native handler declines after it has touched something.
+debug: $(BUILT) .stamps/test
+	@mkdir -p build/debug && rm -rf build/debug/tests
+	@git ls-files -z --cached --others --exclude-standard --deduplicate \
+	    | while IFS= read -r -d '' file; do test ! -e "$$file" || printf '%s\0' "$$file"; done \
+	    | xargs -0 cp --preserve=timestamps --update --parents --target-directory=build/debug
+	@python=$$(command -v $(PY)); case $$python in /*) ;; *) python=$(CURDIR)/$$python ;; esac; \
+	cd build/debug && SHARDIS_BUILD=debug SHARDIS_JOBS=$(JOBS) $$python setup.py -q build_ext --inplace && \
+	$$python -m pytest $(SHARED) -p no:cacheprovider $(wildcard tests/differential tests/unit/shards tests/sim) $(ARGS)
 
 clean:
 	rm -rf build dist .stamps .venv .mypy_cache .ruff_cache .pytest_cache *.egg-info

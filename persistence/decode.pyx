@@ -385,6 +385,7 @@ cdef bint has_repeats(Store *store, Listpack *pack, bint pairs) noexcept nogil:
     cdef bint repeated = False
     pool.bytes = 0
     pool.total = &total
+    pool.node_hook = NULL
     seen = dict_new(&pool, &store.dict_rules, DICT_SET)
     while p != NULL and not repeated:
         data = listpack_text(p, scratch, &n)

@@ -5,6 +5,9 @@ from shards.lane.context import Context
 def dump(ctx: Context, key: bytes, database: int | None = None) -> bytes | None:
     """A key's value with version and checksum, as DUMP gives it; None without the key. O(n)"""
 
+def as_restore(ctx: Context, key: bytes, database: int | None = None) -> list[bytes]:
+    """What gives a key its value and expiry anywhere: a RESTORE, or a DEL without the key. O(n)"""
+
 @final
 class Restored:
     """A value out of a dump, not yet a key's."""

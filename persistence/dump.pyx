@@ -10,7 +10,7 @@ from persistence.decode cimport Decoded, Reader, decode_value, decoded_free
 from persistence.encode cimport RDB_VERSION, encode_value, rdb_type
 from protocol.buffer cimport Buffer, buffer_append, buffer_free
 from protocol.native cimport load16, load64
-from shards.keyspace.entry cimport TYPE_STRING, Entry
+from shards.keyspace.entry cimport TYPE_STRING, Entry, entry_expire_ms
 from shards.keyspace.keyspace cimport Key, Keyspace
 from shards.keyspace.store cimport (
     FORM_SHORTEST, store_read, store_set_string, store_set_usage, store_set_value,
@@ -25,16 +25,33 @@ def dump(ctx, bytes key not None, database=None) -> bytes | None:
     cdef Keyspace keyspace = ctx.keyspace
     cdef Key native = keyspace.key(key, ctx.database if database is None else database)
     cdef Entry *entry = store_read(keyspace.store, &native, True)
+    return payload(entry, ctx.settings.rdbcompression) if entry != NULL else None
+
+
+def as_restore(ctx, bytes key not None, database=None) -> list[bytes]:
+    """What gives a key its value and expiry anywhere: a RESTORE, or a DEL without the key. O(n)
+
+    No look is counted.
+    """
+    cdef Keyspace keyspace = ctx.keyspace
+    cdef Key native = keyspace.key(key, ctx.database if database is None else database)
+    cdef Entry *entry = keyspace.live_entry(&native)
+    if entry == NULL:
+        return [b"DEL", key]
+    return [
+        b"RESTORE", key, b"%d" % max(entry_expire_ms(entry), 0),
+        payload(entry, ctx.settings.rdbcompression), b"REPLACE", b"ABSTTL",
+    ]
+
+
+cdef bytes payload(const Entry *entry, bint compressed):
     cdef Buffer out
-    cdef uint8_t type
+    cdef uint8_t type = rdb_type(entry)
     cdef uint16_t version = RDB_VERSION
     cdef uint64_t checksum
-    if entry == NULL:
-        return None
     memset(&out, 0, sizeof(out))
-    type = rdb_type(entry)
     buffer_append(&out, &type, 1)
-    encode_value(&out, entry, ctx.settings.rdbcompression)
+    encode_value(&out, entry, compressed)
     buffer_append(&out, &version, 2)
     checksum = crc64(0, out.data, out.used)
     buffer_append(&out, &checksum, 8)

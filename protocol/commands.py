@@ -124,6 +124,9 @@ class Command:
     handler: Callable[..., Any] | None
     native: bool = False  # has a native handler too
     route_at: int = 0  # index of an argument to route by although it is no declared key; 0: none
+    # A log may have the call as it came. Otherwise the handler says what is to be logged once it has
+    # changed something: chance, clocks and waiting are nothing to repeat.
+    verbatim: bool = False
     id: int = -1  # index in the table
     subcommands: tuple[Command, ...] = field(default=())
 
@@ -150,6 +153,7 @@ def command(
     acl: tuple[str, ...] = (),
     complexity: str = "",
     route_at: int = 0,
+    verbatim: bool = False,
     group: str = "",
 ) -> Callable[[Handler], Handler]:
     """Declare the decorated function as the handler of a command.
@@ -185,6 +189,7 @@ def command(
             summary=summary,
             handler=handler,
             route_at=route_at,
+            verbatim=verbatim,
         )
         declarations = getattr(handler, "commands", ())
         handler.commands = (*declarations, declared)  # type: ignore[attr-defined]

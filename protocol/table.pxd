@@ -29,6 +29,7 @@ cdef struct CommandSpec:
     uint8_t is_subcommand   # its name is "container|sub": never found by argument 0 alone
     uint8_t extractor       # KeyExtractor
     uint8_t key_spec_count
+    uint8_t verbatim        # may be logged as it came
     uint16_t key_spec_first # index into key_specs
 
 cdef enum KeyExtractor:

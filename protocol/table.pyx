@@ -148,6 +148,7 @@ cdef class NativeTable:
         spec.flags = declared.flags.value
         spec.place = declared.place.value
         spec.route_at = declared.route_at
+        spec.verbatim = declared.verbatim
         spec.multi_shard = declared.request is Request.MULTI_SHARD
         spec.is_container = bool(declared.subcommands)
         spec.is_subcommand = declared.container is not None

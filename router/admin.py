@@ -105,10 +105,15 @@ class Admin:
         """Send a control request to every worker; their answers in worker order."""
         return await self.supervisor.ask(self.supervisor.workers, request, ASK_SECONDS_MAX)
 
-    async def ask_client_holders(self, request: Message) -> list[Any]:
-        """The answers of every process that may hold connections; without those that have none."""
+    async def ask_client_holders(self, request: Message, node: int | None = None) -> list[Any]:
+        """The answers of every process that may hold connections; without those that have none.
+
+        `node`: the shard at whose own port the caller is, which speaks for its clients only.
+        """
         holders = list(self.supervisor.workers)
-        if self.config["cluster-enabled"]:
+        if node is not None:
+            holders = [self.supervisor.shards[node]]
+        elif self.config["cluster-enabled"]:
             holders += self.supervisor.shards
         answers = await self.supervisor.ask(holders, request, ASK_SECONDS_MAX)
         return [answer for answer in answers if answer is not None]

@@ -74,6 +74,10 @@ class ShardStats(ProcessStats, total=False):
     changes: int  # writes since the start: nothing is saved yet
     blocked_clients: int
     startup_memory: int  # used_memory before the first key
+    startup_rss: int  # rss before the first key: the interpreter's, mostly
+    startup_active: int  # allocator_active before the first key
+    allocator_allocated: int  # by malloc, to whomever
+    allocator_active: int  # what malloc has from the system
     overhead_memory: int  # of used_memory: not entries
     lazyfree_pending: int
     lazyfreed: int
@@ -85,6 +89,21 @@ class WorkerStats(ProcessStats, ClientStats, total=False):
     """The figures of one worker."""
 
     cron_us: int  # periodic work
+
+
+def allocator_resident(shards: Iterable[ShardStats | None]) -> int:
+    """Memory that the shards have from the system through their allocators, interpreters left out.
+
+    That is what they had at the start, and what they have grown by since.
+    """
+    return sum(
+        max(
+            shard.get("allocator_allocated", 0),
+            shard.get("startup_active", 0) + shard["rss"] - shard.get("startup_rss", 0),
+        )
+        for shard in shards
+        if shard
+    )
 
 
 Histogram = dict[int, int]

@@ -6,6 +6,7 @@ import click
 
 from protocol.version import SHARDIS_VERSION
 from shardctl.config import config
+from shardctl.options import with_connection
 from shardctl.slots import slots
 from shardctl.status import status
 from shardctl.top import top
@@ -13,6 +14,7 @@ from shardctl.top import top
 
 @click.group(context_settings={"help_option_names": ["--help"]})
 @click.version_option(SHARDIS_VERSION, prog_name="shardctl")
+@with_connection
 def main() -> None:
     """Look after shardis servers.
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from shardctl.client import TIMEOUT_SECONDS, ProtocolError, ServerError, Target
 
@@ -79,6 +80,16 @@ def server_command(function: Command) -> Command:
         as_json: bool,
         **options: Any,
     ) -> Any:
+        context = click.get_current_context()
+        for name, value in (context.find_root().obj or {}).items():
+            # Given before the subcommand, as redis-cli has them; after it, they win.
+            if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+                if name == "insecure":
+                    insecure = value
+                elif name == "as_json":
+                    as_json = value
+                else:
+                    options[name] = value
         names = Target.__dataclass_fields__.keys() & options.keys()
         found = {name: options.pop(name) for name in names}
         files = found["certificate_file"] or found["key_file"] or found["ca_file"]
@@ -95,6 +106,24 @@ def server_command(function: Command) -> Command:
     for option in reversed(CONNECTION):
         with_target = option(with_target)
     return with_target  # type: ignore[return-value]
+
+
+def with_connection(function: Command) -> Command:
+    """Give the group the options of the connection, to be taken over by its subcommands."""
+
+    @functools.wraps(function)
+    def remember(**options: Any) -> Any:
+        context = click.get_current_context()
+        context.obj = {
+            name: value
+            for name, value in options.items()
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        }
+        return function()
+
+    for option in reversed(CONNECTION):
+        remember = option(remember)
+    return remember  # type: ignore[return-value]
 
 
 def _fail(target: Target, as_json: bool, error: Exception, code: int) -> None:

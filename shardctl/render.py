@@ -18,7 +18,7 @@ PIPE_COLUMNS: Final = 160
 COLUMNS: Final = (
     *(("process", "left"), ("state", "left"), ("pid", "right"), ("cpu %", "right")),
     *(("ops/s", "right"), ("memory", "right"), ("rss", "right"), ("keys", "right")),
-    *(("slots", "right"), ("clients", "right"), ("restarts", "right")),
+    *(("slots", "right"), ("conns", "right"), ("restarts", "right")),
 )
 
 
@@ -29,7 +29,7 @@ def human(size: int) -> str:
         if value < 1024 or unit == "T":
             break
         value /= 1024
-    return f"{value:.0f}{unit}" if unit == "B" else f"{value:.1f}{unit}"
+    return f"{value:.0f}{unit}" if unit == "B" or value >= 100 else f"{value:.1f}{unit}"
 
 
 def duration(seconds: int) -> str:
@@ -47,6 +47,17 @@ def number(value: float | None) -> str:
     if value is None:
         return UNKNOWN
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:,.1f}"
+
+
+def short(value: float | None) -> str:
+    """A figure in six characters at most, for tables that fit 80 columns."""
+    if value is None or value < 100_000:
+        return number(value)
+    for unit in ("K", "M", "G", "T"):
+        value /= 1000
+        if value < 1000 or unit == "T":
+            break
+    return f"{value:.0f}{unit}" if value >= 100 else f"{value:.1f}{unit}"
 
 
 def title(target: Target, status: Status) -> str:
@@ -69,12 +80,12 @@ def cells(process: Process) -> list[str]:
         process["state"],
         str(process["pid"]),
         UNKNOWN if process["cpu_percent"] is None else f"{process['cpu_percent']:.1f}",
-        number(process["ops_per_second"]),
+        short(process["ops_per_second"]),
         human(process["used_memory"]) if shard else "",
         human(process["rss"]),
-        number(process["keys"]) if shard else "",
-        number(process["slots"]) if shard else "",
-        number(process["connections"]) if worker else "",
+        short(process["keys"]) if shard else "",
+        short(process["slots"]) if shard else "",
+        short(process["connections"]) if worker else "",
         "" if kind == "router" else str(process["restarts"]),
     ]
 
@@ -82,7 +93,7 @@ def cells(process: Process) -> list[str]:
 def process_table(status: Status) -> Table:
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     for name, justify in COLUMNS:
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for process in status.processes:

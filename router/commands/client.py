@@ -61,7 +61,9 @@ async def client_list(admin: Admin, caller: Caller, args: list[bytes], reply: Re
         ids = [_client_id(argument) for argument in args[3:]]
     elif len(args) != 2:
         raise CommandError(SYNTAX)
-    answers = await admin.ask_client_holders({"op": "clients", "kind": kind, "ids": ids})
+    answers = await admin.ask_client_holders(
+        {"op": "clients", "kind": kind, "ids": ids}, caller.get("node")
+    )
     lines: dict[int, bytes] = {number: line for answer in answers for number, line in answer}
     order = sorted(lines) if ids is None else [number for number in ids if number in lines]
     reply.verbatim(b"".join(lines[number] + b"\n" for number in order), b"txt")
@@ -76,7 +78,7 @@ async def client_kill(admin: Admin, caller: Caller, args: list[bytes], reply: Re
     old_form = len(args) == 3
     filters = {"addr": _text(args[2]), "skipme": False} if old_form else _filters(args[2:])
     answers = await admin.ask_client_holders(
-        {"op": "kill", "filters": filters, "caller": caller["id"]}
+        {"op": "kill", "filters": filters, "caller": caller["id"]}, caller.get("node")
     )
     killed = sum(answers)
     if not old_form:

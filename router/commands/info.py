@@ -28,6 +28,7 @@ from router import listeners
 from router.commands.latency import command_histograms
 from router.stats import (
     Histogram,
+    allocator_resident,
     average,
     largest,
     merged_commands,
@@ -170,6 +171,9 @@ def memory(figures: Figures) -> Fields:
     used = figures.used_memory
     shard_resident = total(figures.shards, "rss")
     resident = total(figures.workers, "rss") + shard_resident
+    data = allocator_resident(figures.shards)
+    allocated = total(figures.shards, "allocator_allocated")
+    active = total(figures.shards, "allocator_active")
     startup = total(figures.shards, "startup_memory")
     overhead = total(figures.shards, "overhead_memory")
     peak = used  # a node keeps no peak of its own
@@ -193,9 +197,9 @@ def memory(figures: Figures) -> Fields:
             "used_memory_dataset_perc",
             f"{max(used - overhead, 0) * 100 / max(used - startup, 1):.2f}%",
         ),
-        ("allocator_allocated", used),
-        ("allocator_active", shard_resident),
-        ("allocator_resident", shard_resident),
+        ("allocator_allocated", allocated),
+        ("allocator_active", active),
+        ("allocator_resident", active),
         ("total_system_memory", installed),
         ("total_system_memory_human", human(installed)),
         # No scripts and functions yet: there is nothing that could take memory.
@@ -215,14 +219,15 @@ def memory(figures: Figures) -> Fields:
         ("maxmemory", limit),
         ("maxmemory_human", human(limit)),
         ("maxmemory_policy", admin.config["maxmemory-policy"]),
-        ("allocator_frag_ratio", f"{shard_resident / max(used, 1):.2f}"),
-        ("allocator_frag_bytes", shard_resident - used),
+        ("allocator_frag_ratio", f"{active / max(allocated, 1):.2f}"),
+        ("allocator_frag_bytes", active - allocated),
         ("allocator_rss_ratio", "1.00"),
         ("allocator_rss_bytes", 0),
         ("rss_overhead_ratio", f"{resident / max(shard_resident, 1):.2f}"),
         ("rss_overhead_bytes", resident - shard_resident),
-        ("mem_fragmentation_ratio", f"{resident / used if used else 0:.2f}"),
-        ("mem_fragmentation_bytes", resident - used),
+        # Of the allocators that hold the data: interpreters would drown it on small servers.
+        ("mem_fragmentation_ratio", f"{data / max(allocated, 1):.2f}"),
+        ("mem_fragmentation_bytes", data - allocated),
         ("mem_not_counted_for_evict", 0),
         ("mem_replication_backlog", 0),
         ("mem_total_replication_buffers", 0),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.figures import resident_bytes
 from protocol.commands import Place, Request, Response, command
-from router.stats import merged_databases, total
+from router.stats import allocator_resident, merged_databases, total
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
@@ -27,8 +27,8 @@ SMALL_BYTES = 5 << 20
 async def figures(admin: Admin) -> dict[str, int | float]:
     """The fields of MEMORY STATS but the databases' own, in Redis's order.
 
-    `allocator.*` are those of all shards: used is what the keyspaces account for, active and
-    resident what the processes have from the system.
+    `allocator.*` are what malloc says in all shards; `fragmentation` is what it has from the system
+    to what it has given out.
     """
     request = {"op": "stats"}
     workers, shards = await asyncio.gather(admin.ask_workers(request), admin.ask_shards(request))
@@ -39,6 +39,9 @@ async def figures(admin: Admin) -> dict[str, int | float]:
     clients = total(workers, "client_bytes")
     shard_resident = total(shards, "rss")
     resident = resident_bytes(os.getpid()) + shard_resident + total(workers, "rss")
+    data = allocator_resident(shards)
+    allocated = total(shards, "allocator_allocated")
+    active = total(shards, "allocator_active")
     databases = merged_databases(shards)
     keys = sum(count for count, _, _ in databases.values())
     dataset = max(used - overhead, 0)
@@ -61,17 +64,17 @@ async def figures(admin: Admin) -> dict[str, int | float]:
         "dataset.bytes": dataset,
         "dataset.percentage": dataset * 100 / max(used - startup, 1),
         "peak.percentage": used * 100 / max(admin.peak_memory, 1),
-        "allocator.allocated": used,
-        "allocator.active": shard_resident,
-        "allocator.resident": shard_resident,
-        "allocator-fragmentation.ratio": shard_resident / max(used, 1),
-        "allocator-fragmentation.bytes": shard_resident - used,
+        "allocator.allocated": allocated,
+        "allocator.active": active,
+        "allocator.resident": active,
+        "allocator-fragmentation.ratio": active / max(allocated, 1),
+        "allocator-fragmentation.bytes": active - allocated,
         "allocator-rss.ratio": 1.0,
         "allocator-rss.bytes": 0,
         "rss-overhead.ratio": resident / max(shard_resident, 1),
         "rss-overhead.bytes": resident - shard_resident,
-        "fragmentation": resident / max(used, 1),
-        "fragmentation.bytes": resident - used,
+        "fragmentation": data / max(allocated, 1),
+        "fragmentation.bytes": data - allocated,
     }
     return result
 

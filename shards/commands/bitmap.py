@@ -9,6 +9,7 @@ from protocol.commands import F, Keys, command
 from protocol.errors import SYNTAX, CommandError
 from shards.arguments.options import INT64_MAX, int64, quoted, word
 from shards.kernels import bits
+from shards.lane.effects import NO_EVENT
 from shards.views.bits import Bits
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def bit_offset(ctx: Context, argument: bytes, width: int = 0) -> int:
     "SETBIT",
     arity=4,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=UPDATE,
     since="2.2.0",
     acl=("bitmap",),
@@ -173,6 +175,7 @@ def bitpos(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "BITOP",
     arity=-4,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=(Keys(2, flags="OW update"), Keys(3, -1, flags="RO access")),
     since="2.6.0",
     acl=("bitmap",),
@@ -296,6 +299,7 @@ def field_operations(ctx: Context, args: list[bytes]) -> list[Operation]:
     "BITFIELD",
     arity=-2,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=Keys(
         1,
         flags="RW update access variable_flags",
@@ -331,6 +335,11 @@ def bitfield(ctx: Context, args: list[bytes], reply: Reply) -> None:
         changes += grown or new != old
     if changes:
         ctx.changed(args[1], b"setbit", changes)
+    elif grown:
+        # Zeros were added though all else overflowed. Redis counts and logs nothing, so that a
+        # replica's string stays shorter; here the log has it.
+        ctx.notify(args[1], NO_EVENT)
+        ctx.propagate_raw()
 
 
 @command(

@@ -15,8 +15,10 @@ from shards.kernels.bits cimport (
     count_bits, find_bit, integer_in, integer_into,
 )
 from shards.commands.common_native cimport is_word, reply_wrong_type
+from shards.lane.effects cimport log_raw
+from shards.lane.events cimport EVENT_DEL, EVENT_NONE, EVENT_SET, EVENT_SETBIT
 from shards.lane.handler cimport (
-    NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed,
+    NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed, shard_notify,
 )
 from shards.keyspace.keyspace cimport (
     EXPIRE_NONE, TYPE_STRING, Entry, Key, entry_string, entry_type, store_delete,
@@ -98,7 +100,7 @@ cdef int setbit(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     old = <uint8_t>data[0] >> shift & 1
     if old != value or <size_t>(offset >> 3) >= n:
         data[0] = <char>((data[0] & ~(1 << shift)) | <int>value << shift)
-        shard_changed(shard, &argv.key, b"setbit", 1)
+        shard_changed(shard, &argv.key, EVENT_SETBIT, 1)
     reply_integer(out, old)
     return NATIVE_DONE
 
@@ -232,9 +234,9 @@ cdef int bitop(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         combine_in(operation, <uint8_t *>result.data, result.used, NULL, 0)
     if result.used:
         store_set_string(shard.store, &argv.key, result.data, result.used, EXPIRE_NONE, FORM_RAW)
-        shard_changed(shard, &argv.key, b"set", 1)
+        shard_changed(shard, &argv.key, EVENT_SET, 1)
     elif store_delete(shard.store, &argv.key):
-        shard_changed(shard, &argv.key, b"del", 1)
+        shard_changed(shard, &argv.key, EVENT_DEL, 1)
     reply_integer(out, <int64_t>result.used)
     buffer_free(&result)
     return NATIVE_DONE
@@ -428,7 +430,10 @@ cdef int field_operations(Shard *shard, const Argv *argv, Buffer *out, bint writ
             field_write(field, raw, new)
             changes += grown or new != old
     if changes:
-        shard_changed(shard, &argv.key, b"setbit", changes)
+        shard_changed(shard, &argv.key, EVENT_SETBIT, changes)
+    elif unlikely(grown):
+        shard_notify(shard, &argv.key, EVENT_NONE)      # see bitmap.py
+        log_raw(shard.store)
     return NATIVE_DONE
 
 

@@ -104,8 +104,12 @@ def restore_(ctx: Context, args: list[bytes], reply: Reply) -> None:
             ctx.changed(key, b"del")
         reply.ok()
         return
+    if replace:
+        ctx.delete(key)  # so that the key counts as a new one, as in Redis
     value.put(expire_ms or -1, options.get(b"IDLETIME", -1), options.get(b"FREQ", -1))
     if expire_ms and b"ABSTTL" not in options:
         ctx.propagate([args[0], key, b"%d" % expire_ms, *args[3:], b"ABSTTL"])
+    else:
+        ctx.propagate_raw()
     ctx.changed(key, b"restore")
     reply.ok()

@@ -54,6 +54,7 @@ LFU_NOT_SELECTED = (
     "DEL",
     arity=-2,
     flags=F.WRITE,
+    verbatim=True,
     keys=Keys(1, -1, flags="RM delete"),
     since="1.0.0",
     request=Request.MULTI_SHARD,
@@ -65,6 +66,7 @@ LFU_NOT_SELECTED = (
     "UNLINK",
     arity=-2,
     flags=F.WRITE | F.FAST,
+    verbatim=True,
     keys=Keys(1, -1, flags="RM delete"),
     since="4.0.0",
     request=Request.MULTI_SHARD,
@@ -132,6 +134,7 @@ def type_(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "RENAME",
     arity=3,
     flags=F.WRITE,
+    verbatim=True,
     keys=(Keys(1, flags="RW access delete"), Keys(2, flags="OW update")),
     since="1.0.0",
     acl=("keyspace",),
@@ -151,6 +154,7 @@ def rename(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "RENAMENX",
     arity=3,
     flags=F.WRITE | F.FAST,
+    verbatim=True,
     keys=(Keys(1, flags="RW access delete"), Keys(2, flags="OW insert")),
     since="1.0.0",
     acl=("keyspace",),
@@ -205,6 +209,7 @@ def copy_options(args: list[bytes], databases: int, current: int) -> CopyOptions
     "COPY",
     arity=-3,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=(Keys(1, flags="RO access"), Keys(2, flags="OW update")),
     since="6.2.0",
     acl=("keyspace",),
@@ -230,6 +235,7 @@ def copy(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "MOVE",
     arity=3,
     flags=F.WRITE | F.FAST,
+    verbatim=True,
     keys=Keys(1, flags="RW access update"),
     since="1.0.0",
     acl=("keyspace",),
@@ -302,7 +308,10 @@ def expire_key(
         ctx.changed(key, b"del")
     else:
         ctx.set_expire(key, expire_ms)
-        ctx.propagate([b"PEXPIREAT", key, b"%d" % expire_ms, *args[3:]])
+        if base_ms or unit_ms != 1:
+            ctx.propagate([b"PEXPIREAT", key, b"%d" % expire_ms, *args[3:]])
+        else:
+            ctx.propagate_raw()
         ctx.changed(key, b"expire")
     reply.integer(1)
 
@@ -437,6 +446,7 @@ def pexpiretime(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "PERSIST",
     arity=2,
     flags=F.WRITE | F.FAST,
+    verbatim=True,
     keys=Keys(1, flags="RW update"),
     since="2.2.0",
     acl=("keyspace",),

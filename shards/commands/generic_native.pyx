@@ -7,8 +7,11 @@ from protocol.buffer cimport Buffer, buffer_append
 from protocol.numbers cimport parse_int64
 from protocol.reply cimport reply_integer
 from shards.commands.common_native cimport is_word
+from shards.lane.effects cimport log_raw
+from shards.lane.events cimport EVENT_COPY_TO, EVENT_DEL, EVENT_EXPIRE, EVENT_PERSIST
 from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed,
+    shard_log, shard_log_arg, shard_log_number, shard_logs,
 )
 from shards.keyspace.keyspace cimport (
     EXPIRE_NONE, TYPE_HASH, TYPE_LIST, TYPE_SET, TYPE_STREAM, TYPE_STRING, TYPE_ZSET, Entry, EntryType, Key,
@@ -33,7 +36,7 @@ cdef int del_(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         # An expired key counts as absent, so it goes first.
         if store_write(shard.store, &key) != NULL:
             store_delete(shard.store, &key)
-            shard_changed(shard, &key, b"del", 1)
+            shard_changed(shard, &key, EVENT_DEL, 1)
             deleted += 1
     return reply_count(out, deleted)
 
@@ -104,10 +107,19 @@ cdef int expire_in(Shard *shard, const Argv *argv, Buffer *out, int64_t unit, bi
         return reply_count(out, 0)
     if value <= shard.store.now_ms:
         store_delete(shard.store, &argv.key)
-        shard_changed(shard, &argv.key, b"del", 1)
+        shard_changed(shard, &argv.key, EVENT_DEL, 1)
+        if shard_logs(shard):
+            shard_log(shard, 2, b"DEL", 3)
+            shard_log_arg(shard, &argv.args[1])
     else:
         store_set_expire(shard.store, &argv.key, value)
-        shard_changed(shard, &argv.key, b"expire", 1)
+        shard_changed(shard, &argv.key, EVENT_EXPIRE, 1)
+        if shard_logs(shard) and not (absolute and unit == 1):
+            shard_log(shard, 3, b"PEXPIREAT", 9)
+            shard_log_arg(shard, &argv.args[1])
+            shard_log_number(shard, value)
+        elif shard_logs(shard):
+            log_raw(shard.store)
     return reply_count(out, 1)
 
 
@@ -164,7 +176,7 @@ cdef int persist(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     if entry == NULL or entry_expire_ms(entry) == EXPIRE_NONE:
         return reply_count(out, 0)
     store_set_expire(shard.store, &argv.key, EXPIRE_NONE)
-    shard_changed(shard, &argv.key, b"persist", 1)
+    shard_changed(shard, &argv.key, EVENT_PERSIST, 1)
     return reply_count(out, 1)
 
 
@@ -184,7 +196,7 @@ cdef int copy(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     if not replaces and store_read(shard.store, &target, False) != NULL:
         return reply_count(out, 0)
     store_copy(shard.store, &argv.key, &target)
-    shard_changed(shard, &target, b"copy_to", 1)
+    shard_changed(shard, &target, EVENT_COPY_TO, 1)
     return reply_count(out, 1)
 
 

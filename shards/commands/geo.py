@@ -93,7 +93,7 @@ def geoadd(ctx: Context, args: list[bytes], reply: Reply) -> None:
         at += 1
     if (len(args) - at) % 3 or at == len(args) or options >= {b"NX", b"XX"}:
         raise CommandError(SYNTAX)
-    rewritten = [b"ZADD", *args[1:at]]
+    rewritten = [b"zadd", *args[1:at]]
     for index in range(at, len(args), 3):
         position = position_of(args[index], args[index + 1])
         rewritten += [b"%d" % encode(*position), args[index + 2]]
@@ -362,6 +362,7 @@ def geosearch(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "GEOSEARCHSTORE",
     arity=-8,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=(Keys(1, flags="OW update"), Keys(2, flags="RO access")),
     since="6.2.0",
     acl=ACL,
@@ -388,6 +389,7 @@ def stored_at(index: int) -> tuple[Keys, ...]:
     "GEORADIUS",
     arity=-6,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=stored_at(6),
     since="3.2.0",
     acl=ACL,
@@ -416,6 +418,7 @@ def georadius_ro(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "GEORADIUSBYMEMBER",
     arity=-5,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=stored_at(5),
     since="3.2.0",
     acl=ACL,

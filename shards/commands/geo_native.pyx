@@ -17,8 +17,10 @@ from protocol.reply cimport (
     reply_bulk, reply_error, reply_header, reply_integer, reply_null, reply_null_array,
 )
 from shards.commands.common_native cimport is_word, reply_wrong_type
+from shards.lane.events cimport EVENT_DEL, EVENT_GEOSEARCHSTORE, EVENT_ZADD
 from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed,
+    shard_log, shard_log_arg, shard_log_number, shard_logs,
 )
 from shards.kernels.geohash cimport (
     COORDINATE_BYTES_MAX, GEOHASH_BYTES, RANGES_MAX, Area, ScoreRange, Spot, area_holds,
@@ -149,6 +151,19 @@ cdef void reply_position(Buffer *out, int resp, double longitude, double latitud
 
 # Members
 
+cdef void log_positions(Shard *shard, const Argv *argv, uint32_t at) noexcept nogil:
+    """Log a GEOADD, whose positions begin at `at`, as the ZADD that it is."""
+    cdef double longitude, latitude
+    cdef uint32_t i
+    shard_log(shard, at + (argv.argc - at) // 3 * 2, b"zadd", 4)
+    for i in range(1, at):
+        shard_log_arg(shard, &argv.args[i])
+    for i in range(at, argv.argc, 3):
+        position_from(&argv.args[i], &longitude, &latitude)
+        shard_log_number(shard, <int64_t>position_score(longitude, latitude))
+        shard_log_arg(shard, &argv.args[i + 2])
+
+
 cdef int geoadd(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef double scores[SCORES_KEPT]
     cdef double longitude, latitude, result
@@ -209,7 +224,9 @@ cdef int geoadd(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         updated += outcome == ADD_UPDATED
     sorted_keep(shard.store, &argv.key, entry, &set)
     if inserted + updated:
-        shard_changed(shard, &argv.key, b"zadd", inserted + updated)
+        shard_changed(shard, &argv.key, EVENT_ZADD, inserted + updated)
+        if shard_logs(shard):
+            log_positions(shard, argv, at)
     reply_integer(out, <int64_t>(inserted + updated if show_changed else inserted))
     return NATIVE_DONE
 
@@ -510,7 +527,6 @@ cdef void keep(Shard *shard, const Key *target, Places *places) noexcept:
     for i in range(places.count):
         place = &places.items[i]
         sorted_append(&fresh, place.score, member_of(place), place.length)
-    store_delete(shard.store, target)
     sorted_keep(shard.store, target, NULL, &fresh)
 
 
@@ -541,9 +557,9 @@ cdef int geosearchstore(Shard *shard, const Argv *argv, Buffer *out) noexcept:
             for i in range(places.count):
                 places.items[i].score = places.items[i].spot.metres / search.area.unit
         keep(shard, &argv.key, &places)
-        shard_changed(shard, &argv.key, b"geosearchstore", places.count)
+        shard_changed(shard, &argv.key, EVENT_GEOSEARCHSTORE, places.count)
     elif store_delete(shard.store, &argv.key):
-        shard_changed(shard, &argv.key, b"del", 1)
+        shard_changed(shard, &argv.key, EVENT_DEL, 1)
     reply_integer(out, <int64_t>places.count)
     places_free(&places)
     return NATIVE_DONE

@@ -9,12 +9,13 @@ from protocol.native cimport likely, unlikely
 from protocol.numbers cimport parse_int64
 from protocol.reply cimport reply_bulk, reply_header, reply_integer, reply_null
 from shards.commands.common_native cimport draws_too_much, reply_wrong_type
+from shards.lane.events cimport EVENT_DEL, EVENT_HDEL, EVENT_HINCRBY, EVENT_HSET
 from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, shard_changed, shard_notify,
 )
 from shards.keyspace.keyspace cimport (
     EXPIRE_NONE, ENCODING_LISTPACK, TYPE_HASH, Entry, entry_type, store_drop_if_empty, store_random,
-    store_read, store_set_value, store_write,
+    store_changing, store_find, store_is_expired, store_read, store_set_value, store_touch, store_write,
 )
 from shards.types.hash cimport (
     HASH_INCREMENTED, Hash, HashItem, HashIterator, hash_delete, hash_get, hash_has, hash_increment,
@@ -90,7 +91,7 @@ cdef int64_t set_pairs(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     for i in range(2, argv.argc, 2):
         added += hash_set(&hash, args[i].data, args[i].length, args[i + 1].data, args[i + 1].length)
     save(shard, argv, entry, &hash)
-    shard_changed(shard, &argv.key, b"hset", argv.argc // 2 - 1)
+    shard_changed(shard, &argv.key, EVENT_HSET, argv.argc // 2 - 1)
     return added
 
 
@@ -131,7 +132,7 @@ cdef int hsetnx(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     hash_set(&hash, argv.args[2].data, argv.args[2].length, argv.args[3].data,
              argv.args[3].length)
     save(shard, argv, entry, &hash)
-    shard_changed(shard, &argv.key, b"hset", 1)
+    shard_changed(shard, &argv.key, EVENT_HSET, 1)
     reply_integer(out, 1)
     return NATIVE_DONE
 
@@ -257,9 +258,9 @@ cdef int hdel(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         if deleted:
             hash_store(entry, &hash)
             emptied = store_drop_if_empty(shard.store, &argv.key, entry)
-            shard_changed(shard, &argv.key, b"hdel", <uint64_t>deleted)
+            shard_changed(shard, &argv.key, EVENT_HDEL, <uint64_t>deleted)
             if emptied:
-                shard_notify(shard, &argv.key, b"del")
+                shard_notify(shard, &argv.key, EVENT_DEL)
     reply_integer(out, deleted)
     return NATIVE_DONE
 
@@ -267,21 +268,29 @@ cdef int hdel(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 cdef int hincrby(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef Entry *entry
     cdef Hash hash
-    cdef Opened opened
     cdef int64_t by, result
     if not parse_int64(argv.args[3].data, argv.args[3].length, &by):
         return NATIVE_DECLINED
-    opened = open_to_write(shard, argv, out, &entry, &hash)
-    if unlikely(opened == WRONG):
+    # No access is counted until it is sure that Python need not tell of a mistake.
+    entry = store_find(shard.store, &argv.key)
+    if entry != NULL and store_is_expired(shard.store, entry):
+        entry = NULL
+    if entry != NULL and unlikely(entry_type(entry) != TYPE_HASH):
+        store_touch(shard.store, entry)
+        refuse(out)
         return NATIVE_DONE
-    if opened == MISSING:
+    store_changing(shard.store, &argv.key)
+    hash_load(shard.store, &argv.key, entry, &hash)
+    if entry == NULL:
         hash_make(&hash)
     # On an empty hash it always succeeds, so that a new one is never thrown away.
     if hash_increment(&hash, argv.args[2].data, argv.args[2].length, by,
                       &result) != HASH_INCREMENTED:
         return NATIVE_DECLINED
+    if entry != NULL:
+        store_touch(shard.store, entry)
     save(shard, argv, entry, &hash)
-    shard_changed(shard, &argv.key, b"hincrby", 1)
+    shard_changed(shard, &argv.key, EVENT_HINCRBY, 1)
     reply_integer(out, result)
     return NATIVE_DONE
 

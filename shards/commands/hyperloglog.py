@@ -8,19 +8,19 @@ from protocol.commands import F, Keys, command
 from protocol.errors import CommandError
 from shards.arguments.options import quoted, word
 from shards.kernels.hll import REGISTERS, estimate, self_test
+from shards.lane.effects import NO_EVENT
 from shards.views.hll import Hll
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
     from shards.lane.context import Context
 
-NO_EVENT = b""  # a change that clients who watch the key are told of, and nobody else
-
 
 @command(
     "PFADD",
     arity=-2,
     flags=F.WRITE | F.DENYOOM | F.FAST,
+    verbatim=True,
     keys=Keys(1, flags="RW insert"),
     since="2.8.9",
     acl=("hyperloglog",),
@@ -42,6 +42,7 @@ def pfadd(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "PFCOUNT",
     arity=-2,
     flags=F.READONLY | F.MAY_REPLICATE,
+    verbatim=True,
     keys=Keys(
         1,
         -1,
@@ -84,6 +85,7 @@ def pfcount(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "PFMERGE",
     arity=-2,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=(Keys(1, flags="RW access insert"), Keys(2, -1, flags="RO access")),
     since="2.8.9",
     acl=("hyperloglog",),
@@ -113,6 +115,7 @@ def pfmerge(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "PFDEBUG",
     arity=3,
     flags=F.WRITE | F.DENYOOM | F.ADMIN,
+    verbatim=True,
     keys=Keys(2, flags="RW access"),
     since="2.8.9",
     acl=("hyperloglog",),

@@ -10,8 +10,11 @@ SWAPDB's; DIGEST, HTSTATS and POPULATE are DEBUG's.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from persistence.dump import as_restore
 from persistence.parcel import lend as lent
 from persistence.parcel import piece as next_piece
 from persistence.parcel import set_usage, usage
@@ -80,6 +83,35 @@ def borrow(ctx: Context, args: list[bytes], reply: Reply) -> None:
     reply.ok()
 
 
+class Written:
+    """A consumer that notes which keys were changed, in which database."""
+
+    def __init__(self) -> None:
+        self.keys: dict[tuple[int, bytes], None] = {}
+
+    def changed(self, database: int, key: bytes, event: bytes, kind: int, count: int) -> None:
+        if event not in (b"keymiss", b"new"):
+            self.keys[database, key] = None
+
+
+@contextmanager
+def logged_as_values(ctx: Context) -> Iterator[None]:
+    """Log what a command has made of our keys, instead of the command, which reads lent ones."""
+    if not ctx.logs:
+        yield
+        return
+    written = Written()
+    mark = ctx.effects.log_mark()
+    ctx.effects.attach(written)
+    try:
+        yield
+    finally:
+        ctx.effects.detach(written)
+    ctx.effects.rewind_log(mark)
+    for database, key in written.keys:
+        ctx.propagate(as_restore(ctx, key, database), database)
+
+
 @command("SHARDIS.WITH", arity=-2, flags=F.WRITE | F.INTERNAL, since=SINCE)
 def with_keys(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Run a command lent what was borrowed: it may read these keys, not change them.
@@ -96,7 +128,8 @@ def with_keys(ctx: Context, args: list[bytes], reply: Reply) -> None:
         for key, parcel in lent.items():
             parcel.put(ctx, key)
         before = {key: usage(ctx, key) for key in lent}
-        ctx.runner.run_arguments(args[1:], inner)
+        with logged_as_values(ctx):
+            ctx.runner.run_arguments(args[1:], inner)
         for key in lent:
             after = usage(ctx, key)
             if after not in (before[key], -1):
@@ -125,6 +158,7 @@ def store(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Make a key what the one borrowed parcel says, as RENAME's target: key, event. O(N)"""
     (parcel,) = ctx.transaction.borrowed.values()
     parcel.put(ctx, args[1])
+    ctx.propagate(as_restore(ctx, args[1]))
     ctx.changed(args[1], args[2])
     reply.ok()
 
@@ -142,6 +176,7 @@ def drop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     The change was counted where the value went. O(1), and the size of a collection
     """
     if ctx.delete(args[1]):
+        ctx.propagate([b"DEL", args[1]])
         ctx.notify(args[1], args[2])
     reply.ok()
 
@@ -161,6 +196,7 @@ def pop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     source = ListView.open(ctx, args[1], write=True)
     at_head = args[2] == b"LEFT"
     source.pop(not at_head)
+    ctx.propagate([b"LPOP" if at_head else b"RPOP", args[1]])
     ctx.notify(args[1], b"lpop" if at_head else b"rpop")
     if not len(source):
         ctx.notify(args[1], b"del")
@@ -222,6 +258,7 @@ def release(ctx: Context, args: list[bytes], reply: Reply) -> None:
 def swap(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """SWAPDB in all shards but the first, which has checked the numbers and counted the change."""
     ctx.swap(int(args[1]), int(args[2]))
+    ctx.propagate([b"SWAPDB", *args[1:]])
     reply.ok()
 
 
@@ -279,5 +316,4 @@ def populate(ctx: Context, args: list[bytes], reply: Reply) -> None:
             continue
         value = b"value:%d" % number
         ctx.set_string(key, value[:size].ljust(size, b"\0") if size else value, encode=False)
-        ctx.notify(key, b"new")
     reply.ok()

@@ -12,8 +12,12 @@ from protocol.reply cimport (
 from shards.commands.common_native cimport (
     first_of, is_timeout, is_word, numbered_keys, reply_wrong_type,
 )
+from shards.lane.events cimport (
+    EVENT_DEL, EVENT_LPOP, EVENT_LPUSH, EVENT_LSET, EVENT_RPOP, EVENT_RPUSH,
+)
 from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed, shard_notify,
+    shard_log, shard_log_arg, shard_log_number, shard_logs,
 )
 from shards.keyspace.keyspace cimport (
     TYPE_LIST, Entry, Key, entry_encoding, entry_pointer, entry_type, store_find, store_is_expired,
@@ -96,7 +100,7 @@ cdef int push(Shard *shard, const Argv *argv, Buffer *out, bint at_tail,
     for i in range(2, argv.argc):
         list_push(&list, argv.args[i].data, argv.args[i].length, at_tail)
     list_keep(shard.store, &argv.key, entry, &list)
-    shard_changed(shard, &argv.key, b"rpush" if at_tail else b"lpush", argv.argc - 2)
+    shard_changed(shard, &argv.key, EVENT_RPUSH if at_tail else EVENT_LPUSH, argv.argc - 2)
     reply_integer(out, <int64_t>list_count(&list))
     return NATIVE_DONE
 
@@ -153,9 +157,9 @@ cdef int pop(Shard *shard, const Argv *argv, Buffer *out, bint at_tail) noexcept
         reply_elements(out, &list, length - 1 if at_tail else 0, count, at_tail, True)
         list_delete_range(&list, length - count if at_tail else 0, count)
     gone = list_keep_rest(shard.store, &argv.key, entry, &list)
-    shard_changed(shard, &argv.key, b"rpop" if at_tail else b"lpop", count)
+    shard_changed(shard, &argv.key, EVENT_RPOP if at_tail else EVENT_LPOP, count)
     if unlikely(gone):
-        shard_notify(shard, &argv.key, b"del")
+        shard_notify(shard, &argv.key, EVENT_DEL)
     return NATIVE_DONE
 
 
@@ -214,11 +218,19 @@ cdef int move(Shard *shard, const Argv *argv, Buffer *out, bint from_tail, bint 
         list_grow(&list, n, 1)
         list_push(&list, data, n, to_tail)
         list_keep(shard.store, &key, target, &list)
-    shard_changed(shard, &key, b"rpush" if to_tail else b"lpush", 1)
-    shard_notify(shard, &argv.key, b"rpop" if from_tail else b"lpop")
+    shard_changed(shard, &key, EVENT_RPUSH if to_tail else EVENT_LPUSH, 1)
+    shard_notify(shard, &argv.key, EVENT_RPOP if from_tail else EVENT_LPOP)
     if unlikely(gone):
-        shard_notify(shard, &argv.key, b"del")
+        shard_notify(shard, &argv.key, EVENT_DEL)
     return NATIVE_DONE
+
+
+cdef void log_move(Shard *shard, const Argv *argv, const char *name, size_t n, uint32_t argc) noexcept nogil:
+    """Log a move that was made without waiting: the same words but the time to wait."""
+    cdef uint32_t i
+    shard_log(shard, argc, name, n)
+    for i in range(1, argc):
+        shard_log_arg(shard, &argv.args[i])
 
 
 cdef int lmove(Shard *shard, const Argv *argv, Buffer *out) noexcept:
@@ -229,7 +241,11 @@ cdef int lmove(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 
 
 cdef int blmove(Shard *shard, const Argv *argv, Buffer *out) noexcept:
-    return lmove(shard, argv, out) if is_timeout(&argv.args[5]) else NATIVE_DECLINED
+    cdef uint64_t changes = shard.store.changes
+    cdef int status = lmove(shard, argv, out) if is_timeout(&argv.args[5]) else NATIVE_DECLINED
+    if shard_logs(shard) and shard.store.changes != changes:
+        log_move(shard, argv, b"LMOVE", 5, 5)
+    return status
 
 
 cdef int rpoplpush(Shard *shard, const Argv *argv, Buffer *out) noexcept:
@@ -237,7 +253,11 @@ cdef int rpoplpush(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 
 
 cdef int brpoplpush(Shard *shard, const Argv *argv, Buffer *out) noexcept:
-    return rpoplpush(shard, argv, out) if is_timeout(&argv.args[3]) else NATIVE_DECLINED
+    cdef uint64_t changes = shard.store.changes
+    cdef int status = rpoplpush(shard, argv, out) if is_timeout(&argv.args[3]) else NATIVE_DECLINED
+    if shard_logs(shard) and shard.store.changes != changes:
+        log_move(shard, argv, b"RPOPLPUSH", 9, 3)
+    return status
 
 
 # The first list of several
@@ -264,9 +284,14 @@ cdef int pop_first(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, uin
     reply_elements(out, &list, length - 1 if at_tail else 0, taken, at_tail, count != 0)
     list_delete_range(&list, <uint64_t>(length - taken if at_tail else 0), <uint64_t>taken)
     gone = list_keep_rest(shard.store, &key, entry, &list)
-    shard_changed(shard, &key, b"rpop" if at_tail else b"lpop", <uint64_t>taken)
+    shard_changed(shard, &key, EVENT_RPOP if at_tail else EVENT_LPOP, <uint64_t>taken)
     if unlikely(gone):
-        shard_notify(shard, &key, b"del")
+        shard_notify(shard, &key, EVENT_DEL)
+    if shard_logs(shard):
+        shard_log(shard, 3 if count else 2, b"RPOP" if at_tail else b"LPOP", 4)
+        shard_log_arg(shard, &argv.args[at])
+        if count:
+            shard_log_number(shard, taken)
     return NATIVE_DONE
 
 
@@ -324,7 +349,7 @@ cdef int lset(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     list_seek(&list, index, &walk)
     walk_replace(&walk, value.data, value.length)
     list_keep_rest(shard.store, &argv.key, entry, &list)
-    shard_changed(shard, &argv.key, b"lset", 1)
+    shard_changed(shard, &argv.key, EVENT_LSET, 1)
     buffer_append(out, b"+OK\r\n", 5)
     return NATIVE_DONE
 

@@ -57,6 +57,7 @@ def reply_set(reply: Reply, members: list[bytes]) -> None:
     "SADD",
     arity=-3,
     flags=F.WRITE | F.DENYOOM | F.FAST,
+    verbatim=True,
     keys=Keys(1, flags="RW insert"),
     since="1.0.0",
     acl=("set",),
@@ -74,6 +75,7 @@ def sadd(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "SREM",
     arity=-3,
     flags=F.WRITE | F.FAST,
+    verbatim=True,
     keys=Keys(1, flags="RW delete"),
     since="1.0.0",
     acl=("set",),
@@ -173,13 +175,15 @@ def spop(ctx: Context, args: list[bytes], reply: Reply) -> None:
 
     popped = view.pop(count)
     if popped:
-        if view.exists:
+        if len(args) == 2:
+            ctx.propagate([b"SREM", key, *popped])
+        elif view.exists:
             for first in range(0, len(popped), LOGGED_MEMBERS_MAX):
                 ctx.propagate([b"SREM", key, *popped[first : first + LOGGED_MEMBERS_MAX]])
-            ctx.changed(key, b"spop", len(popped))
         else:
             ctx.propagate([b"DEL", key])
-            ctx.changed(key, b"spop", len(popped))
+        ctx.changed(key, b"spop", len(popped))
+        if not view.exists:
             ctx.notify(key, b"del")
     if len(args) == 3:
         reply_set(reply, popped)
@@ -225,6 +229,7 @@ def srandmember(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "SMOVE",
     arity=4,
     flags=F.WRITE | F.FAST,
+    verbatim=True,
     keys=(Keys(1, flags="RW access delete"), Keys(2, flags="RW insert")),
     since="1.0.0",
     acl=("set",),
@@ -311,6 +316,7 @@ def sintercard(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "SINTERSTORE",
     arity=-3,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=(Keys(1, flags="RW update"), STORED_SOURCES),
     since="1.0.0",
     acl=("set",),
@@ -340,6 +346,7 @@ def sunion(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "SUNIONSTORE",
     arity=-3,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=(REPLACED, STORED_SOURCES),
     since="1.0.0",
     acl=("set",),
@@ -369,6 +376,7 @@ def sdiff(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "SDIFFSTORE",
     arity=-3,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=(REPLACED, STORED_SOURCES),
     since="1.0.0",
     acl=("set",),

@@ -9,8 +9,11 @@ from protocol.reply cimport (
     reply_bulk, reply_bulk_integer, reply_header, reply_integer, reply_null,
 )
 from shards.commands.common_native cimport draws_too_much, reply_wrong_type
+from shards.lane.events cimport EVENT_DEL, EVENT_SADD, EVENT_SPOP, EVENT_SREM
+from shards.lane.effects cimport log_argument, log_number
 from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Argv, NativeLane, Shard, shard_changed, shard_notify,
+    shard_log, shard_log_arg, shard_logs,
 )
 from shards.keyspace.keyspace cimport (
     EXPIRE_NONE, TYPE_SET, Entry, entry_type, store_delete, store_drop_if_empty, store_random, store_read,
@@ -61,7 +64,7 @@ cdef int sadd(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     else:
         set_save(entry, &set)
     if added:
-        shard_changed(shard, &argv.key, b"sadd", <uint64_t>added)
+        shard_changed(shard, &argv.key, EVENT_SADD, <uint64_t>added)
     return reply_count(out, added)
 
 
@@ -82,9 +85,9 @@ cdef int srem(Shard *shard, const Argv *argv, Buffer *out) noexcept:
                 break
     if removed:
         set_save(entry, &set)
-        shard_changed(shard, &argv.key, b"srem", <uint64_t>removed)
+        shard_changed(shard, &argv.key, EVENT_SREM, <uint64_t>removed)
         if store_drop_if_empty(shard.store, &argv.key, entry):
-            shard_notify(shard, &argv.key, b"del")
+            shard_notify(shard, &argv.key, EVENT_DEL)
     return reply_count(out, removed)
 
 
@@ -142,13 +145,34 @@ cdef inline bint count_from(const Argv *argv, int64_t *count) noexcept nogil:
     return argv.argc == 3 and parse_int64(argv.args[2].data, argv.args[2].length, count)
 
 
+cdef enum:
+    LOGGED_MEMBERS_MAX = 1024           # as in set.py
+
+
+cdef struct Popping:
+    Shard *shard
+    Buffer *out
+
+
+cdef void reply_and_log_member(void *context, const Element *member) noexcept nogil:
+    cdef Popping *popping = <Popping *>context
+    reply_member(popping.out, member)
+    if member.data != NULL:
+        log_argument(popping.shard.store, member.data, member.length)
+    else:
+        log_number(popping.shard.store, member.number)
+
+
 cdef int spop(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef Entry *entry
     cdef int64_t count = 1
     cdef uint64_t size
     cdef bint several = argv.argc > 2
+    cdef Popping popping
     cdef Set set
     if several and (not count_from(argv, &count) or count < 0):
+        return NATIVE_DECLINED
+    if shard_logs(shard) and count > LOGGED_MEMBERS_MAX:
         return NATIVE_DECLINED
     entry = store_write(shard.store, &argv.key)
     if unlikely(entry != NULL and entry_type(entry) != TYPE_SET):
@@ -164,15 +188,31 @@ cdef int spop(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         count = <int64_t>size
     if several:
         reply_set_header(shard, out, <uint64_t>count)
+    if shard_logs(shard):
+        popping.shard = shard
+        popping.out = out
+        if several and <uint64_t>count == size:
+            shard_log(shard, 2, b"DEL", 3)
+            shard_log_arg(shard, &argv.args[1])
+        else:
+            shard_log(shard, 2 + <uint32_t>count, b"SREM", 4)
+            shard_log_arg(shard, &argv.args[1])
     if likely(<uint64_t>count < size):
-        set_pop(&set, <uint64_t>count, store_random(shard.store), reply_member, out)
+        if shard_logs(shard):
+            set_pop(&set, <uint64_t>count, store_random(shard.store), reply_and_log_member,
+                    &popping)
+        else:
+            set_pop(&set, <uint64_t>count, store_random(shard.store), reply_member, out)
         set_save(entry, &set)
-        shard_changed(shard, &argv.key, b"spop", <uint64_t>count)
+        shard_changed(shard, &argv.key, EVENT_SPOP, <uint64_t>count)
     else:
-        set_visit(&set, reply_member, out)
+        if shard_logs(shard) and not several:
+            set_visit(&set, reply_and_log_member, &popping)
+        else:
+            set_visit(&set, reply_member, out)
         store_delete(shard.store, &argv.key)
-        shard_changed(shard, &argv.key, b"spop", <uint64_t>count)
-        shard_notify(shard, &argv.key, b"del")
+        shard_changed(shard, &argv.key, EVENT_SPOP, <uint64_t>count)
+        shard_notify(shard, &argv.key, EVENT_DEL)
     return NATIVE_DONE
 
 

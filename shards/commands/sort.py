@@ -93,8 +93,7 @@ def elements_of(ctx: Context, key: bytes) -> tuple[bytes | None, list[bytes]]:
             return b"set", SetView.open(ctx, key).members()
         case b"zset":
             view = ZsetView.open(ctx, key)
-            if view.unpack():
-                ctx.notify(key, b"")  # if it is lent, its own shard gets it so
+            view.unpack()
             return b"zset", [member for member, _ in view.items()]
     raise CommandError(WRONG_TYPE)
 
@@ -213,11 +212,10 @@ def sort_key(ctx: Context, wanted: Sorting, key: bytes, reply: Reply) -> None:
         for value in result:
             reply.bulk_or_null(value)
         return
-    deleted = ctx.delete(wanted.store)
     if result:
-        ListView.open(ctx, wanted.store, write=True).push([one or b"" for one in result], True)
+        ListView.store(ctx, wanted.store, [one or b"" for one in result])
         ctx.changed(wanted.store, b"sortstore", len(result))
-    elif deleted:
+    elif ctx.delete(wanted.store):
         ctx.changed(wanted.store, b"del")
     reply.integer(len(result))
 
@@ -226,6 +224,7 @@ def sort_key(ctx: Context, wanted: Sorting, key: bytes, reply: Reply) -> None:
     "SORT",
     arity=-2,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=(
         Keys(1, flags="RO access"),
         Keys(

@@ -13,6 +13,7 @@ from protocol.numbers import parse_int64
 from protocol.reply import Reply
 from shards.arguments.options import INT64_MAX, INT64_MIN, int64, quoted, word
 from shards.commands.generic import unknown_subcommand
+from shards.lane.effects import NO_EVENT
 from shards.views.stream import HIGHEST, LOWEST, StreamView, fits, node_entries_max
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ TRIM_ENTRIES_MAX = 1_000_000
 INFO_ENTRIES = 10
 
 # What Redis counts as a change, but tells nobody of.
-NO_EVENT = b""
 
 BAD_ID = b"ERR Invalid stream ID specified as stream command argument"
 BAD_START = b"ERR invalid start ID for the interval"
@@ -157,6 +157,7 @@ class Trimming:
     whole_nodes: bool = False  # ~
     limit: int = 0
     create: bool = True  # XADD without NOMKSTREAM
+    threshold_at: int = 0  # the index of how many or which id are to stay
     id_at: int = 0  # XADD: the index of the id
 
     @property
@@ -171,14 +172,16 @@ class Trimming:
             return view.trim_id(self.id, whole_nodes=self.whole_nodes, limit=self.limit)
         return 0
 
-    def logged(self, view: StreamView) -> list[bytes]:
-        """The same as exact words: how much an approximate trim takes is a matter of nodes."""
-        if self.length is not None:
-            return [b"MAXLEN", b"=", b"%d" % (view.length if self.whole_nodes else self.length)]
-        if self.id is not None:
-            first = view.first_id if view.length else following(view.last_id)
-            return [b"MINID", b"=", shown(first if self.whole_nodes else self.id)]
-        return []
+    def logged(self, view: StreamView, args: list[bytes]) -> list[bytes]:
+        """The call with an exact trim: how much an approximate one takes is a matter of nodes."""
+        words = list(args)
+        if self.whole_nodes:
+            words[self.threshold_at - 1] = b"="
+            if self.length is not None:
+                words[self.threshold_at] = b"%d" % view.length
+            else:
+                words[self.threshold_at] = shown(view.edge_id)
+        return words
 
 
 def parse_trimming(ctx: Context, args: list[bytes], adding: bool) -> Trimming:
@@ -198,6 +201,7 @@ def parse_trimming(ctx: Context, args: list[bytes], adding: bool) -> Trimming:
                 found.whole_nodes = text(args[index + 1]) == b"~"
                 index += 1
             index += 1
+            found.threshold_at = index
             if option == b"MINID":
                 found.id = strict_id(args[index])
             else:
@@ -298,8 +302,12 @@ def xadd(ctx: Context, args: list[bytes], reply: Reply) -> None:
     view.append(id, items)
     trimmed = trimming.apply(view)
     if trimming.whole_nodes or None in given:
-        create = [] if trimming.create else [b"NOMKSTREAM"]
-        ctx.propagate([args[0], key, *create, *trimming.logged(view), shown(id), *items])
+        logged = trimming.logged(view, args)
+        if None in given:
+            logged[trimming.id_at] = shown(id)
+        ctx.propagate(logged)
+    else:
+        ctx.propagate_raw()
     ctx.changed(key, b"xadd")
     if trimmed:
         ctx.notify(key, b"xtrim")
@@ -324,7 +332,9 @@ def xtrim(ctx: Context, args: list[bytes], reply: Reply) -> None:
     if trimmed:
         assert view is not None
         if trimming.whole_nodes:
-            ctx.propagate([args[0], args[1], *trimming.logged(view)])
+            ctx.propagate(trimming.logged(view, args))
+        else:
+            ctx.propagate_raw()
         ctx.changed(args[1], b"xtrim", trimmed)
     reply.integer(trimmed)
 
@@ -333,6 +343,7 @@ def xtrim(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "XDEL",
     arity=-3,
     flags=F.WRITE | F.FAST,
+    verbatim=True,
     keys=DELETE,
     since="5.0.0",
     acl=("stream",),
@@ -350,6 +361,7 @@ def xdel(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "XSETID",
     arity=-3,
     flags=F.WRITE | F.DENYOOM | F.FAST,
+    verbatim=True,
     keys=UPDATE,
     since="5.0.0",
     acl=("stream",),
@@ -605,11 +617,16 @@ def open_group(
     return view
 
 
-def see_consumer(ctx: Context, view: StreamView, key: bytes, group: bytes, name: bytes) -> None:
-    """Let a consumer be seen, and created if need be, which is a change of its own."""
-    if view.see_consumer(group, name, ctx.now_ms):
-        ctx.propagate([b"XGROUP", b"CREATECONSUMER", key, group, name])
-        ctx.changed(key, b"xgroup-createconsumer")
+def see_consumer(ctx: Context, view: StreamView, key: bytes, group: bytes, name: bytes) -> bool:
+    """Let a consumer be seen, and created if need be, which is a change of its own.
+
+    As in Redis, its creation isn't logged: whoever replays a claim makes the consumer as well.
+    """
+    if not view.see_consumer(group, name, ctx.now_ms):
+        return False
+    ctx.propagate_nothing()
+    ctx.changed(key, b"xgroup-createconsumer")
+    return True
 
 
 def log_claim(
@@ -621,11 +638,12 @@ def log_claim(
     id: StreamId,
     delivered_ms: int,
     deliveries: int,
+    last: StreamId | None = None,
 ) -> None:
     """Log who has an entry now as something that may be done twice."""
     if not ctx.logs:
         return  # there is more to write down than was done
-    last, _ = view.group_position(group)
+    last = view.group_position(group)[0] if last is None else last
     ctx.propagate(
         [
             *(b"XCLAIM", key, group, consumer, b"0", shown(id), b"TIME", b"%d" % delivered_ms),
@@ -671,7 +689,9 @@ def xreadgroup(ctx: Context, args: list[bytes], reply: Reply) -> None:
         history = id != HIGHEST
         top = None if history else view.top()
         serve = history or (top is not None and top > view.group_position(group)[0])
-        see_consumer(ctx, view, key, group, consumer)
+        made = see_consumer(ctx, view, key, group, consumer)
+        if made and reading.acknowledged:
+            ctx.propagate([b"XGROUP", b"CREATECONSUMER", key, group, consumer])
         if not serve:
             continue
         served += 1
@@ -697,7 +717,7 @@ def read_new(ctx: Context, view: StreamView, reply: Reply, key: bytes, reading: 
         log_position(ctx, view, key, group)
     else:
         for id in ids:
-            log_claim(ctx, view, key, group, consumer, id, ctx.now_ms, 1)
+            log_claim(ctx, view, key, group, consumer, id, ctx.now_ms, 1, last=id)
     ctx.changed(key, NO_EVENT)
 
 
@@ -707,8 +727,7 @@ def read_history(
     group, consumer = reading.group, reading.consumer
     assert group is not None
     again = view.read_history(reply, group, consumer, low, reading.count, ctx.now_ms)
-    for id, deliveries in again:
-        log_claim(ctx, view, key, group, consumer, id, ctx.now_ms, deliveries)
+    ctx.propagate_nothing()  # a replica does not count how often an entry was asked for
     ctx.changed(key, NO_EVENT, 1 if again else 0)
 
 
@@ -716,6 +735,7 @@ def read_history(
     "XACK",
     arity=-4,
     flags=F.WRITE | F.FAST,
+    verbatim=True,
     keys=UPDATE,
     since="5.0.0",
     acl=("stream",),
@@ -866,8 +886,9 @@ def xclaim(ctx: Context, args: list[bytes], reply: Reply) -> None:
         pending = view.pending_at(group, id)
         if not view.has(id):
             if pending is not None:
+                log_claim(ctx, view, key, group, pending[0], id, pending[1], pending[2])
                 view.acknowledge(group, [id])
-                ctx.propagate([b"XACK", key, group, shown(id)])
+                moved = False  # the log has it from the claim
                 changed += 1
             continue
         if pending is None and not claim.force:
@@ -953,8 +974,8 @@ def xautoclaim(ctx: Context, args: list[bytes], reply: Reply) -> None:
         pending = view.pending_at(group, id)
         assert pending is not None
         if not view.has(id):
+            log_claim(ctx, view, key, group, pending[0], id, pending[1], pending[2])
             view.acknowledge(group, [id])
-            ctx.propagate([b"XACK", key, group, shown(id)])
             deleted.append(shown(id))
         elif idle_ms <= 0 or ctx.now_ms - pending[1] >= idle_ms:
             deliveries = pending[2] + (not claim.only_ids)
@@ -1051,6 +1072,7 @@ def xgroup_help(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "XGROUP|CREATE",
     arity=-5,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=Keys(2, flags="RW insert"),
     since="5.0.0",
     acl=("stream",),
@@ -1081,6 +1103,7 @@ def xgroup_create(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "XGROUP|SETID",
     arity=-5,
     flags=F.WRITE,
+    verbatim=True,
     keys=Keys(2, flags="RW update"),
     since="5.0.0",
     acl=("stream",),
@@ -1102,6 +1125,7 @@ def xgroup_setid(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "XGROUP|DESTROY",
     arity=4,
     flags=F.WRITE,
+    verbatim=True,
     keys=Keys(2, flags="RW delete"),
     since="5.0.0",
     acl=("stream",),
@@ -1118,6 +1142,7 @@ def xgroup_destroy(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "XGROUP|CREATECONSUMER",
     arity=5,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=Keys(2, flags="RW insert"),
     since="6.2.0",
     acl=("stream",),
@@ -1134,6 +1159,7 @@ def xgroup_createconsumer(ctx: Context, args: list[bytes], reply: Reply) -> None
     "XGROUP|DELCONSUMER",
     arity=5,
     flags=F.WRITE,
+    verbatim=True,
     keys=Keys(2, flags="RW delete"),
     since="5.0.0",
     acl=("stream",),

@@ -15,9 +15,17 @@ from protocol.reply cimport (
     reply_bulk, reply_bulk_integer, reply_header, reply_integer, reply_null, reply_null_array,
 )
 from shards.commands.common_native cimport is_word, reply_wrong_type
+from shards.lane.events cimport (
+    EVENT_NONE, EVENT_XADD, EVENT_XDEL, EVENT_XGROUP_CREATE, EVENT_XGROUP_CREATECONSUMER,
+    EVENT_XGROUP_DELCONSUMER, EVENT_XGROUP_DESTROY, EVENT_XGROUP_SETID, EVENT_XSETID,
+    EVENT_XTRIM,
+)
+from shards.lane.effects cimport log_argument, log_command, log_nothing, log_raw
 from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, shard_changed, shard_notify,
+    shard_log, shard_log_arg, shard_log_number, shard_logs,
 )
+from shards.keyspace.store cimport store_changing
 from shards.keyspace.keyspace cimport (
     ENCODING_STREAM, EXPIRE_NONE, TYPE_STREAM, Entry, entry_pointer, entry_type, store_find,
     store_is_expired, store_pool, store_read, store_set_value, store_write,
@@ -32,7 +40,7 @@ from shards.types.listpack cimport Element
 from shards.types.stream cimport (
     READ_UNKNOWN, TRIM_ID, TRIM_LENGTH, TRIM_NONE, Consumer, Group, NamePlace, Pending, Stream, Trim,
     group_consumer, group_lag, id_decrement, id_increment, names_next, stream_acknowledge,
-    stream_add_consumer, stream_add_group, stream_append, stream_delete, stream_fits, stream_group,
+    stream_add_consumer, stream_add_group, stream_append, stream_delete, stream_edge, stream_fits, stream_group,
     stream_new, stream_remove_consumer, stream_remove_group, stream_top, stream_trim,
 )
 from shards.views.stream cimport (
@@ -178,6 +186,67 @@ cdef bint choose_id(const Stream *stream, int64_t now_ms, IdKind kind, Id *id) n
     return id_compare(id[0], last) > 0
 
 
+cdef void log_trimmed(Shard *shard, const Argv *argv, const Stream *stream, const Trim *trim,
+                      uint32_t strategy_at, uint32_t id_at, Id added) noexcept nogil:
+    """Log an XADD or XTRIM as it came, but with an exact trim and the id that was chosen."""
+    cdef char text[48]
+    cdef uint32_t i
+    log_command(shard.store, shard.database, argv.argc)
+    for i in range(argv.argc):
+        if id_at and i == id_at:
+            log_argument(shard.store, text, <size_t>format_id(text, added))
+        elif not trim.whole_nodes or i <= strategy_at or i > strategy_at + 2:
+            shard_log_arg(shard, &argv.args[i])
+        elif i == strategy_at + 1:
+            log_argument(shard.store, b"=", 1)
+        elif trim.kind == TRIM_LENGTH:
+            shard_log_number(shard, <int64_t>stream.length)
+        else:
+            log_argument(shard.store, text, <size_t>format_id(text, stream_edge(stream)))
+
+
+cdef void log_position(Shard *shard, const Argv *argv, const Arg *key,
+                       const Group *group) noexcept nogil:
+    cdef char text[48]
+    shard_log(shard, 7, b"XGROUP", 6)
+    log_argument(shard.store, b"SETID", 5)
+    shard_log_arg(shard, key)
+    shard_log_arg(shard, &argv.args[2])
+    log_argument(shard.store, text, <size_t>format_id(text, group.last_id))
+    log_argument(shard.store, b"ENTRIESREAD", 11)
+    shard_log_number(shard, group.entries_read)
+
+
+cdef void log_claims(Shard *shard, const Argv *argv, const Arg *key, const Group *group,
+                     const Consumer *reader, Id before) noexcept nogil:
+    """Log that a consumer has what was delivered from an id on, as claims, as Redis does."""
+    cdef char text[48]
+    cdef IdCursor cursor
+    cdef const Pending *pending
+    cdef size_t n
+    cdef bint more = id_increment(&before) and idtree_seek(
+        &group.pending, before, SEEK_GREATER_OR_EQUAL, &cursor)
+    while more and id_compare(idcursor_entry(&cursor).id, group.last_id) <= 0:
+        pending = <const Pending *>idcursor_entry(&cursor).value
+        if pending.consumer == reader:
+            n = <size_t>format_id(text, idcursor_entry(&cursor).id)
+            shard_log(shard, 14, b"XCLAIM", 6)
+            shard_log_arg(shard, key)
+            shard_log_arg(shard, &argv.args[2])
+            shard_log_arg(shard, &argv.args[3])
+            log_argument(shard.store, b"0", 1)
+            log_argument(shard.store, text, n)
+            log_argument(shard.store, b"TIME", 4)
+            shard_log_number(shard, pending.delivered_ms)
+            log_argument(shard.store, b"RETRYCOUNT", 10)
+            shard_log_number(shard, <int64_t>pending.deliveries)
+            log_argument(shard.store, b"FORCE", 5)
+            log_argument(shard.store, b"JUSTID", 6)
+            log_argument(shard.store, b"LASTID", 6)
+            log_argument(shard.store, text, n)
+        more = idcursor_next(&cursor)
+
+
 cdef int xadd(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef Store *store = shard.store
     cdef Element on_stack[ITEMS_ON_STACK]
@@ -189,7 +258,7 @@ cdef int xadd(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef Id id
     cdef IdKind kind
     cdef char text[48]
-    cdef uint32_t at = 2, i, count
+    cdef uint32_t at = 2, i, count, strategy_at, id_at
     cdef bint create = True
     trim.kind = TRIM_NONE
     trim.whole_nodes = False
@@ -197,20 +266,27 @@ cdef int xadd(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     if is_word(&argv.args[at], b"nomkstream", 10):
         create = False
         at += 1
+    strategy_at = at
     if is_strategy(&argv.args[at]) and not read_trim(shard, argv, &at, &trim):
         return NATIVE_DECLINED
+    id_at = at
     if at + 2 >= argv.argc or not read_id(&argv.args[at], &id, &kind):
         return NATIVE_DECLINED
     at += 1
     count = argv.argc - at
     if count % 2:
         return NATIVE_DECLINED
-    entry = store_write(store, &argv.key)
+    # Looked at without a trace until it is sure that Python need not tell of a mistake.
+    entry = store_find(store, &argv.key)
+    if entry != NULL and store_is_expired(store, entry):
+        entry = NULL
     if entry != NULL:
         if unlikely(entry_type(entry) != TYPE_STREAM):
+            store_write(store, &argv.key)
             return reply_wrong_type(out)
         stream = <Stream *>entry_pointer(entry)
     elif not create:
+        store_write(store, &argv.key)   # which an expired one goes by
         reply_null(out, shard.resp)
         return NATIVE_DONE
     if not choose_id(stream, store.now_ms, kind, &id):
@@ -226,13 +302,19 @@ cdef int xadd(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         items[i].number = 0
     if likely(stream_fits(items, count)):
         pool = store_pool(store, argv.key.database)
+        store_write(store, &argv.key)
         if stream == NULL:
             stream = stream_new(pool)
             store_set_value(store, &argv.key, TYPE_STREAM, ENCODING_STREAM, stream, EXPIRE_NONE)
         stream_append(pool, stream, &store.limits, id, items, count // 2)
-        shard_changed(shard, &argv.key, b"xadd", 1)
+        shard_changed(shard, &argv.key, EVENT_XADD, 1)
         if trim.kind != TRIM_NONE and stream_trim(pool, stream, &trim):
-            shard_notify(shard, &argv.key, b"xtrim")
+            shard_notify(shard, &argv.key, EVENT_XTRIM)
+        if shard_logs(shard) and (trim.whole_nodes or kind != ID_GIVEN):
+            log_trimmed(shard, argv, stream, &trim, strategy_at,
+                        id_at if kind != ID_GIVEN else 0, id)
+        elif shard_logs(shard):
+            log_raw(store)
         reply_bulk(out, text, <size_t>format_id(text, id))
         i = 0
     else:
@@ -270,7 +352,11 @@ cdef int xtrim(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         trimmed = stream_trim(store_pool(shard.store, argv.key.database),
                               <Stream *>entry_pointer(entry), &trim)
         if trimmed:
-            shard_changed(shard, &argv.key, b"xtrim", trimmed)
+            shard_changed(shard, &argv.key, EVENT_XTRIM, trimmed)
+            if shard_logs(shard) and trim.whole_nodes:
+                log_trimmed(shard, argv, <Stream *>entry_pointer(entry), &trim, 2, 0, trim.id)
+            elif shard_logs(shard):
+                log_raw(shard.store)
     reply_integer(out, <int64_t>trimmed)
     return NATIVE_DONE
 
@@ -292,7 +378,7 @@ cdef int xdel(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         deleted = stream_delete(store_pool(shard.store, argv.key.database),
                                 <Stream *>entry_pointer(entry), ids, count)
         if deleted:
-            shard_changed(shard, &argv.key, b"xdel", deleted)
+            shard_changed(shard, &argv.key, EVENT_XDEL, deleted)
     reply_integer(out, <int64_t>deleted)
     return NATIVE_DONE
 
@@ -420,23 +506,37 @@ cdef int xreadgroup(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     if group == NULL:
         return NATIVE_DECLINED
     store_read(shard.store, &argv.key, True)
+    store_changing(shard.store, &argv.key)
+    log_nothing(shard.store)
 
     reader = group_consumer(group, name.data, name.length)
     if unlikely(reader == NULL):
         reader = stream_add_consumer(pool, stream, group, name.data, name.length, now_ms)
-        shard_changed(shard, &argv.key, b"xgroup-createconsumer", 1)
+        shard_changed(shard, &argv.key, EVENT_XGROUP_CREATECONSUMER, 1)
+        if shard_logs(shard) and acknowledged:
+            shard_log(shard, 5, b"XGROUP", 6)
+            log_argument(shard.store, b"CREATECONSUMER", 14)
+            shard_log_arg(shard, &argv.args[at + 1])
+            shard_log_arg(shard, &argv.args[2])
+            shard_log_arg(shard, name)
     reader.seen_ms = now_ms
     if only_new:
         if not stream_top(stream, &top) or id_compare(top, group.last_id) <= 0:
             reply_null_array(out, shard.resp)
             return NATIVE_DONE
+        low = group.last_id
         open_reply(shard, &argv.args[at + 1], out)
         deliver_new(out, pool, stream, group, reader, count, acknowledged, now_ms)
-        shard_changed(shard, &argv.key, b"", 1)
+        shard_changed(shard, &argv.key, EVENT_NONE, 1)
+        if shard_logs(shard):
+            if acknowledged:
+                log_position(shard, argv, &argv.args[at + 1], group)
+            else:
+                log_claims(shard, argv, &argv.args[at + 1], group, reader, low)
     else:
         open_reply(shard, &argv.args[at + 1], out)
         if deliver_again(out, shard.resp, stream, reader, low, count, now_ms):
-            shard_changed(shard, &argv.key, b"", 1)
+            shard_changed(shard, &argv.key, EVENT_NONE, 1)
     return NATIVE_DONE
 
 
@@ -459,11 +559,12 @@ cdef int xack(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         group = stream_group(stream, argv.args[2].data, argv.args[2].length)
         if group != NULL:
             pool = store_pool(shard.store, argv.key.database)
+            store_changing(shard.store, &argv.key)
             for i in range(3, argv.argc):
                 read_plain(argv.args[i].data, argv.args[i].length, 0, &id)
                 count += stream_acknowledge(pool, stream, group, id)
             if count:
-                shard_changed(shard, &argv.key, b"", count)
+                shard_changed(shard, &argv.key, EVENT_NONE, count)
     reply_integer(out, <int64_t>count)
     return NATIVE_DONE
 
@@ -515,11 +616,13 @@ cdef int xgroup_create(Shard *shard, const Argv *argv, Buffer *out) noexcept:
             or store_is_expired(shard.store, entry)):
         return NATIVE_DECLINED
     stream = <Stream *>entry_pointer(entry)
+    if stream_group(stream, name.data, name.length) != NULL:
+        return NATIVE_DECLINED
+    store_write(shard.store, &argv.key)
     if stream_add_group(store_pool(shard.store, argv.key.database), stream, name.data, name.length,
                         stream.last_id if at_end else id, READ_UNKNOWN) == NULL:
         return NATIVE_DECLINED
-    store_write(shard.store, &argv.key)
-    shard_changed(shard, &argv.key, b"xgroup-create", 1)
+    shard_changed(shard, &argv.key, EVENT_XGROUP_CREATE, 1)
     buffer_append(out, b"+OK\r\n", 5)
     return NATIVE_DONE
 
@@ -536,7 +639,7 @@ cdef int xgroup_setid(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         return NATIVE_DECLINED
     group.last_id = stream.last_id if at_end else id
     group.entries_read = READ_UNKNOWN
-    shard_changed(shard, &argv.key, b"xgroup-setid", 1)
+    shard_changed(shard, &argv.key, EVENT_XGROUP_SETID, 1)
     buffer_append(out, b"+OK\r\n", 5)
     return NATIVE_DONE
 
@@ -549,7 +652,7 @@ cdef int xgroup_destroy(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     group = stream_group(stream, argv.args[3].data, argv.args[3].length)
     if group != NULL:
         stream_remove_group(store_pool(shard.store, argv.key.database), stream, group)
-        shard_changed(shard, &argv.key, b"xgroup-destroy", 1)
+        shard_changed(shard, &argv.key, EVENT_XGROUP_DESTROY, 1)
     reply_integer(out, group != NULL)
     return NATIVE_DONE
 
@@ -564,7 +667,7 @@ cdef int xgroup_createconsumer(Shard *shard, const Argv *argv, Buffer *out) noex
     made = stream_add_consumer(store_pool(shard.store, argv.key.database), stream, group, name.data,
                                name.length, shard.store.now_ms)
     if made != NULL:
-        shard_changed(shard, &argv.key, b"xgroup-createconsumer", 1)
+        shard_changed(shard, &argv.key, EVENT_XGROUP_CREATECONSUMER, 1)
     reply_integer(out, made != NULL)
     return NATIVE_DONE
 
@@ -580,7 +683,7 @@ cdef int xgroup_delconsumer(Shard *shard, const Argv *argv, Buffer *out) noexcep
     if consumer != NULL:
         pending = <int64_t>idtree_count(&consumer.pending)
         stream_remove_consumer(store_pool(shard.store, argv.key.database), stream, group, consumer)
-        shard_changed(shard, &argv.key, b"xgroup-delconsumer", 1)
+        shard_changed(shard, &argv.key, EVENT_XGROUP_DELCONSUMER, 1)
     reply_integer(out, pending)
     return NATIVE_DONE
 
@@ -602,7 +705,7 @@ cdef int xsetid(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         return NATIVE_DECLINED
     store_write(shard.store, &argv.key)
     stream.last_id = id
-    shard_changed(shard, &argv.key, b"xsetid", 1)
+    shard_changed(shard, &argv.key, EVENT_XSETID, 1)
     buffer_append(out, b"+OK\r\n", 5)
     return NATIVE_DONE
 

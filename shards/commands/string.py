@@ -81,7 +81,9 @@ def store(ctx: Context, key: bytes, value: bytes, expire_ms: int | None, verbati
         ctx.changed(key, b"set")
         return
     ctx.set_string(key, value, expire_ms)
-    if not verbatim:
+    if verbatim:
+        ctx.propagate_raw()
+    else:
         ctx.propagate([b"SET", key, value, b"PXAT", b"%d" % expire_ms])
     ctx.changed(key, b"set")
     ctx.notify(key, b"expire")
@@ -123,6 +125,8 @@ def set_(ctx: Context, args: list[bytes], reply: Reply) -> None:
             # The log needs no reply.
             rest = [arg for arg in args[3:] if arg.upper() != b"GET"]
             ctx.propagate([args[0], key, value, *rest])
+        else:
+            ctx.propagate_raw()
         ctx.changed(key, b"set")
     if get:
         reply.bulk_or_null(old)
@@ -134,6 +138,7 @@ def set_(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "SETNX",
     arity=3,
     flags=F.WRITE | F.DENYOOM | F.FAST,
+    verbatim=True,
     keys=Keys(1, flags="OW insert"),
     since="1.0.0",
     acl=("string",),
@@ -315,6 +320,7 @@ def getrange(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "SETRANGE",
     arity=4,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=Keys(1, flags="RW update"),
     since="2.2.0",
     acl=("string",),
@@ -342,6 +348,7 @@ def setrange(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "APPEND",
     arity=3,
     flags=F.WRITE | F.DENYOOM | F.FAST,
+    verbatim=True,
     keys=Keys(1, flags="RW insert"),
     since="2.0.0",
     acl=("string",),
@@ -375,6 +382,7 @@ def increment(ctx: Context, key: bytes, by: int, reply: Reply) -> None:
     "INCR",
     arity=2,
     flags=F.WRITE | F.DENYOOM | F.FAST,
+    verbatim=True,
     keys=UPDATE,
     since="1.0.0",
     acl=("string",),
@@ -389,6 +397,7 @@ def incr(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "DECR",
     arity=2,
     flags=F.WRITE | F.DENYOOM | F.FAST,
+    verbatim=True,
     keys=UPDATE,
     since="1.0.0",
     acl=("string",),
@@ -403,6 +412,7 @@ def decr(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "INCRBY",
     arity=3,
     flags=F.WRITE | F.DENYOOM | F.FAST,
+    verbatim=True,
     keys=UPDATE,
     since="1.0.0",
     acl=("string",),
@@ -417,6 +427,7 @@ def incrby(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "DECRBY",
     arity=3,
     flags=F.WRITE | F.DENYOOM | F.FAST,
+    verbatim=True,
     keys=UPDATE,
     since="1.0.0",
     acl=("string",),
@@ -484,6 +495,7 @@ def pairs(args: list[bytes]) -> list[tuple[bytes, bytes]]:
     "MSET",
     arity=-3,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=Keys(1, -1, 2, flags="OW update"),
     since="1.0.1",
     request=Request.MULTI_SHARD,
@@ -502,6 +514,7 @@ def mset(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "MSETNX",
     arity=-3,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=Keys(1, -1, 2, flags="OW insert"),
     since="1.0.1",
     acl=("string",),

@@ -15,15 +15,20 @@ from protocol.native cimport likely, out_of_memory, unlikely
 from protocol.numbers cimport parse_int64
 from protocol.reply cimport reply_bulk, reply_header, reply_integer, reply_null
 from shards.commands.common_native cimport is_word, reply_wrong_type
+from shards.lane.effects cimport log_argument, log_raw
+from shards.lane.events cimport (
+    EVENT_APPEND, EVENT_DEL, EVENT_EXPIRE, EVENT_INCRBY, EVENT_SET, EVENT_SETRANGE,
+)
 from shards.lane.handler cimport (
     NATIVE_BLOB, NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed,
-    shard_notify,
+    shard_log, shard_log_arg, shard_log_number, shard_logs, shard_notify,
 )
 from shards.keyspace.entry cimport part_of
 from shards.keyspace.keyspace cimport (
     EXPIRE_KEEP, EXPIRE_NONE, INLINE_BYTES_MAX, TYPE_STRING, Blob, Entry, Key, entry_blob,
     entry_integer, entry_string, entry_type, store_append, store_delete, store_read, store_set_blob,
-    store_set_integer, store_set_range, store_set_string, store_write,
+    store_find, store_is_expired, store_set_integer, store_set_range, store_set_string, store_touch,
+    store_write,
 )
 from shards.keyspace.store cimport FORM_SHORTEST
 
@@ -99,6 +104,17 @@ cdef void set_value(Shard *shard, const Key *key, const Arg *value, int64_t expi
         store_set_string(shard.store, key, value.data, value.length, expire_ms, FORM_SHORTEST)
 
 
+cdef void log_set(Shard *shard, const Argv *argv, uint32_t value, int64_t expire_ms) noexcept nogil:
+    """Log a SET of the first key to an argument; its expiry, if any, as a time."""
+    if shard_logs(shard):
+        shard_log(shard, 3 if expire_ms == EXPIRE_NONE else 5, b"SET", 3)
+        shard_log_arg(shard, &argv.args[1])
+        shard_log_arg(shard, &argv.args[value])
+        if expire_ms != EXPIRE_NONE:
+            log_argument(shard.store, b"PXAT", 4)
+            shard_log_number(shard, expire_ms)
+
+
 cdef int get(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef Entry *entry = store_read(shard.store, &argv.key, True)
     if entry == NULL:
@@ -114,6 +130,7 @@ cdef int set_(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef int flags = 0
     cdef uint32_t i = 3
     cdef bint has_expiry = False
+    cdef bint absolute = False
     cdef const Arg *option
     cdef Entry *entry
     while unlikely(i < argv.argc):
@@ -134,7 +151,7 @@ cdef int set_(Shard *shard, const Argv *argv, Buffer *out) noexcept:
             elif is_word(option, b"exat", 4):
                 has_expiry = expiry_from(shard, &argv.args[i], 1000, True, &expire_ms)
             elif is_word(option, b"pxat", 4):
-                has_expiry = expiry_from(shard, &argv.args[i], 1, True, &expire_ms)
+                has_expiry = absolute = expiry_from(shard, &argv.args[i], 1, True, &expire_ms)
             if not has_expiry:
                 return NATIVE_DECLINED
             i += 1
@@ -146,9 +163,14 @@ cdef int set_(Shard *shard, const Argv *argv, Buffer *out) noexcept:
             reply_null(out, shard.resp)
             return NATIVE_DONE
     set_value(shard, &argv.key, &argv.args[2], expire_ms)
-    shard_changed(shard, &argv.key, b"set", 1)
+    shard_changed(shard, &argv.key, EVENT_SET, 1)
     if unlikely(has_expiry and expire_ms != EXPIRE_KEEP):
-        shard_notify(shard, &argv.key, b"expire")
+        shard_notify(shard, &argv.key, EVENT_EXPIRE)
+        if not absolute:
+            log_set(shard, argv, 2, expire_ms)
+            return reply_ok(out)
+    if shard_logs(shard):
+        log_raw(shard.store)
     return reply_ok(out)
 
 
@@ -157,8 +179,9 @@ cdef int setex_in(Shard *shard, const Argv *argv, Buffer *out, int64_t unit) noe
     if not expiry_from(shard, &argv.args[2], unit, False, &expire_ms):
         return NATIVE_DECLINED
     set_value(shard, &argv.key, &argv.args[3], expire_ms)
-    shard_changed(shard, &argv.key, b"set", 1)
-    shard_notify(shard, &argv.key, b"expire")
+    shard_changed(shard, &argv.key, EVENT_SET, 1)
+    shard_notify(shard, &argv.key, EVENT_EXPIRE)
+    log_set(shard, argv, 3, expire_ms)
     return reply_ok(out)
 
 
@@ -175,7 +198,7 @@ cdef int setnx(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         reply_integer(out, 0)
         return NATIVE_DONE
     set_value(shard, &argv.key, &argv.args[2], EXPIRE_NONE)
-    shard_changed(shard, &argv.key, b"set", 1)
+    shard_changed(shard, &argv.key, EVENT_SET, 1)
     reply_integer(out, 1)
     return NATIVE_DONE
 
@@ -190,7 +213,8 @@ cdef int getset(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     else:
         status = reply_string(shard, entry, out)
     set_value(shard, &argv.key, &argv.args[2], EXPIRE_NONE)
-    shard_changed(shard, &argv.key, b"set", 1)
+    shard_changed(shard, &argv.key, EVENT_SET, 1)
+    log_set(shard, argv, 2, EXPIRE_NONE)
     return status
 
 
@@ -204,15 +228,20 @@ cdef int getdel(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         return reply_wrong_type(out)
     status = reply_string(shard, entry, out)
     store_delete(shard.store, &argv.key)
-    shard_changed(shard, &argv.key, b"del", 1)
+    shard_changed(shard, &argv.key, EVENT_DEL, 1)
+    if shard_logs(shard):
+        shard_log(shard, 2, b"DEL", 3)
+        shard_log_arg(shard, &argv.args[1])
     return status
 
 
 cdef int add(Shard *shard, const Argv *argv, Buffer *out, int64_t increment) noexcept:
-    cdef Entry *entry = store_write(shard.store, &argv.key)
+    cdef Entry *entry = store_find(shard.store, &argv.key)
     cdef int64_t value = 0
-    if entry != NULL:
+    # Looked at without a trace until it is sure that Python need not tell of a mistake.
+    if likely(entry != NULL) and not store_is_expired(shard.store, entry):
         if unlikely(entry_type(entry) != TYPE_STRING):
+            store_touch(shard.store, entry)
             return reply_wrong_type(out)
         if unlikely(not entry_integer(entry, &value)):
             return NATIVE_DECLINED
@@ -221,9 +250,10 @@ cdef int add(Shard *shard, const Argv *argv, Buffer *out, int64_t increment) noe
             or (increment > 0 and value > 0 and increment > INT64_MAX - value)
         ):
             return NATIVE_DECLINED
+        store_touch(shard.store, entry)
     value += increment
     store_set_integer(shard.store, &argv.key, value, EXPIRE_KEEP)
-    shard_changed(shard, &argv.key, b"incrby", 1)
+    shard_changed(shard, &argv.key, EVENT_INCRBY, 1)
     reply_integer(out, value)
     return NATIVE_DONE
 
@@ -258,19 +288,21 @@ cdef size_t string_length(const Entry *entry) noexcept nogil:
 
 
 cdef int append(Shard *shard, const Argv *argv, Buffer *out) noexcept:
-    cdef Entry *entry = store_write(shard.store, &argv.key)
+    cdef Entry *entry = store_find(shard.store, &argv.key)
     cdef const Arg *value = &argv.args[2]
     cdef size_t n
-    if entry == NULL:
+    if entry == NULL or store_is_expired(shard.store, entry):
         set_value(shard, &argv.key, value, EXPIRE_NONE)
         n = value.length
     elif entry_type(entry) != TYPE_STRING:
+        store_touch(shard.store, entry)
         return reply_wrong_type(out)
     elif string_length(entry) + value.length > <size_t>shard.bulk_bytes_max:
         return NATIVE_DECLINED
     else:
+        store_touch(shard.store, entry)
         n = store_append(shard.store, &argv.key, value.data, value.length)
-    shard_changed(shard, &argv.key, b"append", 1)
+    shard_changed(shard, &argv.key, EVENT_APPEND, 1)
     reply_integer(out, <int64_t>n)
     return NATIVE_DONE
 
@@ -323,7 +355,7 @@ cdef int setrange(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     if entry != NULL and entry_type(entry) != TYPE_STRING:
         return reply_wrong_type(out)
     n = store_set_range(shard.store, &argv.key, <size_t>offset, value.data, value.length)
-    shard_changed(shard, &argv.key, b"setrange", 1)
+    shard_changed(shard, &argv.key, EVENT_SETRANGE, 1)
     reply_integer(out, <int64_t>n)
     return NATIVE_DONE
 
@@ -356,7 +388,7 @@ cdef void set_all(Shard *shard, const Argv *argv) noexcept:
             shard.store, &key, argv.args[i + 1].data, argv.args[i + 1].length, EXPIRE_NONE,
             FORM_SHORTEST,
         )
-        shard_changed(shard, &key, b"set", 1)
+        shard_changed(shard, &key, EVENT_SET, 1)
 
 
 cdef int mset(Shard *shard, const Argv *argv, Buffer *out) noexcept:

@@ -105,9 +105,7 @@ def store(
 ) -> None:
     """Set a key of any type to what a command has computed, or delete it if that is nothing."""
     if items:
-        ctx.delete(key)
-        # A key of another type is overwritten too, so that it isn't opened but when it is gone.
-        ZsetView.open(ctx, key, write=True).replace(items)
+        ZsetView.store(ctx, key, items)
         ctx.changed(key, event, count)
     elif ctx.delete(key):
         ctx.changed(key, b"del")
@@ -168,6 +166,7 @@ def add(
     "ZADD",
     arity=-4,
     flags=F.WRITE | F.DENYOOM | F.FAST,
+    verbatim=True,
     keys=Keys(1, flags="RW update"),
     since="1.2.0",
     acl=ACL,
@@ -182,6 +181,7 @@ def zadd(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "ZINCRBY",
     arity=4,
     flags=F.WRITE | F.DENYOOM | F.FAST,
+    verbatim=True,
     keys=Keys(1, flags="RW access update"),
     since="1.2.0",
     acl=ACL,
@@ -470,6 +470,7 @@ def zrevrangebylex(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "ZRANGESTORE",
     arity=-5,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=(STORE, Keys(2, flags="RO access")),
     since="6.2.0",
     acl=ACL,
@@ -499,6 +500,7 @@ def removed(ctx: Context, view: ZsetView, key: bytes, event: bytes, count: int) 
     "ZREM",
     arity=-3,
     flags=F.WRITE | F.FAST,
+    verbatim=True,
     keys=REMOVE,
     since="1.2.0",
     acl=ACL,
@@ -514,6 +516,7 @@ def zrem(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "ZREMRANGEBYRANK",
     arity=4,
     flags=F.WRITE,
+    verbatim=True,
     keys=REMOVE,
     since="2.0.0",
     acl=ACL,
@@ -531,6 +534,7 @@ def zremrangebyrank(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "ZREMRANGEBYSCORE",
     arity=4,
     flags=F.WRITE,
+    verbatim=True,
     keys=REMOVE,
     since="1.2.0",
     acl=ACL,
@@ -548,6 +552,7 @@ def zremrangebyscore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "ZREMRANGEBYLEX",
     arity=4,
     flags=F.WRITE,
+    verbatim=True,
     keys=REMOVE,
     since="2.8.9",
     acl=ACL,
@@ -594,6 +599,7 @@ def pop_one_key(ctx: Context, args: list[bytes], reply: Reply, last: bool) -> No
     "ZPOPMIN",
     arity=-2,
     flags=F.WRITE | F.FAST,
+    verbatim=True,
     keys=POP,
     since="5.0.0",
     acl=ACL,
@@ -608,6 +614,7 @@ def zpopmin(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "ZPOPMAX",
     arity=-2,
     flags=F.WRITE | F.FAST,
+    verbatim=True,
     keys=POP,
     since="5.0.0",
     acl=ACL,
@@ -1008,6 +1015,7 @@ def zunion(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "ZUNIONSTORE",
     arity=-4,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=STORE_MANY,
     since="2.0.0",
     acl=ACL,
@@ -1038,6 +1046,7 @@ def zinter(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "ZINTERSTORE",
     arity=-4,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=STORE_MANY,
     since="2.0.0",
     acl=ACL,
@@ -1083,6 +1092,7 @@ def zdiff(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "ZDIFFSTORE",
     arity=-4,
     flags=F.WRITE | F.DENYOOM,
+    verbatim=True,
     keys=STORE_MANY,
     since="6.2.0",
     acl=ACL,

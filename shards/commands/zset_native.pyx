@@ -15,8 +15,12 @@ from protocol.reply cimport (
 from shards.commands.common_native cimport (
     draws_too_much, first_of, is_timeout, is_word, numbered_keys, reply_wrong_type,
 )
+from shards.lane.events cimport (
+    EVENT_DEL, EVENT_ZADD, EVENT_ZINCR, EVENT_ZPOPMAX, EVENT_ZPOPMIN, EVENT_ZREM,
+)
 from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed, shard_notify,
+    shard_log, shard_log_arg, shard_log_number, shard_logs,
 )
 from shards.keyspace.keyspace cimport (
     TYPE_ZSET, Entry, Key, entry_type, store_find, store_is_expired, store_random, store_read,
@@ -113,7 +117,7 @@ cdef int add_members(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, i
         updated += outcome == ADD_UPDATED
     sorted_keep(shard.store, &argv.key, entry, &set)
     if inserted + updated:
-        shard_changed(shard, &argv.key, b"zadd", inserted + updated)
+        shard_changed(shard, &argv.key, EVENT_ZADD, inserted + updated)
     reply_integer(out, <int64_t>(inserted + updated if show_changed else inserted))
     return NATIVE_DONE
 
@@ -128,6 +132,14 @@ cdef int increment(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, int
     cdef bint right
     if not score_of(&argv.args[at], &score):
         return NATIVE_DECLINED
+    if unlikely(score - score != 0):
+        # Only infinities can make a sum that is no number, which is an error.
+        entry = store_find(shard.store, &argv.key)
+        if entry != NULL and entry_type(entry) == TYPE_ZSET:
+            sorted_of(shard.store, argv.key.database, entry, &set)
+            if (sorted_find(&set, member.data, member.length, &current, NULL)
+                    and current - current != 0):
+                return NATIVE_DECLINED
     entry = sorted_open(shard.store, &argv.key, True, &set, &right)
     if unlikely(not right):
         return reply_wrong_type(out)
@@ -137,15 +149,11 @@ cdef int increment(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, int
             return NATIVE_DONE
         sorted_fresh(shard.store, argv.key.database, &set, 1, member.length)
     else:
-        # Only infinities can make a sum that is no number, which is an error.
-        if unlikely(score - score != 0) and sorted_find(
-                &set, member.data, member.length, &current, NULL) and current - current != 0:
-            return NATIVE_DECLINED
         sorted_expect(&set, 1)
     outcome = sorted_add(&set, flags | ADD_INCREMENT, score, member.data, member.length, &result)
     sorted_keep(shard.store, &argv.key, entry, &set)
     if outcome == ADD_INSERTED or outcome == ADD_UPDATED:
-        shard_changed(shard, &argv.key, b"zincr", 1)
+        shard_changed(shard, &argv.key, EVENT_ZINCR, 1)
     if outcome == ADD_REFUSED or outcome == ADD_NAN:
         reply_null(out, shard.resp)
     else:
@@ -271,9 +279,9 @@ cdef int zrem(Shard *shard, const Argv *argv, Buffer *out) noexcept:
                 break
         right = sorted_keep_rest(shard.store, &argv.key, entry, &set)
         if removed:
-            shard_changed(shard, &argv.key, b"zrem", removed)
+            shard_changed(shard, &argv.key, EVENT_ZREM, removed)
             if right:
-                shard_notify(shard, &argv.key, b"del")
+                shard_notify(shard, &argv.key, EVENT_DEL)
     reply_integer(out, <int64_t>removed)
     return NATIVE_DONE
 
@@ -312,9 +320,9 @@ cdef void take(Shard *shard, const Key *key, Entry *entry, SortedSet *set, Buffe
         sorted_remove_at(set, &cursor)
         left -= 1
     nested = sorted_keep_rest(shard.store, key, entry, set)
-    shard_changed(shard, key, b"zpopmax" if last else b"zpopmin", count)
+    shard_changed(shard, key, EVENT_ZPOPMAX if last else EVENT_ZPOPMIN, count)
     if nested:
-        shard_notify(shard, key, b"del")
+        shard_notify(shard, key, EVENT_DEL)
 
 
 cdef int pop(Shard *shard, const Argv *argv, Buffer *out, bint last) noexcept:
@@ -369,6 +377,11 @@ cdef int pop_first(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, uin
     if count:
         reply_header(out, c"*", <int64_t>taken)
     take(shard, &key, entry, &set, out, taken, last, count != 0)
+    if shard_logs(shard):
+        shard_log(shard, 3 if count else 2, b"ZPOPMAX" if last else b"ZPOPMIN", 7)
+        shard_log_arg(shard, &argv.args[at])
+        if count:
+            shard_log_number(shard, <int64_t>taken)
     return NATIVE_DONE
 
 

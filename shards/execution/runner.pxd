@@ -75,6 +75,7 @@ cdef class Runner:
 
     # Run a command; bits of Ran.
     cdef int run_one(self, Call *call, Buffer *out) except -1
+    cdef void check_declined(self, const Call *call, uint64_t touches, size_t replied) noexcept
     cdef bint foreign(self, const Call *call) noexcept
     cdef bint is_foreign(self, const char *key, size_t n, uint32_t slot)
     cdef int refuse_foreign(self, const Call *call, Buffer *out) except -1

@@ -15,13 +15,14 @@ from libc.string cimport memset
 from protocol.buffer cimport Buffer, buffer_append
 from protocol.envelope cimport RUN_INTERNAL, RUN_NO_TOUCH
 from protocol.histogram cimport Histograms, histogram_record
-from protocol.native cimport CLOCK_REALTIME, clock_ns, likely, ticks, unlikely
+from protocol.native cimport DEBUG, CLOCK_REALTIME, clock_ns, fatal, likely, ticks, unlikely
 from protocol.reply cimport Reply, reply_error
 from protocol.resp cimport Span
 from protocol.slots cimport SLOTS, key_slot
 from protocol.table cimport KEYS_DECLARED, KEYS_NONE, KEYS_RANGE, CommandSpec, NativeTable
 from sessions.session cimport Session
 from shards.keyspace.keyspace cimport Keyspace, blob_release, store_hash
+from shards.lane.effects cimport effects_begin, effects_end
 from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, native_handler,
 )
@@ -203,7 +204,7 @@ cdef class Runner:
         cdef size_t start = out.used
         cdef int status = NATIVE_DECLINED
         cdef int ran = 0
-        cdef uint64_t now, elapsed
+        cdef uint64_t now, elapsed, touches = 0
         if unlikely(self.begun >= self.next_ms_ticks):
             self.tick(self.begun)
         self.shard.database = call.database
@@ -215,13 +216,20 @@ cdef class Runner:
                 or self.foreign(call)):
             self.refuse_foreign(call, out)
         else:
+            effects_begin(self.shard.store, call.database, call.argv.raw, call.argv.raw_length,
+                          self.table.specs[call.id].verbatim, call.transaction)
+            if DEBUG:
+                touches = self.shard.store.touches
             if likely(handler != NULL):
                 status = handler(&self.shard, &call.argv, out)
+                if DEBUG and status == NATIVE_DECLINED:
+                    self.check_declined(call, touches, out.used - start)
             if unlikely(status != NATIVE_DONE):
                 if status == NATIVE_DECLINED:
                     self.run_python(call, out)
                 else:
                     ran = RAN_BLOB
+            effects_end(self.shard.store)
         now = ticks()
         if unlikely(call.flags & RUN_INTERNAL):
             # A worker's own command is part of one that is counted where it was split, errors included.
@@ -240,14 +248,22 @@ cdef class Runner:
             ran |= RAN_SLOW
         return ran
 
+    cdef void check_declined(self, const Call *call, uint64_t touches, size_t replied) noexcept:
+        """A native handler has declined: it must have left no trace (debug builds)."""
+        if self.shard.store.touches != touches or replied:
+            fatal(b"%b has declined, but touched something" % self.table.table.by_id[call.id].name.encode())
+
     def run_arguments(self, list args not None, Reply reply not None):
         """Run a command for a Python handler that runs; where and how is that one's. O(the command)
 
         Raises NeedKeys, for the caller to run again with more keys lent.
         """
         cdef Call call
-        cdef bytes raw = b"".join(args)
-        cdef const char *data = PyBytes_AS_STRING(raw)
+        cdef list heads = [b"$%d\r\n" % len(arg) for arg in args]
+        cdef bytes start = b"*%d\r\n" % len(args)
+        cdef bytes raw = start + b"".join(
+            [part for head, arg in zip(heads, args) for part in (head, arg, b"\r\n")])
+        cdef const char *data = PyBytes_AS_STRING(raw) + len(start)
         cdef uint32_t argc = <uint32_t>len(args), i, first
         cdef int32_t id = self.table.lookup_list(args)
         cdef const CommandSpec *spec
@@ -264,9 +280,9 @@ cdef class Runner:
         if array == NULL:
             raise MemoryError
         for i in range(argc):
-            array[i].data = data
+            array[i].data = data + PyBytes_GET_SIZE(heads[i])
             array[i].length = PyBytes_GET_SIZE(args[i])
-            data += array[i].length
+            data = array[i].data + array[i].length + 2
         call.argv.args = array
         call.argv.argc = argc
         call.argv.raw = PyBytes_AS_STRING(raw)
@@ -329,6 +345,7 @@ cdef class Runner:
         except Exception as mistake:
             out.used = start
             if self.depth and isinstance(mistake, NeedKeys):
+                effects_end(self.shard.store)
                 raise                   # for the command that runs this one
             # The keyspace is whole after each of its calls, so the shard goes on rather than lose
             # it; the log has the story.

@@ -60,6 +60,7 @@ from shards.keyspace.store cimport (
     Store,
     database_free,
     store_append,
+    store_changing,
     store_copy,
     store_delete,
     store_detach_database,
@@ -104,7 +105,6 @@ cdef class Keyspace:
     """A Store for Python: the Context of the Python lane, and the tests."""
     cdef Store *store           # owned
     cdef Reaper *reaper         # owned; NULL: what is cut off is freed at once
-    cdef object listener        # `on_removed`: called for expired and evicted keys, or None
 
     # Slot and hash are computed; data points into `key`.
     cdef Key key(self, bytes key, int database) except *

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 class Keyspace:
@@ -8,8 +8,6 @@ class Keyspace:
     lfu: bool
     lfu_log_factor: int
     lfu_decay_minutes: int
-    # (database, key, reason: 1 expired, 2 evicted), before the key goes; must not change anything
-    on_removed: Callable[[int, bytes, int], object] | None
 
     def __init__(self, databases: int = 16, seed: bytes = ..., random_seed: int = 0) -> None: ...
     def tune(

@@ -72,24 +72,13 @@ cdef bytes entry_key_bytes(const Entry *entry):
     return PyBytes_FromStringAndSize(data, n)
 
 
-cdef void tell_listener(void *owner, Store *store, const Key *key, Entry *entry,
-                        RemoveReason reason) noexcept:
-    cdef Keyspace keyspace = <Keyspace>owner
-    cdef uint32_t logical = 0
-    if keyspace.listener is None:
-        return
-    while store.physical[logical] != key.database:
-        logical += 1
-    keyspace.listener(logical, PyBytes_FromStringAndSize(key.data, key.length), <int>reason)
+cdef void free_blob_later(void *reaper, Blob *blob) noexcept nogil:
+    reaper_free_blob(<Reaper *>reaper, blob)
 
 
-cdef void free_blob_later(void *owner, Blob *blob) noexcept nogil:
-    reaper_free_blob((<Keyspace>owner).reaper, blob)
-
-
-cdef void free_value_later(void *owner, const TypeHooks *hooks, EntryEncoding encoding,
+cdef void free_value_later(void *reaper, const TypeHooks *hooks, EntryEncoding encoding,
                            void *value) noexcept nogil:
-    reaper_free_value((<Keyspace>owner).reaper, hooks, encoding, value)
+    reaper_free_value(<Reaper *>reaper, hooks, encoding, value)
 
 
 cdef class Keyspace:
@@ -109,8 +98,9 @@ cdef class Keyspace:
 
     def __dealloc__(self):
         if self.store != NULL:
-            self.store.free_blob = NULL
-            self.store.free_value = NULL
+            self.store.listening = 0
+            self.store.hooks.free_blob = NULL
+            self.store.hooks.free_value = NULL
         store_free(self.store)
         with nogil:
             reaper_stop(self.reaper)
@@ -120,9 +110,9 @@ cdef class Keyspace:
         if self.reaper == NULL:
             self.reaper = reaper_start()
         if self.reaper != NULL:
-            self.store.owner = <void *>self
-            self.store.free_blob = free_blob_later
-            self.store.free_value = free_value_later
+            self.store.hooks.reaper = self.reaper
+            self.store.hooks.free_blob = free_blob_later
+            self.store.hooks.free_value = free_value_later
 
     def set_limits(self, directives):
         """Take over those of {directive: value} that say how collections are encoded."""
@@ -242,23 +232,6 @@ cdef class Keyspace:
     @lfu_decay_minutes.setter
     def lfu_decay_minutes(self, uint32_t value):
         self.store.lfu_decay_minutes = value
-
-    @property
-    def on_removed(self):
-        """Called with (database, key, reason) before an expired or evicted key goes; or None.
-
-        It must not change the keyspace. A shard's executor listens natively instead.
-        """
-        return self.listener
-
-    @on_removed.setter
-    def on_removed(self, listener):
-        self.listener = listener
-        self.store.owner = <void *>self
-        if listener is not None:
-            self.store.removed = tell_listener
-        else:
-            self.store.removed = NULL
 
     @property
     def used_memory(self) -> int:

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
 from protocol.native cimport out_of_memory
 from shards.memory.blob cimport Blob, blob_release
@@ -30,8 +31,7 @@ cdef void destroy(Garbage *garbage) noexcept nogil:
     if garbage.blob != NULL:
         blob_release(garbage.blob)
     if garbage.value != NULL:
-        nobody.bytes = 0
-        nobody.total = NULL
+        memset(&nobody, 0, sizeof(nobody))
         garbage.hooks.free(&nobody, garbage.encoding, garbage.value)
     if garbage.database != NULL:
         database_free(garbage.database)

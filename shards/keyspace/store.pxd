@@ -10,6 +10,8 @@ Contract
 3. `store_find` is a pure lookup. `store_read` / `store_write` are what commands use: an entry that
    has expired is removed first (through the `removed` hook), LRU/LFU is maintained. Whatever else
    changes or deletes a key treats an expired entry likewise: it is removed through the hook first.
+   What `store_read` or `store_find` gave is not changed unless `store_changing` has said so;
+   `store_write` says so itself.
    The hook changes nothing in the store and does not use `scratch`.
 4. Every byte allocated is counted in `used_memory` by malloc_usable_size; the invariants module
    recounts it. A Blob that two entries share is charged to both, as each may have to copy it.
@@ -19,9 +21,10 @@ Contract
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
+from protocol.native cimport unlikely
 from shards.memory.blob cimport Blob
 from shards.keyspace.entry cimport Entry, EntryEncoding, EntryType
-from shards.memory.allocation cimport Pool
+from shards.memory.allocation cimport NodeHook, Pool
 from shards.keyspace.table cimport EntryList, Table, TableRules
 from shards.types.dict cimport DictRules
 from shards.types.kinds cimport TypeHooks
@@ -30,6 +33,16 @@ from shards.types.limits cimport EncodingLimits
 cdef enum RemoveReason:
     REMOVED_EXPIRED = 1
     REMOVED_EVICTED = 2
+    REMOVED_DELETED = 3
+    REMOVED_OVERWRITTEN = 4     # another value takes its place
+    REMOVED_MOVED = 5           # its value goes on under another key or in another database
+
+cdef enum Listening:            # the bits of Store.listening
+    LISTEN_BEFORE = 1           # before_change and before_node
+    LISTEN_CHANGED = 2          # changed, created and missed: events, WATCH, tracking, blocked clients
+    LISTEN_REMOVED = 4
+    LISTEN_RECORDS = 8          # what is to be logged
+    LISTEN_COMMANDS = 16        # where each command begins and ends
 
 cdef struct Key:                # all that is known of a key before it is looked up
     const char *data
@@ -50,6 +63,30 @@ cdef struct Database:
     Pool pool                   # all its memory, entries and values included
     const TypeHooks *types      # [16], by EntryType; borrowed from the store
 
+# What the store tells those above it. The effects' ones are called while `listening` has their bit.
+cdef struct Hooks:
+    void *effects               # the owner of those that tell of effects (shards/lane/effects)
+    # Before the first change of a key, its expiry included; entry is NULL if there is none. Also
+    # before a write-open that changes nothing, and again for further changes.
+    void (*before_change)(void *effects, Store *store, const Key *key, Entry *entry) noexcept nogil
+    # A key that was absent is about to be made; a read has missed a key.
+    void (*created)(void *effects, Store *store, const Key *key) noexcept nogil
+    void (*missed)(void *effects, Store *store, const Key *key) noexcept nogil
+    # Before an entry goes, or its value is replaced. It must not change the keyspace.
+    void (*removed)(void *effects, Store *store, const Key *key, Entry *entry,
+                    RemoveReason reason) noexcept nogil
+    # Before a database (by its physical number) is emptied, and after two (logical) were swapped.
+    void (*emptied)(void *effects, Store *store, uint32_t database) noexcept nogil
+    void (*swapped)(void *effects, Store *store, uint32_t first, uint32_t second) noexcept nogil
+    const NodeHook *node_hook   # what the databases' pools have; NULL: nobody
+    void *reaper                # the owner of the next two
+    # Takes over the last reference to a blob of more than FREE_LATER_BYTES; NULL: freed at once.
+    void (*free_blob)(void *reaper, Blob *blob) noexcept nogil
+    # The same for a collection that costs more than FREE_LATER_EFFORT; its memory is not counted
+    # any more. NULL: freed at once.
+    void (*free_value)(void *reaper, const TypeHooks *hooks, EntryEncoding encoding,
+                       void *value) noexcept nogil
+
 cdef struct Store:
     Database **databases        # [database_count], owned; by physical number; NULL until first used
     uint16_t *physical          # [database_count], owned; logical to physical (SWAPDB)
@@ -68,16 +105,9 @@ cdef struct Store:
     uint64_t expired_time_cap_reached
     double expired_stale_percent
     uint64_t changes            # "dirty"
-    # Called before an expired or evicted entry goes; NULL: nobody listens.
-    void (*removed)(void *owner, Store *store, const Key *key, Entry *entry,
-                    RemoveReason reason) noexcept
-    void *owner
-    # Takes over the last reference to a blob of more than FREE_LATER_BYTES; NULL: freed at once.
-    void (*free_blob)(void *owner, Blob *blob) noexcept nogil
-    # The same for a collection that costs more than FREE_LATER_EFFORT; its memory is not counted
-    # any more. NULL: freed at once.
-    void (*free_value)(void *owner, const TypeHooks *hooks, EntryEncoding encoding,
-                       void *value) noexcept nogil
+    uint32_t listening          # Listening; 0: no hook of effects is called
+    uint64_t touches            # looks with a trace (LRU, statistics, changes); in debug builds only
+    Hooks hooks
     bint no_touch               # this command leaves LRU/LFU alone (CLIENT NO-TOUCH)
     bint quiet                  # expired keys that it meets stay, unseen
     # Whether a key, by hash and slot, must stay as it is although it has expired; NULL: none must.
@@ -116,6 +146,10 @@ cdef void store_prefetch_entry(Store *store, const Key *key) noexcept nogil
 cdef Entry *store_find(Store *store, const Key *key) noexcept nogil
 cdef Entry *store_read(Store *store, const Key *key, bint touch) noexcept  # counts hits and misses
 cdef Entry *store_write(Store *store, const Key *key) noexcept             # does not
+# Before a change in place of a key that was opened by store_read or store_find. No look is counted.
+cdef inline void store_changing(Store *store, const Key *key) noexcept nogil:
+    if unlikely(store.listening & LISTEN_BEFORE):
+        store.hooks.before_change(store.hooks.effects, store, key, store_find(store, key))
 cdef bint store_is_expired(const Store *store, const Entry *entry) noexcept nogil
 
 cdef bint store_delete(Store *store, const Key *key) noexcept                  # True: it existed
@@ -172,6 +206,8 @@ cdef uint64_t store_scan(Store *store, uint32_t database, uint64_t cursor, uint6
 # was never used. database_free may run on any thread. O(n)
 cdef Database *store_detach_database(Store *store, uint32_t database) noexcept nogil
 cdef void database_free(Database *database) noexcept nogil
+# Who sees nodes before they change; NULL: nobody. O(databases)
+cdef void store_hook_nodes(Store *store, const NodeHook *hook) noexcept nogil
 # SWAPDB, by logical numbers. O(1)
 cdef void store_swap(Store *store, uint32_t first, uint32_t second) noexcept nogil
 

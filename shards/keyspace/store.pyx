@@ -126,7 +126,7 @@ cdef Store *store_new(uint32_t databases, uint64_t seed0, uint64_t seed1,
     cdef uint64_t total = 0
     cdef Store *store
     cdef uint32_t i
-    pool.bytes = 0
+    memset(&pool, 0, sizeof(pool))
     pool.total = &total
     store = <Store *>pool_zeroed(&pool, sizeof(Store))
     store.used_memory = total
@@ -186,6 +186,7 @@ cdef Database *database_new(Store *store) noexcept nogil:
     cdef Database *database
     pool.bytes = 0
     pool.total = &store.used_memory
+    pool.node_hook = store.hooks.node_hook
     database = <Database *>pool_zeroed(&pool, sizeof(Database))
     database.pool = pool
     database.types = store.types
@@ -236,9 +237,12 @@ cdef Database *store_detach_database(Store *store, uint32_t number) noexcept nog
     cdef Database *database = store.databases[number]
     if database == NULL:
         return NULL
+    if unlikely(store.listening) and database.size:
+        store.hooks.emptied(store.hooks.effects, store, number)
     store.databases[number] = NULL
     store.used_memory -= database.pool.bytes
     database.pool.total = NULL
+    database.pool.node_hook = NULL
     return database
 
 
@@ -256,6 +260,16 @@ cdef void store_swap(Store *store, uint32_t first, uint32_t second) noexcept nog
     cdef uint16_t physical = store.physical[first]
     store.physical[first] = store.physical[second]
     store.physical[second] = physical
+    if unlikely(store.listening) and first != second:
+        store.hooks.swapped(store.hooks.effects, store, first, second)
+
+
+cdef void store_hook_nodes(Store *store, const NodeHook *hook) noexcept nogil:
+    cdef uint32_t i
+    store.hooks.node_hook = hook
+    for i in range(store.database_count):
+        if store.databases[i] != NULL:
+            store.databases[i].pool.node_hook = hook
 
 
 # Hashing, chance, and the clocks of LRU and LFU
@@ -328,6 +342,8 @@ cdef void lfu_count(Store *store, Entry *entry) noexcept nogil:
 
 
 cdef void store_touch(Store *store, Entry *entry) noexcept nogil:
+    if DEBUG:
+        store.touches += 1
     if unlikely(store.no_touch):
         return
     if unlikely(store.lfu):
@@ -388,19 +404,19 @@ cdef void *payload_copy(Database *source, Database *target, const Entry *entry) 
 cdef void drop_blob(Store *store, Pool *pool, Blob *blob) noexcept nogil:
     if pool.total != NULL:
         pool_discharge(pool, blob_footprint(blob))
-    if (store != NULL and store.free_blob != NULL and blob.length > FREE_LATER_BYTES
+    if (store != NULL and store.hooks.free_blob != NULL and blob.length > FREE_LATER_BYTES
             and blob_references(blob) == 1):
-        store.free_blob(store.owner, blob)
+        store.hooks.free_blob(store.hooks.reaper, blob)
     else:
         blob_release(blob)
 
 
 cdef void drop_value(Store *store, Database *database, const TypeHooks *hooks,
                      EntryEncoding encoding, void *value) noexcept nogil:
-    if (store != NULL and store.free_value != NULL
+    if (store != NULL and store.hooks.free_value != NULL
             and hooks.effort(encoding, value) > FREE_LATER_EFFORT):
         pool_discharge(&database.pool, hooks.footprint(encoding, value))
-        store.free_value(store.owner, hooks, encoding, value)
+        store.hooks.free_value(store.hooks.reaper, hooks, encoding, value)
     else:
         hooks.free(&database.pool, encoding, value)
 
@@ -485,10 +501,42 @@ cdef inline uint64_t *live_bucket(Store *store, const Key *key) noexcept:
     return bucket
 
 
+cdef inline void tell_before(Store *store, const Key *key, uint64_t *bucket) noexcept nogil:
+    """The key is about to change, or to be opened for a change; bucket: where it is, or NULL."""
+    if unlikely(store.listening & LISTEN_BEFORE):
+        store.hooks.before_change(store.hooks.effects, store, key,
+                                  bucket_entry(bucket[0]) if bucket != NULL else NULL)
+
+
+cdef inline uint64_t *changing_bucket(Store *store, const Key *key) noexcept:
+    """live_bucket for whoever changes the key in its place."""
+    cdef uint64_t *bucket = live_bucket(store, key)
+    if DEBUG:
+        store.touches += 1
+    tell_before(store, key, bucket)
+    return bucket
+
+
+cdef inline uint64_t *replaced_bucket(Store *store, const Key *key) noexcept:
+    """live_bucket for whoever gives the key another value."""
+    cdef uint64_t *bucket = live_bucket(store, key)
+    if DEBUG:
+        store.touches += 1
+    tell_before(store, key, bucket)
+    if unlikely(store.listening & LISTEN_REMOVED) and bucket != NULL:
+        store.hooks.removed(store.hooks.effects, store, key, bucket_entry(bucket[0]),
+                            REMOVED_OVERWRITTEN)
+    return bucket
+
+
 cdef Entry *store_read(Store *store, const Key *key, bint touch) noexcept:
     cdef uint64_t *bucket = live_bucket(store, key)
+    if DEBUG:
+        store.touches += 1
     if bucket == NULL:
         store.misses += 1
+        if unlikely(store.listening & LISTEN_CHANGED):
+            store.hooks.missed(store.hooks.effects, store, key)
         return NULL
     store.hits += 1
     if touch:
@@ -500,6 +548,7 @@ cdef Entry *store_write(Store *store, const Key *key) noexcept:
     cdef uint64_t *bucket = live_bucket(store, key)
     if bucket == NULL:
         return NULL
+    tell_before(store, key, bucket)
     store_touch(store, bucket_entry(bucket[0]))
     return bucket_entry(bucket[0])
 
@@ -535,6 +584,13 @@ cdef inline void unlink(Store *store, Database *database, const Key *key, Entry 
     database.size -= 1
 
 
+cdef void tell_removed(Store *store, const Key *key, Entry *entry,
+                       RemoveReason reason) noexcept nogil:
+    if store.listening & LISTEN_BEFORE:
+        store.hooks.before_change(store.hooks.effects, store, key, entry)
+    store.hooks.removed(store.hooks.effects, store, key, entry, reason)
+
+
 cdef void discard(Store *store, const Key *key, Entry *entry, uint64_t *bucket) noexcept nogil:
     """Delete an entry. The key may be the entry's own bytes: they go last."""
     cdef Database *database = store.databases[key.database]
@@ -544,20 +600,23 @@ cdef void discard(Store *store, const Key *key, Entry *entry, uint64_t *bucket) 
 
 
 cdef void store_remove(Store *store, const Key *key, Entry *entry, RemoveReason reason) noexcept:
-    cdef uint64_t *bucket
-    if store.removed != NULL:
-        store.removed(store.owner, store, key, entry, reason)
+    if DEBUG:
+        store.touches += 1
+    if unlikely(store.listening):
+        tell_removed(store, key, entry, reason)
     if reason == REMOVED_EXPIRED:
         store.expired += 1
-    bucket = find_bucket(store, key)        # the hook may have looked at other keys meanwhile
-    if bucket != NULL:
-        discard(store, key, bucket_entry(bucket[0]), bucket)
+    discard(store, key, entry, find_bucket(store, key))
 
 
 cdef bint store_delete(Store *store, const Key *key) noexcept:
     cdef uint64_t *bucket = live_bucket(store, key)
     if bucket == NULL:
         return False
+    if DEBUG:
+        store.touches += 1
+    if unlikely(store.listening):
+        tell_removed(store, key, bucket_entry(bucket[0]), REMOVED_DELETED)
     discard(store, key, bucket_entry(bucket[0]), bucket)
     return True
 
@@ -600,6 +659,8 @@ cdef inline Entry *entry_new(Store *store, Database *database, const Key *key, E
 cdef inline void link(Store *store, Database *database, const Key *key,
                       Entry *entry) noexcept nogil:
     """Put a new entry into both tables; no entry has its key."""
+    if unlikely(store.listening & LISTEN_CHANGED):
+        store.hooks.created(store.hooks.effects, store, key)
     table_insert(&database.pool, &store.rules, &database.keys[key.slot], entry, key.hash)
     fenwick_add(database.keys_tree, key.slot, 1)
     database.size += 1
@@ -682,7 +743,7 @@ cdef Entry *set_blob_at(Store *store, const Key *key, uint64_t *bucket, Blob *bl
 
 cdef Entry *store_set_string(Store *store, const Key *key, const char *value, size_t n,
                              int64_t expire_ms, int form) noexcept:
-    cdef uint64_t *bucket = live_bucket(store, key)
+    cdef uint64_t *bucket = replaced_bucket(store, key)
     cdef Entry *entry
     cdef Blob *blob
     cdef int64_t number
@@ -713,7 +774,7 @@ cdef Entry *store_set_string(Store *store, const Key *key, const char *value, si
 
 cdef Entry *store_set_integer(Store *store, const Key *key, int64_t value,
                               int64_t expire_ms) noexcept:
-    cdef uint64_t *bucket = live_bucket(store, key)
+    cdef uint64_t *bucket = changing_bucket(store, key)
     cdef Entry *entry
     if bucket != NULL and expire_ms == EXPIRE_KEEP:
         entry = bucket_entry(bucket[0])
@@ -726,7 +787,7 @@ cdef Entry *store_set_integer(Store *store, const Key *key, int64_t value,
 
 
 cdef Entry *store_set_blob(Store *store, const Key *key, Blob *blob, int64_t expire_ms) noexcept:
-    return set_blob_at(store, key, live_bucket(store, key), blob, expire_ms)
+    return set_blob_at(store, key, replaced_bucket(store, key), blob, expire_ms)
 
 
 cdef inline size_t with_spare(size_t length) noexcept nogil:
@@ -808,7 +869,7 @@ cdef char *open_string(Store *store, const Key *key, uint64_t *bucket, size_t le
 
 
 cdef char *store_open_string(Store *store, const Key *key, size_t length, bint spare) noexcept:
-    cdef uint64_t *bucket = live_bucket(store, key)
+    cdef uint64_t *bucket = changing_bucket(store, key)
     cdef char scratch[24]
     cdef size_t n = 0
     if bucket != NULL:
@@ -817,7 +878,7 @@ cdef char *store_open_string(Store *store, const Key *key, size_t length, bint s
 
 
 cdef size_t store_append(Store *store, const Key *key, const char *value, size_t n) noexcept:
-    cdef uint64_t *bucket = live_bucket(store, key)
+    cdef uint64_t *bucket = changing_bucket(store, key)
     cdef char scratch[24]
     cdef size_t length
     if bucket == NULL:
@@ -832,7 +893,7 @@ cdef size_t store_append(Store *store, const Key *key, const char *value, size_t
 
 cdef size_t store_set_range(Store *store, const Key *key, size_t offset, const char *value,
                             size_t n) noexcept:
-    cdef uint64_t *bucket = live_bucket(store, key)
+    cdef uint64_t *bucket = changing_bucket(store, key)
     cdef char scratch[24]
     cdef size_t length = 0
     if bucket != NULL:
@@ -858,7 +919,7 @@ cdef Entry *store_set_value(Store *store, const Key *key, EntryType type, EntryE
     cdef Entry *entry
     if unlikely(store.types[<int>type].free == NULL):
         fatal("a value of a type that is not registered")
-    entry = place(store, key, live_bucket(store, key), type, encoding, 8, expire_ms)
+    entry = place(store, key, replaced_bucket(store, key), type, encoding, 8, expire_ms)
     store64(entry_value(entry), <uint64_t><size_t>value)
     return entry
 
@@ -873,6 +934,8 @@ cdef bint store_drop_if_empty(Store *store, const Key *key, const Entry *entry) 
     if type == TYPE_STRING or type == TYPE_STREAM or store_value_length(store, entry):
         return False
     bucket = find_bucket(store, key)
+    if unlikely(store.listening):
+        tell_removed(store, key, bucket_entry(bucket[0]), REMOVED_DELETED)
     discard(store, key, bucket_entry(bucket[0]), bucket)
     return True
 
@@ -910,6 +973,7 @@ cdef Entry *store_set_expire(Store *store, const Key *key, int64_t expire_ms) no
     cdef uint64_t *bucket = find_bucket(store, key)
     if expire_ms == EXPIRE_KEEP:
         return bucket_entry(bucket[0])
+    tell_before(store, key, bucket)
     return set_expire_at(store, key, bucket, expire_ms)
 
 
@@ -926,7 +990,13 @@ cdef Entry *transplant(Store *store, const Key *source, const Key *target, bint 
     if bucket != NULL:
         if bucket_entry(bucket[0]) == before:
             return before
+        if unlikely(store.listening):
+            tell_removed(store, target, bucket_entry(bucket[0]), REMOVED_OVERWRITTEN)
         discard(store, target, bucket_entry(bucket[0]), bucket)
+    else:
+        tell_before(store, target, NULL)
+    if unlikely(store.listening) and not copy:
+        tell_removed(store, source, before, REMOVED_MOVED)
     entry = entry_new(store, database, target, entry_type(before), entry_encoding(before),
                       before.value_length, entry_expire_ms(before))
     memcpy(entry_value(entry), entry_value(before), before.value_length)

@@ -4,6 +4,7 @@ from typing import Any, final
 
 from protocol.commands import CommandTable
 from shards.keyspace.keyspace import Keyspace
+from shards.lane.effects import Effects
 
 class Settings:
     """The live configuration values that a shard acts on."""
@@ -50,7 +51,9 @@ class Context:
     cluster: bool  # the caller is at the shard's own port: only database 0 exists for it
     runner: Any  # shards.execution.runner.Runner, for commands that run others
     transaction: Any  # shards.execution.waiting.Transaction of the running command, or None
-    logs: bool  # somebody listens to propagate()
+    effects: Effects
+    @property
+    def logs(self) -> bool: ...  # somebody wants what propagate() says
     own_slots: bytes | None  # a byte for each slot, 1: it is this shard's; None: all are
 
     def __init__(
@@ -112,11 +115,17 @@ class Context:
     def swap(self, first: int, second: int) -> None:
         """Exchange two databases, and signal the keys of both. The caller counts the change."""
 
-    def propagate(self, args: list[bytes]) -> None:
+    def propagate(self, args: list[bytes], database: int | None = None) -> None:
         """Log this command instead of the one that was called (chance- or time-dependent ones).
 
         Several calls log several commands, in their order.
         """
+
+    def propagate_raw(self) -> None:
+        """Log the running command as it came: what happens by itself to one that is `verbatim`."""
+
+    def propagate_nothing(self) -> None:
+        """Log nothing of the running command, though the dirty count grows."""
 
     def sleep(self, seconds: float) -> None:
         """Block the whole shard (DEBUG SLEEP)."""

@@ -1,15 +1,21 @@
 """What a Python handler sees of its shard. It owns nothing: the keyspace does.
 
-Everything a write owes besides the data (the dirty count today; WATCH, notifications, propagation and
-blocked clients as they come) hangs on `changed`, so that no handler can do half of it.
+Everything a write owes besides the data (dirty count, WATCH, notifications, propagation, blocked
+clients) hangs on `changed`, so that no handler can do half of it. Like the native lane's
+`shard_changed` it ends in shards/lane/effects.
 """
 
 from random import Random
 
 cimport cython
-from libc.stdint cimport int64_t
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t
 
-from shards.keyspace.keyspace cimport Keyspace
+from shards.keyspace.keyspace cimport Key, Keyspace, Store
+from shards.lane.effects cimport (
+    Effects, effects_changed, effects_logs, event_named, log_argument, log_command, log_done,
+    log_nothing, log_raw,
+)
 
 from protocol.slots import key_slot
 
@@ -71,12 +77,13 @@ cdef class Context:
     cdef public bint cluster            # the caller is at the shard's own port
     cdef public object runner           # execution.runner.Runner, for commands that run others
     cdef public object transaction      # execution.waiting.Transaction of the running command, or None
-    cdef public bint logs               # somebody listens to propagate()
-    cdef public bytes own_slots         # a byte for each slot, 1: it is ours; None: all are
+    cdef readonly Effects effects
+    cdef bytes slots                    # `own_slots`
 
     def __init__(self, Keyspace keyspace, settings, table, int databases=16, random=None):
         self.table = table
         self.keyspace = keyspace
+        self.effects = Effects(keyspace)
         self.settings = settings
         self.databases = databases
         self.random = Random() if random is None else random
@@ -129,19 +136,43 @@ cdef class Context:
     def move(self, bytes key, int target_database):
         self.keyspace.move(self.database, key, target_database)
 
+    @property
+    def own_slots(self):
+        return self.slots
+
+    @own_slots.setter
+    def own_slots(self, bytes slots):
+        self.slots = slots
+        self.effects.state.own_slots = (
+            NULL if slots is None else <const uint8_t *>PyBytes_AS_STRING(slots))
+
+    @property
+    def logs(self):
+        return effects_logs(self.keyspace.store)
+
     def changed(self, bytes key, bytes event, int64_t count=1, database=None):
-        self.keyspace.store.changes += count
-        self.notify(key, event, database)
+        if count:
+            self._tell(key, event, count, database)
 
     def notify(self, bytes key, bytes event, database=None):
-        """A further event of a change that is counted already. Nobody listens yet."""
+        self._tell(key, event, 0, database)
+
+    cdef int _tell(self, bytes key, bytes event, int64_t count, database) except -1:
+        cdef Store *store = self.keyspace.store
+        cdef Key native
+        if store.listening:
+            native = self.keyspace.key(key, self.database if database is None else database)
+            effects_changed(store, &native, event_named(event), count)
+        else:
+            store.changes += count
+        return 0
 
     def need(self, keys):
-        if self.own_slots is None:
+        if self.slots is None:
             return
         lent = self.runner.lent or () if self.runner is not None else ()
         missing = [key for key in dict.fromkeys(keys)
-                   if key not in lent and not self.own_slots[key_slot(key)]]
+                   if key not in lent and not self.slots[key_slot(key)]]
         if missing:
             raise NeedKeys(missing)
 
@@ -151,8 +182,21 @@ cdef class Context:
     def swap(self, int first, int second):
         self.keyspace.swap(first, second)
 
-    def propagate(self, list args):
-        """What a log or replica would be sent instead of the call. Nobody listens yet."""
+    def propagate(self, list args not None, database=None):
+        cdef Store *store = self.keyspace.store
+        cdef bytes arg
+        if not effects_logs(store):
+            return
+        log_command(store, self.database if database is None else database, len(args))
+        for arg in args:
+            log_argument(store, PyBytes_AS_STRING(arg), PyBytes_GET_SIZE(arg))
+        log_done(store)
+
+    def propagate_raw(self):
+        log_raw(self.keyspace.store)
+
+    def propagate_nothing(self):
+        log_nothing(self.keyspace.store)
 
     def sleep(self, double seconds):
         _sleep(seconds)

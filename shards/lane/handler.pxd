@@ -10,6 +10,10 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from actors.mailbox cimport Message
 from protocol.buffer cimport Buffer
 from shards.keyspace.keyspace cimport Blob, Key, Store
+from shards.lane.effects cimport (
+    effects_changed, effects_logs, log_argument, log_command, log_number,
+)
+from shards.lane.events cimport Event
 
 cdef struct Arg:
     const char *data
@@ -38,10 +42,31 @@ cdef struct Shard:          # what native handlers see
 
 ctypedef int (*native_handler)(Shard *shard, const Argv *argv, Buffer *out) noexcept
 
-# Record a change: the native lane's side of Context.changed.
-cdef void shard_changed(Shard *shard, const Key *key, const char *event, uint64_t count) noexcept nogil
+# Record a change: the native lane's side of Context.changed. A count of 0 is no change.
+cdef inline void shard_changed(Shard *shard, const Key *key, Event event,
+                               uint64_t count) noexcept nogil:
+    if count:
+        effects_changed(shard.store, key, event, <int64_t>count)
+
 # A further event of a change that is counted already: Context.notify.
-cdef void shard_notify(Shard *shard, const Key *key, const char *event) noexcept nogil
+cdef inline void shard_notify(Shard *shard, const Key *key, Event event) noexcept nogil:
+    effects_changed(shard.store, key, event, 0)
+
+# Whether somebody wants to know what to log. Then a handler of a command that is not `verbatim` says
+# so once it has changed something: log_raw, log_nothing, or log_command with its arguments.
+cdef inline bint shard_logs(const Shard *shard) noexcept nogil:
+    return effects_logs(shard.store)
+
+# Log a command in the place of the one that was called; its arguments follow (shard_log_...).
+cdef inline void shard_log(Shard *shard, uint32_t argc, const char *name, size_t n) noexcept nogil:
+    log_command(shard.store, shard.database, argc)
+    log_argument(shard.store, name, n)
+
+cdef inline void shard_log_arg(Shard *shard, const Arg *arg) noexcept nogil:
+    log_argument(shard.store, arg.data, arg.length)
+
+cdef inline void shard_log_number(Shard *shard, int64_t number) noexcept nogil:
+    log_number(shard.store, number)
 
 # A command's key at another argument than the first: slot and hash computed here.
 cdef void key_at(Shard *shard, const Arg *arg, Key *key) noexcept nogil

@@ -87,9 +87,25 @@ cdef inline void live_add(int64_t blocks) noexcept nogil:
     atomic_add(&live, blocks)
 
 
+cdef struct NodeHook:       # whoever must see a part of a structure before it changes
+    void *owner
+    void (*before_node)(void *owner, const void *structure, const void *node) noexcept nogil
+
+
 cdef struct Pool:
     uint64_t bytes          # allocated through this pool
     uint64_t *total         # the store's used_memory; NULL for a pool that was cut off from it
+    const NodeHook *node_hook   # NULL: nobody
+
+
+cdef inline void before_node(const Pool *pool, const void *structure,
+                             const void *node) noexcept nogil:
+    """Called by a structure's mutators before the first change of a bucket, leaf, node or listpack.
+
+    The node is the structure itself where it is one allocation (listpack, intset).
+    """
+    if unlikely(pool.node_hook != NULL):
+        pool.node_hook.before_node(pool.node_hook.owner, structure, node)
 
 
 cdef inline void pool_charge(Pool *pool, uint64_t bytes) noexcept nogil:

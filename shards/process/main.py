@@ -16,7 +16,7 @@ from actors.boot import Boot, Topology, coordinator, link_path
 from actors.control import ControlLink
 from actors.diagnosis import apply_diagnosis
 from actors.failure import end_on_failure
-from actors.figures import process_figures
+from actors.figures import process_figures, resident_bytes
 from actors.links import open_links
 from actors.scheduling import apply_scheduling
 from protocol.table import NativeTable
@@ -25,6 +25,7 @@ from sessions.slowlog import Monitor
 from shards.commands import native
 from shards.execution.executor import Executor
 from shards.execution.runner import Runner
+from shards.inspect import contract
 from shards.keyspace.keyspace import Keyspace, allocator_figures, trim_memory, tune_allocator
 from shards.lane.context import Context, Settings
 from shards.lane.handler import NativeLane
@@ -52,6 +53,7 @@ class ShardProcess:
         lane = NativeLane()
         native.register(lane)
         self.runner = Runner(table, self.keyspace, context, lane)
+        self.contract = contract.watch(context)  # of effects, in debug builds
         self.runner.set_slots(self._own_slots())
         self.runner.native_lane = bool(config["native-lane"])
         self.executor = Executor(self.runner, boot.epoch)
@@ -65,6 +67,8 @@ class ShardProcess:
         self.cron_paused = False  # DEBUG PAUSE-CRON
         self.serve_due = False  # a call of _serve is scheduled
         self.startup_memory = self.keyspace.used_memory
+        self.startup_rss = 0  # of the process before the first key: mostly the interpreter
+        self.startup_active = 0  # of that, what the allocator had from the system
         self.monitor = Monitor(boot.page.next_slow_id)
         self.loop = uvloop.new_event_loop()
         self.control: ControlLink | None = None
@@ -107,6 +111,8 @@ class ShardProcess:
             self.port.clients.set_pause(mode, until)
             self.port.listen(self.boot.listeners, self.control)
         self._cron()
+        self.startup_rss = resident_bytes(os.getpid())
+        self.startup_active = allocated_and_active()["allocator_active"]
         self.control.notify({"op": "ready"})
 
     # Links
@@ -269,6 +275,9 @@ class ShardProcess:
             "errors": {code.decode(errors="replace"): n for code, n in self.runner.errors.items()},
             "used_memory": keyspace.used_memory,
             "startup_memory": self.startup_memory,
+            "startup_rss": self.startup_rss,
+            "startup_active": self.startup_active,
+            **allocated_and_active(),
             "overhead_memory": keyspace.overhead,
             "lazyfree_pending": keyspace.lazyfree_pending,
             "lazyfreed": keyspace.lazyfreed,
@@ -326,6 +335,15 @@ class ShardProcess:
             gc.collect()
         self.cron_us += int((time.monotonic() - started) * 1e6)
         self.loop.call_later(period, self._cron)
+
+
+def allocated_and_active() -> dict[str, int]:
+    """What the allocator has given out, and what it has from the system for that."""
+    figures = allocator_figures()
+    return {
+        "allocator_allocated": figures["in_use"] + figures["mapped"],
+        "allocator_active": figures["arena"] + figures["mapped"],
+    }
 
 
 def shard_main(boot: Boot, table: NativeTable) -> None:

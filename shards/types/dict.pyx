@@ -13,6 +13,7 @@ from libc.string cimport memcmp, memcpy, memmove, memset
 from protocol.native cimport DEBUG, fatal, likely, load64, prefetch, store64, unlikely
 from shards.memory.allocation cimport (
     Pool,
+    before_node,
     c_free,
     c_malloc,
     malloc_usable_size,
@@ -270,6 +271,7 @@ cdef void split(Pool *pool, Dict *dict) noexcept nogil:
     directory_push(pool, dict)
     source = target & (dict.mask >> 1)
     place = dict_place(dict, source)
+    before_node(pool, dict, place)
     block = place[0]
     if block == NULL:
         return
@@ -309,6 +311,8 @@ cdef void join(Pool *pool, Dict *dict) noexcept nogil:
     cdef Block *block = dict_place(dict, source)[0]
     cdef Block *other
     if block != NULL:
+        before_node(pool, dict, dict_place(dict, source))
+        before_node(pool, dict, dict_place(dict, source & (dict.mask >> 1)))
         other = block_reserve(pool, dict_place(dict, source & (dict.mask >> 1)), block.used)
         memcpy(block_records(other) + other.used, block_records(block), block.used)
         other.used += block.used
@@ -486,6 +490,7 @@ cdef void dict_insert(Pool *pool, Dict *dict, uint64_t hash, const char *data, s
     cdef Block *block
     cdef uint8_t *record
     cdef size_t size
+    before_node(pool, dict, place)
     if dict.kind == DICT_SET:
         value_n = 0
     if likely(fits_inline(dict, n, value_n)):
@@ -555,6 +560,7 @@ cdef bint dict_set(Pool *pool, Dict *dict, uint64_t hash, const char *data, size
         dict_insert(pool, dict, hash, data, n, value, value_n)
         return True
     if dict.kind == DICT_HASH:
+        before_node(pool, dict, place)
         if record[1] != FAR and record[2] == value_n:
             memcpy(record + 3 + n, value, value_n)
         else:
@@ -572,6 +578,7 @@ cdef bint dict_remove(Pool *pool, Dict *dict, uint64_t hash, const char *data,
     cdef size_t size
     if record == NULL:
         return False
+    before_node(pool, dict, place)
     size = record_bytes(dict.kind, record)
     if unlikely(record[1] == FAR):
         pool_free(pool, record_far(record))
@@ -895,6 +902,7 @@ cdef class NativeDict:
         cdef DictKind kind = <DictKind>dict.kind
         detached.bytes = 0
         detached.total = NULL
+        detached.node_hook = NULL
         self.pool.bytes -= dict_footprint(dict)
         self.total -= dict_footprint(dict)
         with nogil:

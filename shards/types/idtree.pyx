@@ -7,6 +7,7 @@ from libc.string cimport memcpy, memmove, memset
 from protocol.native cimport fatal, likely, unlikely
 from shards.memory.allocation cimport (
     Pool,
+    before_node,
     malloc_usable_size,
     pool_alloc,
     pool_free,
@@ -164,6 +165,7 @@ cdef void insert_at(Pool *pool, IdTree *tree, Path *path, Id id, void *value) no
     cdef uint32_t level = 0, place
     cdef IdNode *node
     cdef IdNode *right
+    before_node(pool, tree, path.nodes[0])
     while True:
         node = path.nodes[level]
         place = path.places[level]
@@ -211,6 +213,7 @@ cdef bint idtree_insert(Pool *pool, IdTree *tree, Id id, void *value) noexcept n
         return True
     if last.count < last.capacity and id_compare(
             id, idnode_entries(last)[last.count - 1].id) > 0:
+        before_node(pool, tree, last)
         entry_insert(last, last.count, id, value)
         tree.count += 1
         return True
@@ -255,6 +258,8 @@ cdef bint join(Pool *pool, IdTree *tree, IdNode *parent, uint32_t place,
     if level:
         idnode_entries(right)[0].id = idnode_entries(parent)[place + 1].id
     else:
+        before_node(pool, tree, left)
+        before_node(pool, tree, right)
         unlink_leaf(tree, right)
     memcpy(idnode_entries(left) + left.count, idnode_entries(right),
            right.count * sizeof(IdEntry))
@@ -269,6 +274,7 @@ cdef void remove_at(Pool *pool, IdTree *tree, Path *path) noexcept nogil:
     cdef uint32_t level, place
     cdef IdNode *node = path.nodes[0]
     cdef IdNode *parent
+    before_node(pool, tree, node)
     entry_remove(node, path.places[0])
     for level in range(tree.height):
         node = path.nodes[level]

@@ -5,7 +5,7 @@ from libc.string cimport memcpy, memmove
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
-from shards.memory.allocation cimport Pool, malloc_usable_size, pool_alloc, pool_free
+from shards.memory.allocation cimport Pool, before_node, malloc_usable_size, pool_alloc, pool_free
 from shards.types.growth cimport block_give_back, block_reserve
 
 
@@ -81,6 +81,7 @@ cdef Intset *widen(Pool *pool, Intset *integers, int64_t number) noexcept nogil:
     cdef uint32_t i
     cdef Intset before
     cdef int64_t moved
+    before_node(pool, integers, integers)
     integers = <Intset *>block_reserve(
         pool, integers, sizeof(Intset) + (<size_t>length + 1) * width)
     before = integers[0]
@@ -103,6 +104,7 @@ cdef Intset *intset_add(Pool *pool, Intset *integers, int64_t number, bint *chan
     if search(integers, number, &index):
         changed[0] = False
         return integers
+    before_node(pool, integers, integers)
     integers = <Intset *>block_reserve(pool, integers, intset_bytes(integers) + integers.width)
     memmove(member(integers, index + 1), member(integers, index),
             <size_t>(integers.length - index) * integers.width)
@@ -120,6 +122,7 @@ cdef Intset *intset_remove(Pool *pool, Intset *integers, int64_t number,
 
 cdef Intset *intset_remove_range(Pool *pool, Intset *integers, uint32_t index,
                                  uint32_t count) noexcept nogil:
+    before_node(pool, integers, integers)
     memmove(member(integers, index), member(integers, index + count),
             <size_t>(integers.length - index - count) * integers.width)
     integers.length -= count

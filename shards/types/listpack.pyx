@@ -8,6 +8,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from protocol.native cimport likely, store32, store64
 from shards.memory.allocation cimport (
     Pool,
+    before_node,
     malloc_usable_size,
     pool_alloc,
     pool_free,
@@ -111,6 +112,7 @@ cdef inline Listpack *splice(Pool *pool, Listpack *pack, uint8_t **at, size_t re
     cdef size_t after = before - removed + piece.bytes
     cdef size_t offset = <size_t>at[0] - <size_t>pack
     cdef uint8_t *p
+    before_node(pool, pack, pack)
     pack = <Listpack *>block_reserve(pool, pack, after)
     p = <uint8_t *>pack + offset
     memmove(p + piece.bytes, p + removed, before - offset - removed)
@@ -133,6 +135,7 @@ cdef inline Listpack *cut(Pool *pool, Listpack *pack, uint8_t **first, uint8_t *
                           uint64_t count) noexcept nogil:
     """Delete `count` elements that lie from `first` to `behind`."""
     cdef size_t left = <size_t>(listpack_end(pack) + 1 - behind)
+    before_node(pool, pack, pack)
     memmove(first[0], behind, left)
     pack.bytes -= <uint32_t>(behind - first[0])
     drop_count(pack, count)
@@ -291,6 +294,7 @@ cdef Listpack *listpack_append_many(Pool *pool, Listpack *pack, const Element *e
     cdef Piece piece
     cdef size_t i, bytes = pack.bytes
     cdef uint8_t *p
+    before_node(pool, pack, pack)
     for i in range(count):
         element_piece(&piece, &elements[i])
         bytes += piece.bytes
@@ -379,6 +383,7 @@ cdef Listpack *listpack_delete_batch(Pool *pool, Listpack *pack, uint8_t **eleme
     cdef size_t i
     if count == 0:
         return pack
+    before_node(pool, pack, pack)
     target = elements[0]
     for i in range(count):
         kept = listpack_skip(elements[i])
@@ -396,6 +401,8 @@ cdef Listpack *listpack_merge(Pool *pool, Listpack *first, Listpack *second) noe
     cdef size_t front = first.bytes - 1                                  # without the end
     cdef size_t back = second.bytes - LISTPACK_HEADER_BYTES              # with it
     cdef Listpack *pack
+    before_node(pool, first, first)
+    before_node(pool, second, second)
     if first.bytes >= second.bytes:
         pack = <Listpack *>block_reserve(pool, first, front + back)
         memcpy(<uint8_t *>pack + front, <uint8_t *>second + LISTPACK_HEADER_BYTES, back)

@@ -12,6 +12,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from protocol.native cimport fatal, likely, unlikely
 from shards.memory.allocation cimport (
     Pool,
+    before_node,
     malloc_usable_size,
     pool_alloc,
     pool_free,
@@ -212,6 +213,7 @@ cdef void unlink_node(Quicklist *list, QuicklistNode *node) noexcept nogil:
 
 
 cdef void remove_node(Pool *pool, Quicklist *list, QuicklistNode *node) noexcept nogil:
+    before_node(pool, list, node)
     unlink_node(list, node)
     pool_free(pool, node.data)
     pool_free(pool, node)
@@ -229,6 +231,7 @@ cdef inline void put_pack(Quicklist *list, QuicklistNode *node, Listpack *pack,
 cdef void add_to_node(Pool *pool, Quicklist *list, QuicklistNode *node, bint at_tail,
                       const char *data, size_t n) noexcept nogil:
     """Put an element at an end of a listpack node."""
+    before_node(pool, list, node)
     open_node(pool, node)
     if at_tail:
         put_pack(list, node, listpack_append(pool, <Listpack *>node.data, data, n), 1)
@@ -242,6 +245,7 @@ cdef QuicklistNode *split_node(Pool *pool, Quicklist *list, QuicklistNode *node,
     cdef Listpack *pack
     cdef QuicklistNode *rest
     cdef uint32_t moved = node.count - offset
+    before_node(pool, list, node)
     open_node(pool, node)
     pack = listpack_copy(pool, <Listpack *>node.data)
     pack = listpack_delete_range(pool, pack, 0, offset)
@@ -261,6 +265,8 @@ cdef QuicklistNode *merge_nodes(Pool *pool, Quicklist *list, QuicklistNode *firs
         return first
     second = first.next
     moved = second.count
+    before_node(pool, list, first)
+    before_node(pool, list, second)
     open_node(pool, first)
     open_node(pool, second)
     pack = listpack_merge(pool, <Listpack *>first.data, <Listpack *>second.data)
@@ -380,6 +386,7 @@ cdef void quicklist_pop(Pool *pool, Quicklist *list, bint at_tail) noexcept nogi
         remove_node(pool, list, node)
         settle(pool, list, NULL)
     else:
+        before_node(pool, list, node)
         p = listpack_last(pack) if at_tail else listpack_first(pack)
         put_pack(list, node, listpack_delete(pool, pack, &p, 1), -1)
     list.charged += pool.bytes - before
@@ -396,6 +403,7 @@ cdef void quicklist_rotate(Pool *pool, Quicklist *list, const ListRules *rules) 
     if list.count < 2:
         return
     if tail.plain:
+        before_node(pool, list, tail)
         unlink_node(list, tail)
         link_behind(list, NULL, tail)
         settle(pool, list, NULL)
@@ -434,6 +442,7 @@ cdef uint64_t quicklist_delete_range(Pool *pool, Quicklist *list, int64_t index,
         if part == node.count:
             remove_node(pool, list, node)
         else:
+            before_node(pool, list, node)
             open_node(pool, node)
             put_pack(list, node, listpack_delete_range(pool, <Listpack *>node.data, offset, part),
                      -<int64_t>part)
@@ -558,6 +567,7 @@ cdef void open_for_change(ListCursor *cursor) noexcept nogil:
     """The cursor's copy of a compressed node becomes the node's own data."""
     cdef QuicklistNode *node = cursor.node
     cursor.touched = True
+    before_node(cursor.pool, cursor.list, node)
     if cursor.opened == NULL:
         return
     cursor.list.charged += malloc_usable_size(cursor.opened)
@@ -683,6 +693,7 @@ cdef void cursor_replace(ListCursor *cursor, const ListRules *rules, const char 
     if node.count == 1:
         remove_node(pool, list, node)
     else:
+        before_node(pool, list, node)
         open_node(pool, node)
         put_pack(list, node, listpack_delete_range(pool, <Listpack *>node.data, 0, 1), -1)
     settle_around(pool, list, merge_around(pool, list, fresh))

@@ -10,7 +10,7 @@ from libc.stdint cimport int8_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memmove, memset
 
 from protocol.native cimport DEBUG, compare_bytes, fatal, likely, prefetch, store64, unlikely
-from shards.memory.allocation cimport Pool, malloc_usable_size, pool_alloc, pool_free
+from shards.memory.allocation cimport Pool, before_node, malloc_usable_size, pool_alloc, pool_free
 from shards.types.dict cimport (
     DICT_NODES,
     Dict,
@@ -531,6 +531,7 @@ cdef void insert_at(Pool *pool, Zset *zset, Path *path, Node *node) noexcept nog
     cdef Page *right
     cdef Entry entry
     cdef bint is_first = place == 0         # of all
+    before_node(pool, zset, page)
     entry.score = node.score
     entry.node = node
     entry.child = NULL
@@ -681,6 +682,9 @@ cdef bint join(Pool *pool, Zset *zset, Page *parent, uint32_t place,
     right = page_children(parent)[place + 1]
     if level and not fits_in_one(zset, <uint32_t>left.count + right.count):
         return False
+    if level == 0:
+        before_node(pool, zset, left)
+        before_node(pool, zset, right)
     copy_entries(left, left.count, right, 0, right.count, level)
     left.count += right.count
     page_counts(parent)[place] += page_counts(parent)[place + 1]
@@ -698,6 +702,7 @@ cdef void remove_at(Pool *pool, Zset *zset, Path *path, uint32_t count) noexcept
     cdef Page *parent
     cdef bint shrunk = True                         # the page has fewer entries than before
     cdef bint first_changed = path.places[0] == 0
+    before_node(pool, zset, page)
     remove_entries(page, 0, path.places[0], count)
     for level in range(zset.height):
         page = path.pages[level]
@@ -777,6 +782,7 @@ cdef uint64_t zset_remove_ranks(Pool *pool, Zset *zset, uint64_t first,
         count = path.pages[0].count - path.places[0]
         if count > left:
             count = <uint32_t>left
+        before_node(pool, zset, path.pages[0])      # whose members go before their entries
         nodes = page_nodes(path.pages[0]) + path.places[0]
         for i in range(count):
             if i + NODES_AHEAD < count:
@@ -828,12 +834,17 @@ cdef void zset_update(Pool *pool, Zset *zset, Node *node, double score) noexcept
     cdef Entry entry
     require_number(score)
     if score == node.score:
+        if unlikely(pool.node_hook != NULL):
+            find_path(zset, &key, &path)
+            before_node(pool, zset, path.pages[0])
         node.score = score          # 0 and -0 are equal
         return
     moved.score = score
     moved.node = NULL
     find_paths(zset, &key, &moved, &path, &target)
     require_entry(&path, node)
+    before_node(pool, zset, path.pages[0])
+    before_node(pool, zset, target.pages[0])
     node.score = score
     if path.pages[0] == target.pages[0]:
         move_in_leaf(zset, &path, target.places[0], score, node)
@@ -1135,6 +1146,7 @@ cdef class NativeZset:
         cdef uint16_t capacity = zset.capacity
         detached.bytes = 0
         detached.total = NULL
+        detached.node_hook = NULL
         self.pool.bytes -= zset_footprint(zset)
         self.total -= zset_footprint(zset)
         with nogil:

@@ -133,6 +133,8 @@ cdef bint stream_has(const Stream *stream, Id id) noexcept nogil
 cdef bint stream_top(const Stream *stream, Id *id) noexcept nogil
 # The first id that is not below any live entry's; as stream_top.
 cdef bint stream_bottom(const Stream *stream, Id *id) noexcept nogil
+# The id that its first node began with, which may have been deleted; 2^64-1-... without a node.
+cdef Id stream_edge(const Stream *stream) noexcept nogil
 # Before the first of the live entries low..high, or behind the last one in reverse.
 cdef void stream_seek(const Stream *stream, Id low, Id high, bint reverse,
                       StreamCursor *cursor) noexcept nogil

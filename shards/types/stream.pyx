@@ -1,11 +1,11 @@
 """Streams; contract and layout are in stream.pxd."""
 
-from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, INT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 
 from protocol.native cimport compare_bytes, likely, out_of_memory, unlikely
-from shards.memory.allocation cimport Pool, malloc_usable_size, pool_alloc, pool_free, pool_resize
+from shards.memory.allocation cimport Pool, before_node, malloc_usable_size, pool_alloc, pool_free, pool_resize
 from shards.types.idtree cimport (
     SEEK_LESS_OR_EQUAL,
     Id,
@@ -90,6 +90,7 @@ cdef inline int64_t integer_at(const uint8_t *p) noexcept nogil:
 
 
 cdef Listpack *set_integer(Pool *pool, Listpack *pack, uint8_t **p, int64_t number) noexcept nogil:
+    before_node(pool, pack, pack)
     if likely(p[0][0] <= SMALL_INTEGER_MAX and 0 <= number <= SMALL_INTEGER_MAX):
         p[0][0] = <uint8_t>number
         return pack
@@ -453,6 +454,15 @@ cdef bint stream_bottom(const Stream *stream, Id *id) noexcept nogil:
     return edge(stream, False, id)
 
 
+cdef Id stream_edge(const Stream *stream) noexcept nogil:
+    cdef IdCursor cursor
+    cdef Id id
+    if idtree_seek_first(&stream.nodes, &cursor):
+        return idcursor_entry(&cursor).id
+    id.ms = id.sequence = UINT64_MAX
+    return id
+
+
 # Deleting
 
 cdef void find_first(Stream *stream) noexcept nogil:
@@ -463,6 +473,7 @@ cdef void find_first(Stream *stream) noexcept nogil:
 cdef void remove_node(Pool *pool, Stream *stream, Id id) noexcept nogil:
     cdef void *value
     if idtree_remove(pool, &stream.nodes, id, &value):
+        before_node(pool, value, value)
         listpack_free(pool, <Listpack *>value)
 
 

@@ -80,3 +80,4 @@ cdef inline bint list_keep_rest(Store *store, const Key *key, Entry *entry, List
 cdef class ListView(View):
 
     cdef Entry *entry(self, List *list) noexcept
+    cdef object add(self, values, bint at_tail, Entry *entry)

@@ -13,6 +13,10 @@ class ListView(View):
         To read counts as a hit or a miss; `write` is for commands that will change the list.
         """
 
+    @staticmethod
+    def store(ctx: Context, key: bytes, values: list[bytes]) -> None:
+        """Set a key of any type to the list of these elements, one at least. O(n)"""
+
     def __len__(self) -> int:
         """How many elements, 0 without the key. O(1)"""
 

@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
-from shards.keyspace.keyspace cimport store_find
+from shards.keyspace.keyspace cimport store_find, store_write
 from shards.types.list cimport (
     ListWalk,
     list_delete_range,
@@ -64,9 +64,21 @@ cdef class ListView:
         cdef List list
         return list_count(&list) if self.entry(&list) != NULL else 0
 
+    @staticmethod
+    def store(ctx, bytes key not None, values):
+        cdef ListView view = ListView.__new__(ListView)
+        view.keyspace = ctx.keyspace
+        view.name = key
+        view.key = view.keyspace.key(key, ctx.database)
+        store_write(view.keyspace.store, &view.key)
+        view.add(values, True, NULL)
+
     def push(self, values, bint at_tail):
+        return self.add(values, at_tail, store_find(self.keyspace.store, &self.key))
+
+    cdef object add(self, values, bint at_tail, Entry *entry):
+        """Push to a list, or, without an entry, to a new one that takes the key's place."""
         cdef List list
-        cdef Entry *entry = store_find(self.keyspace.store, &self.key)
         cdef uint64_t total = 0
         cdef bytes value
         for value in values:

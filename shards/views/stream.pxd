@@ -31,6 +31,7 @@ cdef uint64_t deliver_again(Buffer *out, int resp, const Stream *stream, const C
 cdef class StreamView(View):
 
     cdef Stream *stream(self) except NULL
+    cdef Stream *changing(self) except NULL
     cdef Pool *pool(self) noexcept
     cdef Group *group(self, Stream *stream, bytes name) except NULL
     cdef Consumer *consumer(self, Group *group, bytes name) except NULL

@@ -22,6 +22,7 @@ from shards.keyspace.keyspace cimport (
     Keyspace,
     entry_pointer,
     entry_type,
+    store_changing,
     store_find,
     store_pool,
     store_set_value,
@@ -77,6 +78,7 @@ from shards.types.stream cimport (
     stream_remove_consumer,
     stream_remove_group,
     stream_seek,
+    stream_edge,
     stream_top,
     stream_trim,
 )
@@ -291,6 +293,11 @@ cdef class StreamView:
             raise KeyError(self.name)
         return <Stream *>entry_pointer(entry)
 
+    cdef Stream *changing(self) except NULL:
+        """The stream for whoever changes it, which the handler may have opened to read."""
+        store_changing(self.keyspace.store, &self.key)
+        return self.stream()
+
     cdef Pool *pool(self) noexcept:
         return store_pool(self.keyspace.store, self.key.database)
 
@@ -318,6 +325,10 @@ cdef class StreamView:
         return pair(self.stream().first_id)
 
     @property
+    def edge_id(self):
+        return pair(stream_edge(self.stream()))
+
+    @property
     def last_id(self):
         return pair(self.stream().last_id)
 
@@ -339,7 +350,7 @@ cdef class StreamView:
         return tree_nodes(stream.nodes.root, stream.nodes.height) if stream.nodes.root else 0
 
     def set_ids(self, last_id, entries_added=None, max_deleted_id=None):
-        cdef Stream *stream = self.stream()
+        cdef Stream *stream = self.changing()
         stream.last_id = native_id(last_id)
         if entries_added is not None:
             stream.entries_added = entries_added
@@ -355,14 +366,14 @@ cdef class StreamView:
 
     def append(self, id, list items not None):
         cdef Id native = native_id(id)
-        cdef Stream *stream = self.stream()
+        cdef Stream *stream = self.changing()
         cdef Element *elements = elements_of(items)
         stream_append(self.pool(), stream, &self.keyspace.store.limits, native, elements,
                       len(items) // 2)
         free(elements)
 
     def delete(self, list ids not None):
-        cdef Stream *stream = self.stream()
+        cdef Stream *stream = self.changing()
         cdef Id native
         cdef uint64_t deleted
         cdef size_t i, n = len(ids)
@@ -383,7 +394,7 @@ cdef class StreamView:
         trim.whole_nodes = whole_nodes
         trim.limit = limit
         trim.length = length
-        return stream_trim(self.pool(), self.stream(), &trim)
+        return stream_trim(self.pool(), self.changing(), &trim)
 
     def trim_id(self, id, *, bint whole_nodes=False, uint64_t limit=0):
         cdef Trim trim
@@ -391,7 +402,7 @@ cdef class StreamView:
         trim.whole_nodes = whole_nodes
         trim.limit = limit
         trim.id = native_id(id)
-        return stream_trim(self.pool(), self.stream(), &trim)
+        return stream_trim(self.pool(), self.changing(), &trim)
 
     def check(self):
         stream_check(self.stream())
@@ -447,17 +458,17 @@ cdef class StreamView:
             ))
 
     def add_group(self, bytes name not None, last_id, int64_t entries_read=READ_UNKNOWN):
-        return stream_add_group(self.pool(), self.stream(), PyBytes_AS_STRING(name),
+        return stream_add_group(self.pool(), self.changing(), PyBytes_AS_STRING(name),
                                 PyBytes_GET_SIZE(name), native_id(last_id),
                                 entries_read) != NULL
 
     def set_group(self, bytes name not None, last_id, int64_t entries_read):
-        cdef Group *group = self.group(self.stream(), name)
+        cdef Group *group = self.group(self.changing(), name)
         group.last_id = native_id(last_id)
         group.entries_read = entries_read
 
     def remove_group(self, bytes name not None):
-        cdef Stream *stream = self.stream()
+        cdef Stream *stream = self.changing()
         cdef Group *group = stream_group(stream, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
         if group == NULL:
             return False
@@ -483,13 +494,13 @@ cdef class StreamView:
         return group_consumer(native, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)) != NULL
 
     def add_consumer(self, bytes group not None, bytes name not None, int64_t now_ms):
-        cdef Stream *stream = self.stream()
+        cdef Stream *stream = self.changing()
         return stream_add_consumer(self.pool(), stream, self.group(stream, group),
                                    PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name),
                                    now_ms) != NULL
 
     def see_consumer(self, bytes group not None, bytes name not None, int64_t now_ms):
-        cdef Stream *stream = self.stream()
+        cdef Stream *stream = self.changing()
         cdef Group *native = self.group(stream, group)
         cdef Consumer *consumer = group_consumer(native, PyBytes_AS_STRING(name),
                                                  PyBytes_GET_SIZE(name))
@@ -501,7 +512,7 @@ cdef class StreamView:
         return True
 
     def remove_consumer(self, bytes group not None, bytes name not None):
-        cdef Stream *stream = self.stream()
+        cdef Stream *stream = self.changing()
         cdef Group *native = self.group(stream, group)
         cdef Consumer *consumer = group_consumer(native, PyBytes_AS_STRING(name),
                                                  PyBytes_GET_SIZE(name))
@@ -516,7 +527,7 @@ cdef class StreamView:
 
     def read_new(self, Reply reply not None, bytes group not None, bytes consumer not None,
                  uint64_t count, bint acknowledged, int64_t now_ms):
-        cdef Stream *stream = self.stream()
+        cdef Stream *stream = self.changing()
         cdef Group *native = self.group(stream, group)
         cdef StreamCursor cursor
         cdef Id low = native.last_id
@@ -531,7 +542,7 @@ cdef class StreamView:
 
     def read_history(self, Reply reply not None, bytes group not None, bytes consumer not None,
                      low, uint64_t count, int64_t now_ms):
-        cdef Stream *stream = self.stream()
+        cdef Stream *stream = self.changing()
         cdef Consumer *reader = self.consumer(self.group(stream, group), consumer)
         cdef IdCursor cursor
         cdef uint64_t seen = 0
@@ -597,7 +608,7 @@ cdef class StreamView:
         return pair(idcursor_entry(&cursor).id)
 
     def acknowledge(self, bytes group not None, list ids not None):
-        cdef Stream *stream = self.stream()
+        cdef Stream *stream = self.changing()
         cdef Group *native = self.group(stream, group)
         cdef int64_t count = 0
         for id in ids:
@@ -606,7 +617,7 @@ cdef class StreamView:
 
     def claim(self, bytes group not None, bytes consumer not None, id, int64_t delivered_ms,
               uint64_t deliveries, int64_t now_ms):
-        cdef Stream *stream = self.stream()
+        cdef Stream *stream = self.changing()
         cdef Group *native = self.group(stream, group)
         cdef Consumer *reader = self.consumer(native, consumer)
         cdef Pending *pending = stream_assign(self.pool(), stream, native, native_id(id), reader)

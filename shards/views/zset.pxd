@@ -92,4 +92,5 @@ cdef inline bint sorted_keep_rest(Store *store, const Key *key, Entry *entry,
 
 cdef class ZsetView(View):
 
+    cdef int replace(self, list items) except -1
     cdef Entry *entry(self, SortedSet *set) noexcept

@@ -33,8 +33,9 @@ class ZsetView(View):
         Raises CommandError if the sum is not a number. O(log n)
         """
 
-    def replace(self, items: list[tuple[bytes, float]]) -> None:
-        """Set the key to these members, which are in order and one at least. O(n log n)"""
+    @staticmethod
+    def store(ctx: Context, key: bytes, items: list[tuple[bytes, float]]) -> ZsetView:
+        """Set a key of any type to these members, which are in order, one at least. O(n log n)"""
 
     def score(self, member: bytes) -> float | None:
         """None if it isn't there. O(1)"""

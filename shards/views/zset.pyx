@@ -6,7 +6,7 @@ from libc.stdio cimport snprintf
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 from protocol.numbers cimport format_double
-from shards.keyspace.keyspace cimport ENCODING_LISTPACK, store_find
+from shards.keyspace.keyspace cimport ENCODING_LISTPACK, store_changing, store_find
 from shards.arguments.ranges cimport Range
 from shards.types.dict cimport DictItem, dict_scan
 from shards.types.scoretree cimport Node, Zset, node_member
@@ -146,7 +146,17 @@ cdef class ZsetView:
             return None, False
         return result, outcome != ADD_SAME
 
-    def replace(self, list items not None):
+    @staticmethod
+    def store(ctx, bytes key not None, list items not None):
+        cdef ZsetView view = ZsetView.__new__(ZsetView)
+        view.keyspace = ctx.keyspace
+        view.name = key
+        view.key = view.keyspace.key(key, ctx.database)
+        store_write(view.keyspace.store, &view.key)
+        view.replace(items)
+        return view
+
+    cdef int replace(self, list items) except -1:
         cdef Store *store = self.keyspace.store
         cdef SortedSet set
         cdef size_t longest = 0
@@ -161,6 +171,7 @@ cdef class ZsetView:
             sorted_append(&set, score, PyBytes_AS_STRING(member),
                           <size_t>PyBytes_GET_SIZE(member))
         sorted_keep(store, &self.key, NULL, &set)
+        return 0
 
     def score(self, bytes member not None):
         cdef SortedSet set
@@ -224,6 +235,7 @@ cdef class ZsetView:
         if entry == NULL:
             return False
         before = set.value
+        store_changing(store, &self.key)
         sorted_expect(&set, UINT64_MAX >> 1)
         sorted_keep(store, &self.key, entry, &set)
         return set.value != before

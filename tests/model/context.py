@@ -314,8 +314,14 @@ class Context:
     def swap(self, first: int, second: int) -> None:
         self.keyspace.swap(first, second)
 
-    def propagate(self, args: list[bytes]) -> None:
+    def propagate(self, args: list[bytes], database: int | None = None) -> None:
         self.propagated.append(args)
+
+    def propagate_raw(self) -> None:
+        pass
+
+    def propagate_nothing(self) -> None:
+        pass
 
     def sleep(self, seconds: float) -> None:
         self.slept_seconds += seconds

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from shards.keyspace.keyspace import Keyspace
+from shards.lane.effects import Effects
 from shards.memory.allocation import live_blocks
 
 DATABASES = 3
@@ -56,6 +57,16 @@ def is_canonical_int64(data: bytes) -> bool:
     return b"%d" % number == data and -(2**63) <= number < 2**63
 
 
+class Removals:
+    """A consumer that notes which keys go."""
+
+    def __init__(self) -> None:
+        self.keys: list[tuple[int, bytes]] = []
+
+    def removed(self, database: int, key: bytes, reason: int) -> None:
+        self.keys.append((database, key))
+
+
 class KeyspaceMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
@@ -67,6 +78,7 @@ class KeyspaceMachine(RuleBasedStateMachine):
     @initialize(step=st.sampled_from([1, 3, 64]), incremental=st.sampled_from([4, 8, 4096]))
     def create(self, step: int, incremental: int) -> None:
         self.keyspace = Keyspace(DATABASES, random_seed=step)
+        self.effects = Effects(self.keyspace)
         self.keyspace.tune(incremental_min=incremental, step=step, inline_bytes_max=INLINE_MAX)
         self.keyspace.now_ms = self.now_ms
 
@@ -211,12 +223,12 @@ class KeyspaceMachine(RuleBasedStateMachine):
 
     @rule(effort=st.integers(1, 10))
     def active_expire(self, effort: int) -> None:
-        gone: list[tuple[int, bytes]] = []
-        self.keyspace.on_removed = lambda database, key, reason: gone.append((database, key))
+        gone = Removals()
+        self.effects.attach(gone)
         expired = self.keyspace.active_expire(0, effort)
-        self.keyspace.on_removed = None
-        assert expired == len(gone)
-        for database, key in gone:
+        self.effects.detach(gone)
+        assert expired == len(gone.keys)
+        for database, key in gone.keys:
             assert not self.is_live(self.model[database].pop(key))
 
     @rule(database=databases, count=st.integers(1, 30))

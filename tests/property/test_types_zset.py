@@ -192,7 +192,7 @@ class SortedSets(RuleBasedStateMachine):
     def replace(self) -> None:
         if self.model[b"z"]:
             items = self.sorted()
-            self.view().replace(items)
+            ZsetView.store(self.ctx, b"z", items)
             longest = max(len(member) for member, _ in items)
             assert self.is_packed() == (len(items) <= self.entries and longest <= self.value)
 

@@ -280,3 +280,22 @@ def test_rude_answers_are_no_crash(play: Callable[..., Played], answer: bytes) -
     target = Target(port=play(lambda words: answer).port)
     with Client(target) as client, pytest.raises(ProtocolError):
         client.call("PING")
+
+
+def test_options_may_come_before_the_subcommand(play: Play) -> None:
+    """As redis-cli has them; those after the subcommand win."""
+    port = play(healthy).port
+    for words in (
+        ("-p", str(port), "status", "--sample", "0"),
+        ("-p", "1", "--json", "status", "-p", str(port), "--sample", "0"),
+        ("-p", str(port), "slots"),
+    ):
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == 0, result.output
+    assert json.loads(CliRunner().invoke(main, ["--json", "-p", str(port), "slots"]).output)
+
+
+def test_the_group_s_options_win_over_the_environment(play: Play) -> None:
+    port = play(healthy).port
+    words = ["-p", str(port), "status", "--sample", "0"]
+    assert CliRunner().invoke(main, words, env={"SHARDCTL_PORT": "1"}).exit_code == 0

@@ -182,6 +182,6 @@ def test_events_are_those_of_redis() -> None:
     assert recorder.run("ZMPOP 1 z MAX COUNT 9") == [(b"zpopmax", 1), (b"del", 0)]
     assert recorder.logged == [
         [b"ZPOPMIN", b"z"],
-        [b"ZADD", b"z", b"3377822707026402", b"a"],
+        [b"zadd", b"z", b"3377822707026402", b"a"],
         [b"ZPOPMAX", b"z", b"1"],
     ]

@@ -184,7 +184,7 @@ cdef class Detached:
 
 
 def hand_over_large_blobs(Keyspace keyspace):
-    keyspace.store.free_blob = take_over
+    keyspace.store.hooks.free_blob = take_over
 
 
 def handed_over_length():

@@ -14,6 +14,7 @@ import pytest
 
 from protocol.slots import key_slot
 from shards.keyspace.keyspace import Keyspace
+from shards.lane.effects import Effects
 from shards.memory.allocation import live_blocks
 
 NOW_MS = 1_700_000_000_000
@@ -195,13 +196,24 @@ def test_a_large_allocation_is_not_kept_for_a_small_value(keyspace: Keyspace) ->
 # Expiry
 
 
+class Removals:
+    """A consumer that notes which keys go, and why."""
+
+    def __init__(self, found: list[tuple[int, bytes, int]]) -> None:
+        self.found = found
+
+    def removed(self, database: int, key: bytes, reason: int) -> None:
+        self.found.append((database, key, reason))
+
+
 def test_an_expired_key_is_gone_for_whoever_asks(keyspace: Keyspace) -> None:
     keyspace.set_string(0, b"key", b"value", NOW_MS + 10)
     keyspace.now_ms = NOW_MS + 10
     assert keyspace.read_string(0, b"key") == b"value"
     keyspace.now_ms = NOW_MS + 11
     removed: list[tuple[int, bytes, int]] = []
-    keyspace.on_removed = lambda *args: removed.append(args)
+    effects = Effects(keyspace)
+    effects.attach(Removals(removed))
     assert keyspace.expire_ms(0, b"key") is None
     assert keyspace.read_string(0, b"key") is None
     assert removed == [(0, b"key", 1)]
@@ -213,7 +225,8 @@ def test_an_expired_key_is_gone_for_whoever_asks(keyspace: Keyspace) -> None:
 def test_setting_over_an_expired_key_removes_it_first(keyspace: Keyspace) -> None:
     keyspace.set_string(0, b"key", b"old", NOW_MS - 1)
     removed: list[tuple[int, bytes, int]] = []
-    keyspace.on_removed = lambda *args: removed.append(args)
+    effects = Effects(keyspace)
+    effects.attach(Removals(removed))
     keyspace.set_string(0, b"key", b"new", -2)
     assert removed == [(0, b"key", 1)]
     assert keyspace.expire_ms(0, b"key") == -1
@@ -224,7 +237,8 @@ def test_the_removed_hook_names_the_logical_database(keyspace: Keyspace) -> None
     keyspace.set_string(2, b"key", b"value", NOW_MS - 1)
     keyspace.swap(2, 7)
     removed: list[tuple[int, bytes, int]] = []
-    keyspace.on_removed = lambda *args: removed.append(args)
+    effects = Effects(keyspace)
+    effects.attach(Removals(removed))
     assert not keyspace.delete(7, b"key")
     assert removed == [(7, b"key", 1)]
 
