@@ -39,6 +39,19 @@ def verdict(reports: Iterable[Report]) -> tuple[list[int], list[int]]:
     )
 
 
+async def leave_participant(participant: Participant, worker: int, epoch: int) -> int:
+    """A living worker will not speak to this shard any more: drop what is locked there for it.
+
+    The coordinator does the rest, as if the shard had died. How many transactions there were.
+    """
+    question = {"op": "fence", "worker": worker, "epoch": epoch}
+    report = await participant.start_request(question)
+    ids = sorted(id for id, _ in report)
+    if ids:
+        participant.notify({"op": "resolve", "commit": [], "drop": ids})
+    return len(ids)
+
+
 async def end_transactions(
     participants: Sequence[Participant], worker: int, epoch: int
 ) -> tuple[int, int]:

@@ -35,7 +35,7 @@ from typing import Any, Final
 
 from actors.boot import Boot, Topology
 from actors.control import ControlClosed, ControlFailure, ControlLink, Message
-from actors.fence import end_transactions
+from actors.fence import end_transactions, leave_participant
 from actors.listening import Listener, send_listeners
 from actors.page import SharedPage
 from actors.process import die_with_parent, set_name, set_title
@@ -373,6 +373,9 @@ class Supervisor:
     def _requested(self, child: Child, epoch: int, message: Message) -> Any:
         if not isinstance(message, dict):
             raise TypeError("a control request is a map")
+        if message.get("op") == "broken":
+            self._spawn_task(self._part(child.index, epoch, int(message["shard"])))
+            return None
         if message.get("op") != "ready":
             return self.plan.on_request(child, message)
         if child.epoch == epoch and not child.ready:
@@ -436,6 +439,13 @@ class Supervisor:
                 "worker %d left %d transactions; %d were completed, %d had not begun",
                 worker, committed + dropped, committed, dropped,
             )  # fmt: skip
+
+    async def _part(self, worker: int, epoch: int, shard: int) -> None:
+        """A worker has left a shard that lives: let that one forget what it was sent."""
+        link = self.shards[shard].link
+        if link is not None:
+            with contextlib.suppress(ConnectionError):
+                await leave_participant(link, worker, epoch)
 
     async def _restart(self, child: Child) -> None:
         # The first death is answered at once; only what keeps dying waits.

@@ -41,7 +41,7 @@ cdef packed struct Label:
 
 cdef enum:
     WHOLE_BYTES_MAX = 65536     # a smaller parcel goes at once, and a smaller string is no blob
-    PIECE_BYTES = 1 << 20
+    PIECE_BYTES = 256 << 10
 
 
 cdef void start(Buffer *out, const Entry *entry) noexcept:

@@ -106,6 +106,11 @@ class Worker(Host):
         self.loop.remove_reader(link.fileno())
         link.close()
 
+    def link_broken(self, shard: int) -> None:
+        super().link_broken(shard)
+        if self.control is not None:
+            self.control.notify({"op": "broken", "shard": shard})
+
     def _answers(self, shard: int, bulk: bool) -> None:
         """A shard's link has become readable."""
         self.dispatcher.wake(shard, bulk)

@@ -19,6 +19,7 @@ from router.dispatch import WorkerDispatcher
 from router.table import full_table
 from shards.commands import native
 from shards.execution.executor import Executor
+from shards.execution.locks import CHANGES
 from shards.execution.runner import Runner
 from shards.keyspace.keyspace import Keyspace
 from shards.lane.context import Context, Settings
@@ -62,9 +63,13 @@ def main() -> None:
     kinds: dict[str, Callable[[bytes], bytes]] = {
         "SET": lambda key: command(b"SET", key, b"xxx"),
         "GET": lambda key: command(b"GET", key),
+        "LOCK": lambda key: command(b"GET", key),  # with another key locked
         "INCR": lambda key: command(b"INCR", b"counter:" + key[4:]),
     }
     for name, make in kinds.items():
+        ticket = executor.locks.ticket({b"locked": True}, CHANGES, None)
+        if name == "LOCK":
+            executor.locks.request(ticket)
         batches = [
             b"".join(make(b"key:%012d" % draw.randrange(KEYS)) for _ in range(depth))
             for _ in range(COMMANDS // depth)
@@ -89,6 +94,7 @@ def main() -> None:
                 spent[2] += t3 - t2
             count = (len(batches) - CLIENTS) // CLIENTS * CLIENTS * depth
             best = [min(b, s / count) for b, s in zip(best, spent, strict=True)]
+        executor.locks.release(ticket)
         print(
             f"{name:5} P={depth}: worker in {best[0]:6.1f}  shard {best[1]:6.1f}  "
             f"worker out {best[2]:6.1f}  total {sum(best):6.1f} ns/command"

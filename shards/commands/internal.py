@@ -72,7 +72,7 @@ def lend(ctx: Context, args: list[bytes], reply: Reply) -> None:
     since=SINCE,
 )
 def piece(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Give a piece of a lent key's parcel, from an offset on. O(1): a megabyte at most"""
+    """Give a piece of a lent key's parcel, from an offset on. O(1): 256 KiB at most"""
     reply.bulk(next_piece(ctx, args[1], int(args[2])))
 
 

@@ -56,6 +56,26 @@ class DeafeningNetwork(Network):
         super().carry(link, data)
 
 
+class BabblingNetwork(Network):
+    """One reply is for a client that nobody knows, once `babbles` is set."""
+
+    babbles = False
+
+    def carry(self, link: MemoryLink, data: bytes) -> None:
+        if (
+            is_main(link)
+            and data[0] == MESSAGE_REPLIES
+            and len(data) > REPLY_HEADER.size
+            and self.babbles
+            and not self.faults
+            and self.random.random() < 0.02
+        ):
+            self.faults += 1
+            at = REPLY_HEADER.size
+            data = data[:at] + struct.pack("=I", 9999) + data[at + 4 :]
+        super().carry(link, data)
+
+
 class MisplacingNetwork(Network):
     """Two replies to one client change places, as if the ring let them out in the wrong order."""
 

@@ -42,6 +42,7 @@ class Sharer:
         self.heard = heard
         self.quota = 40
         self.waiting: list[Call] = []
+        self.pushes: dict[int, int] = {}  # shard -> the last number that came from it
         self.unknown: list[Call] = []  # calls that were never answered
         self.session: Any = worker.host.dispatcher.open_session(number)
         self.session.driver = self
@@ -53,6 +54,8 @@ class Sharer:
             if not all(successor.host.epochs):  # it does not accept anybody yet
                 self.world.clock.after(500, self.go)
                 return
+            self.reconnect()
+        if self.session.closed:
             self.reconnect()
         if self.quota <= 0 or self.session.closed or self.waiting:
             return
@@ -75,14 +78,31 @@ class Sharer:
 
     def flush_session(self, session: Any) -> None:
         for reply in replies(session.take_output()):
+            if reply.startswith(b">"):
+                self.note_push(*(int(item.value) for item in parse(reply).value[1:]))
+                continue
             self.heard(self.waiting.pop(0), reply)
         if not self.waiting:
             self.world.clock.after(self.world.random.randrange(200), self.go)
+
+    def note_push(self, shard: int, number: int) -> None:
+        """What one shard pushes comes in order, and never inside of a reply."""
+        assert number > self.pushes.get(shard, 0), "a push was overtaken"
+        self.pushes[shard] = number
+        self.world.pushes_heard += 1
+
+    def hang_up(self) -> None:
+        """Close the connection, whatever is under way, and come back."""
+        if self.worker.alive and not self.session.closed:
+            self.session.closed_by_driver()
+            self.worker.wake()
+            self.lost()
 
     def close_session(self, session: Any) -> None:
         session.closed_by_driver()
         self.unknown += self.waiting
         self.waiting = []
+        self.world.clock.after(self.world.random.randrange(200), self.go)
 
 
 def live(world: World, sharers: list[Sharer]) -> None:

@@ -32,6 +32,7 @@ from tests.sim.requests import DATABASES
 from tests.support.slots import SLOTS, slot
 
 SHARDS = 3
+STOP_US_MAX = 8000
 TRACE_LINES_MAX = 400
 STEPS_MAX = 200_000
 TABLE = NativeTable(full_table())
@@ -58,7 +59,10 @@ class Options:
     unread_bytes_max: int | None = None  # of replies on their way; None: the executor's own
     shard_bytes_max: int | None = None  # under way from a worker to a shard; None: its own
     transactions_max: int | None = None  # open at once in a worker; None: its own
+    bulk_bytes_max: int | None = None  # of a client's argument; None: the dispatcher's own
     worker_deaths: int = 0  # spread over `span_us`
+    stops: int = 0  # of processes, which go on later
+    pushes: int = 0  # by shards, to clients of any worker
     span_us: int = 60_000  # in which deaths happen
 
 
@@ -71,6 +75,7 @@ class SimShard:
         self.epoch = epoch
         self.alive = True
         self.due = False
+        self.stopped_until_us = 0
         self.links: list[MemoryLink] = []
         self.keyspace = Keyspace(16, b"0123456789abcdef", world.random.getrandbits(63))
         context = Context(self.keyspace, Settings({}), TABLE.table, 16, Random(0))
@@ -82,6 +87,10 @@ class SimShard:
             self.executor.unread_bytes_max = world.options.unread_bytes_max
             self.executor.out_bytes_max = world.options.unread_bytes_max // 8
 
+    def stop(self, until_us: int) -> None:
+        """Do nothing until then, as a process that was sent SIGSTOP."""
+        self.stopped_until_us = until_us
+
     def wake(self) -> None:
         """Something has come; the shard looks a little later, so that batches form."""
         if not self.due and self.alive:
@@ -89,6 +98,9 @@ class SimShard:
             self.world.clock.after(self.world.random.randrange(1, 80), self.service)
 
     def service(self) -> None:
+        if self.alive and self.stopped_until_us > self.world.clock.now_us:
+            self.world.clock.at(self.stopped_until_us, self.service)
+            return
         self.due = False
         if self.alive:
             self.executor.service()
@@ -120,6 +132,8 @@ class SimHost(Host):
             self.transactions = asyncio.Semaphore(options.transactions_max)
         if options.shard_bytes_max is not None:
             self.dispatcher.shard_bytes_max = options.shard_bytes_max
+        if options.bulk_bytes_max is not None:
+            self.dispatcher.set_limits(options.bulk_bytes_max, 1 << 30)
         held = worker.world.options.batch_bytes_held_max
         if held is not None:
             self.dispatcher.batch_bytes_held_max = held
@@ -137,7 +151,8 @@ class SimHost(Host):
         self.worker.connections -= 1
 
     def link_broken(self, shard: int) -> None:
-        self.worker.world.fail(f"shard{shard} sends worker{self.worker.index} what can't be right")
+        super().link_broken(shard)
+        self.worker.world.link_broken(self.worker, shard)
 
 
 class SimWorker:
@@ -149,8 +164,10 @@ class SimWorker:
         self.epoch = epoch
         self.alive = True
         self.due = False
+        self.stopped_until_us = 0
         self.connections = 0
         self.links: dict[tuple[int, int], tuple[MemoryLink, MemoryLink, int]] = {}
+        self.heard = 0  # the version of the topology that it knows
         self.control_us = 0  # when its last control message arrives
         self.host = SimHost(self)
 
@@ -173,7 +190,14 @@ class SimWorker:
             if session is not None and session.id:
                 session.driver.lost()
 
+    def stop(self, until_us: int) -> None:
+        """Do nothing until then, but for what the control link brings."""
+        self.stopped_until_us = until_us
+
     def tick(self) -> None:
+        if self.alive and self.stopped_until_us > self.world.clock.now_us:
+            self.world.clock.at(self.stopped_until_us, self.tick)
+            return
         self.due = False
         if not self.alive:
             return
@@ -188,8 +212,9 @@ class SimWorker:
         self.world.clock.at(self.control_us, lambda: self.hear(topology))
 
     def hear(self, topology: Topology) -> None:
-        if not self.alive:
-            return
+        if not self.alive or topology.version < self.heard:
+            return  # a successor has started with the newest, and the link never goes back
+        self.heard = topology.version
         before = list(self.host.epochs)
         self.host.install(topology)
         self.world.note(f"worker{self.index} hears {topology.version}: {topology.shards}")
@@ -204,6 +229,7 @@ class World:
     """A run, decided by its seed and options."""
 
     network_type: type[Network] = Network
+    babbling = False  # the network sends what no shard has sent
 
     def __init__(self, seed: int, options: Options | None = None) -> None:
         self.seed = seed
@@ -217,6 +243,8 @@ class World:
         self.network = self.network_type(self.clock, self.random)
         self.version = 1
         self.workers_lost = 0
+        self.pushed = 0
+        self.pushes_heard = 0
         self.settled = 0  # transactions that a dead worker had left
         self.completed = 0  # and how many of them were committed
         self.owners = [number * SHARDS // SLOTS for number in range(SLOTS)]
@@ -234,6 +262,8 @@ class World:
         self.span_us = self.options.span_us
         for _ in range(self.options.worker_deaths):
             self.at_random(self.kill_worker)
+        for _ in range(self.options.stops):
+            self.at_random(self.stop_one)
         for _ in range(self.options.deaths):
             self.at_random(self.kill_shard)
         for _ in range(self.options.hang_ups):
@@ -331,6 +361,22 @@ class World:
             self.outages[worker.index, shard.index] = [[0, None]]
         self.clock.after(self.random.randrange(500, 5000), lambda: successor.hear(self.topology()))
 
+    def link_broken(self, worker: SimWorker, index: int) -> None:
+        """A worker has left a shard because of what that has sent."""
+        if not self.babbling:
+            self.fail(f"shard{index} sends worker{worker.index} what can't be right")
+        shard = self.shards[index]
+
+        def leave() -> None:
+            known = worker.links.pop((index, shard.epoch), None)
+            if shard.alive and known is not None:
+                for link in shard.executor.remove_links(known[2]):
+                    link.close()
+                number = coordinator(worker.index, worker.epoch)
+                shard.executor.resolve((), list(shard.executor.open_transactions(number)))
+
+        self.clock.after(self.random.randrange(10, 3000), leave)
+
     def fence(
         self, worker: SimWorker, shard: SimShard, reports: list[Report], shards: list[SimShard]
     ) -> None:
@@ -353,6 +399,26 @@ class World:
                 self.random.randrange(10, 3000),
                 lambda one=one: one.alive and one.executor.resolve(commit, drop),
             )
+
+    def stop_one(self) -> None:
+        """A process stops for a while, between any two of its steps."""
+        process = self.random.choice([*self.workers, *self.shards])
+        process.stop(self.clock.now_us + self.random.randrange(STOP_US_MAX))
+
+    # What shards send unasked
+
+    def push_one(self) -> None:
+        """A shard sends something to a client of any worker: the next number of all pushes."""
+        shard = self.random.choice(self.shards)
+        worker = self.random.choice(self.workers)
+        known = worker.links.get((shard.index, shard.epoch))
+        clients = [one for one in worker.host.dispatcher.sessions if one is not None and one.id]
+        if known is None or not clients or not shard.alive or not worker.alive:
+            return
+        client = self.random.choice(clients)
+        self.pushed += 1
+        data = b">3\r\n$4\r\npush\r\n:%d\r\n:%d\r\n" % (shard.index, self.pushed)
+        shard.executor.push(known[2], client.slot, client.id, data)
 
     def deaths_of(self, name: bytes) -> list[int]:
         return self.deaths.get(slot(name), [])

@@ -42,6 +42,7 @@ from tests.support.slots import slot
 
 TABLE = NativeTable(full_table())
 START_MS = 1_700_000_000_000
+PIECE_BYTES = 256 << 10  # persistence/parcel
 
 
 class Shard:
@@ -408,12 +409,12 @@ def test_a_large_key_goes_in_pieces(kind: str) -> None:
         raw = lease.hop(0, ["SHARDIS.PIECE", "k", sent])
         raw = source.bulk[0].fetch() or raw
         piece = raw[raw.index(b"\r\n") + 2 : -2]
-        assert len(piece) <= 1 << 20
+        assert len(piece) <= PIECE_BYTES
         assert goal.hop(0, ["SHARDIS.BORROW", "k", piece]) == b"+OK\r\n"
         sent += len(piece)
         pieces += 1
     assert sent == size
-    assert pieces == -(-size // (1 << 20))
+    assert pieces == -(-size // PIECE_BYTES)
     assert goal.hop(RUN_COMMIT, ["SHARDIS.STORE", "other", "rename_to"]) == b"+OK\r\n"
     goal.release()
     lease.release()
