@@ -124,7 +124,7 @@ class Command:
     handler: Callable[..., Any] | None
     native: bool = False  # has a native handler too
     route_at: int = 0  # index of an argument to route by although it is no declared key; 0: none
-    # A log may have the call as it came. Otherwise the handler says what is to be logged once it has
+    # A log may have the call as it came. Else the handler says what is to be logged once it has
     # changed something: chance, clocks and waiting are nothing to repeat.
     verbatim: bool = False
     id: int = -1  # index in the table

@@ -29,8 +29,12 @@ cdef struct CommandSpec:
     uint8_t is_subcommand   # its name is "container|sub": never found by argument 0 alone
     uint8_t extractor       # KeyExtractor
     uint8_t key_spec_count
-    uint8_t verbatim        # may be logged as it came
+    uint8_t logging         # CommandLogging
     uint16_t key_spec_first # index into key_specs
+
+cdef enum CommandLogging:   # bits
+    LOG_VERBATIM = 1        # it may be logged as it came
+    LOG_APART = 2           # keys that expire on its way are logged one by one
 
 cdef enum KeyExtractor:
     EXTRACT_BY_SPECS = 0

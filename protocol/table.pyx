@@ -148,7 +148,8 @@ cdef class NativeTable:
         spec.flags = declared.flags.value
         spec.place = declared.place.value
         spec.route_at = declared.route_at
-        spec.verbatim = declared.verbatim
+        spec.logging = (LOG_VERBATIM if declared.verbatim else 0) | (
+            LOG_APART if F.TOUCHES_ARBITRARY_KEYS in declared.flags else 0)
         spec.multi_shard = declared.request is Request.MULTI_SHARD
         spec.is_container = bool(declared.subcommands)
         spec.is_subcommand = declared.container is not None

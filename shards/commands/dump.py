@@ -85,7 +85,7 @@ def restore_(ctx: Context, args: list[bytes], reply: Reply) -> None:
     key, payload = args[1], args[3]
     options = RESTORE_OPTIONS.parse(args, 4)
     replace = b"REPLACE" in options
-    if not replace and ctx.exists(key):
+    if not replace and ctx.exists(key, write=True):
         raise CommandError(BUSY_KEY)
     expire_ms = int64(args[2])
     if expire_ms < 0:

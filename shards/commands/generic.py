@@ -143,7 +143,7 @@ def type_(ctx: Context, args: list[bytes], reply: Reply) -> None:
 def rename(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Give a key another name, overwriting a key of that name. O(1)."""
     source, target = args[1], args[2]
-    if not ctx.exists(source):
+    if not ctx.exists(source, write=True):
         raise CommandError(NO_SUCH_KEY)
     if source != target:
         move_name(ctx, source, target)
@@ -163,9 +163,9 @@ def rename(ctx: Context, args: list[bytes], reply: Reply) -> None:
 def renamenx(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Give a key another name, unless a key of that name exists. O(1)."""
     source, target = args[1], args[2]
-    if not ctx.exists(source):
+    if not ctx.exists(source, write=True):
         raise CommandError(NO_SUCH_KEY)
-    if source == target or ctx.exists(target):
+    if source == target or ctx.exists(target, write=True):
         reply.integer(0)
         return
     move_name(ctx, source, target)
@@ -222,7 +222,7 @@ def copy(ctx: Context, args: list[bytes], reply: Reply) -> None:
     options = copy_options(args, 1 if ctx.cluster else ctx.databases, ctx.database)
 
     if not ctx.exists(source, touch=True) or (
-        not options.replace and ctx.exists(target, database=options.database)
+        not options.replace and ctx.exists(target, database=options.database, write=True)
     ):
         reply.integer(0)
         return
@@ -248,7 +248,7 @@ def move(ctx: Context, args: list[bytes], reply: Reply) -> None:
     key, database = args[1], database_number(args[2], ctx.databases)
     if database == ctx.database:
         raise CommandError(SAME_OBJECT)
-    if not ctx.exists(key) or ctx.exists(key, database=database):
+    if not ctx.exists(key, write=True) or ctx.exists(key, database=database, write=True):
         reply.integer(0)
         return
     ctx.move(key, database)
@@ -298,6 +298,7 @@ def expire_key(
         raise CommandError(b"ERR invalid expire time in '%s' command" % name)
     expire_ms += base_ms
 
+    ctx.meet(key)
     current_ms = ctx.expire_ms(key)
     if current_ms is None or not conditions_hold(conditions, current_ms, expire_ms):
         reply.integer(0)
@@ -374,9 +375,10 @@ def pexpireat(ctx: Context, args: list[bytes], reply: Reply) -> None:
 
 def expiry_of(ctx: Context, key: bytes, base_ms: int) -> int:
     """A key's expiry in ms behind a base: -2 without a key, -1 without an expiry."""
-    expire_ms = ctx.expire_ms(key)
-    if expire_ms is None:
+    if not ctx.exists(key):
         return -2
+    expire_ms = ctx.expire_ms(key)
+    assert expire_ms is not None
     return EXPIRE_NONE if expire_ms == EXPIRE_NONE else max(expire_ms - base_ms, 0)
 
 
@@ -562,11 +564,7 @@ def has_expired(ctx: Context, key: bytes) -> bool:
 )
 def randomkey(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return a key chosen by chance, null from an empty database. O(1)."""
-    key = ctx.keyspace.random_key(ctx.database)
-    while key is not None and not ctx.exists(key):
-        # It had expired, and looking at it has removed it.
-        key = ctx.keyspace.random_key(ctx.database)
-    reply.bulk_or_null(key)
+    reply.bulk_or_null(ctx.keyspace.random_key(ctx.database))
 
 
 @command(

@@ -193,7 +193,7 @@ cdef int copy(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     if store_read(shard.store, &argv.key, True) == NULL:
         return reply_count(out, 0)
     key_at(shard, name, &target)
-    if not replaces and store_read(shard.store, &target, False) != NULL:
+    if not replaces and store_write(shard.store, &target) != NULL:
         return reply_count(out, 0)
     store_copy(shard.store, &argv.key, &target)
     shard_changed(shard, &target, EVENT_COPY_TO, 1)

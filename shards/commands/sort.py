@@ -83,7 +83,7 @@ class Sorting:
 
 def elements_of(ctx: Context, key: bytes) -> tuple[bytes | None, list[bytes]]:
     """A key's type and elements; a list's and a sorted set's are in their order. O(n)"""
-    match ctx.type(key):
+    match ctx.type(key, counted=False):
         case None:
             ctx.read_string(key)  # a miss, as any other
             return None, []
@@ -117,10 +117,13 @@ def referred(ctx: Context, pattern: bytes, element: bytes) -> bytes | None:
     if place is None:
         return None
     key, field = place
-    kind = ctx.type(key)
-    if field is not None:
-        return HashView.open(ctx, key).get(field) if kind == b"hash" else None
-    return ctx.read_string(key) if kind == b"string" else None
+    kind = ctx.type(key, counted=False)
+    if field is not None and kind == b"hash":
+        return HashView.open(ctx, key).get(field)
+    if field is None and kind == b"string":
+        return ctx.read_string(key)
+    ctx.exists(key, touch=True)  # a look that counts, as any other
+    return None
 
 
 def need(ctx: Context, patterns: list[bytes], elements: list[bytes]) -> None:

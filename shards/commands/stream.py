@@ -564,6 +564,12 @@ def reply_key(reply: Reply, key: bytes) -> None:
     reply.bulk(key)
 
 
+def look_again(ctx: Context, reading: Reading) -> None:
+    """Redis checks all keys before it looks at each once more, and counts both looks."""
+    for key in reading.keys:
+        ctx.exists(key, touch=True)
+
+
 @command(
     "XREAD",
     arity=-4,
@@ -589,6 +595,7 @@ def xread(ctx: Context, args: list[bytes], reply: Reply) -> None:
             if top is not None and top > id:
                 found.append((key, view, following(id)))
 
+    look_again(ctx, reading)
     if not found:
         reply.null_array()
         return
@@ -682,6 +689,7 @@ def xreadgroup(ctx: Context, args: list[bytes], reply: Reply) -> None:
         id = HIGHEST if text(argument) == b">" else strict_id(argument)
         asked.append((key, view, id))
 
+    look_again(ctx, reading)
     # Of several streams, how many will be in the reply is known only behind them.
     body = Reply(reply.resp) if len(asked) > 1 else reply
     served = 0

@@ -461,6 +461,7 @@ cdef int xread(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     if entry != NULL:
         if unlikely(entry_type(entry) != TYPE_STREAM):
             return reply_wrong_type(out)
+        store_read(shard.store, &argv.key, True)    # Redis looks twice, and counts both
         stream = <Stream *>entry_pointer(entry)
         if not at_end and stream_top(stream, &top) and id_compare(top, low) > 0:
             open_reply(shard, &argv.args[at + 1], out)
@@ -468,6 +469,8 @@ cdef int xread(Shard *shard, const Argv *argv, Buffer *out) noexcept:
             id_increment(&low)
             reply_entries(out, stream, low, high, count, False)
             return NATIVE_DONE
+    else:
+        store_read(shard.store, &argv.key, True)
     reply_null_array(out, shard.resp)
     return NATIVE_DONE
 
@@ -506,6 +509,7 @@ cdef int xreadgroup(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     if group == NULL:
         return NATIVE_DECLINED
     store_read(shard.store, &argv.key, True)
+    store_read(shard.store, &argv.key, True)        # Redis looks twice, and counts both
     store_changing(shard.store, &argv.key)
     log_nothing(shard.store)
 

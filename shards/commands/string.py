@@ -112,7 +112,7 @@ def set_(ctx: Context, args: list[bytes], reply: Reply) -> None:
     old = ctx.read_string(key) if get else None
     if b"NX" in options or b"XX" in options:
         # The key was of type string or absent if GET has looked at it; else any type counts.
-        exists = old is not None if get else ctx.exists(key)
+        exists = old is not None if get else ctx.exists(key, write=True)
         if exists is (b"NX" in options):
             reply.bulk_or_null(old)
             return
@@ -146,7 +146,7 @@ def set_(ctx: Context, args: list[bytes], reply: Reply) -> None:
 )
 def setnx(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Set a key to a string unless the key exists. O(1)."""
-    if ctx.exists(args[1]):
+    if ctx.exists(args[1], write=True):
         reply.integer(0)
         return
     store(ctx, args[1], args[2], None, verbatim=True)
@@ -332,7 +332,7 @@ def setrange(ctx: Context, args: list[bytes], reply: Reply) -> None:
     offset = int64(args[2])
     if offset < 0:
         raise CommandError(NEGATIVE_OFFSET)
-    length = ctx.string_length(key)
+    length = ctx.string_length(key, write=True)
     if not value:
         reply.integer(length)
         return
@@ -357,9 +357,9 @@ def setrange(ctx: Context, args: list[bytes], reply: Reply) -> None:
 def append(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Append bytes to the string a key holds, or create it. O(1) amortised."""
     key, value = args[1], args[2]
-    old = ctx.string_length(key)
+    old = ctx.string_length(key, write=True)
     # A new key may hold whatever the protocol let in.
-    if old + len(value) > ctx.settings.proto_max_bulk_len and ctx.exists(key):
+    if old + len(value) > ctx.settings.proto_max_bulk_len and ctx.exists(key, write=True):
         raise CommandError(TOO_LONG)
 
     length = ctx.append(key, value)
@@ -523,7 +523,7 @@ def mset(ctx: Context, args: list[bytes], reply: Reply) -> None:
 def msetnx(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Set several keys to strings, unless one of them exists. O(N) for N keys."""
     wanted = pairs(args)
-    if any(ctx.exists(key) for key, _ in wanted):
+    if any(ctx.exists(key, write=True) for key, _ in wanted):
         reply.integer(0)
         return
     for key, value in wanted:

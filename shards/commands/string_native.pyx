@@ -405,7 +405,7 @@ cdef int msetnx(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         return NATIVE_DECLINED
     for i in range(1, argv.argc, 2):
         key_at(shard, &argv.args[i], &key)
-        if store_read(shard.store, &key, False) != NULL:
+        if store_write(shard.store, &key) != NULL:
             reply_integer(out, 0)
             return NATIVE_DONE
     set_all(shard, argv)

@@ -217,7 +217,7 @@ cdef class Runner:
             self.refuse_foreign(call, out)
         else:
             effects_begin(self.shard.store, call.database, call.argv.raw, call.argv.raw_length,
-                          self.table.specs[call.id].verbatim, call.transaction)
+                          self.table.specs[call.id].logging, call.transaction)
             if DEBUG:
                 touches = self.shard.store.touches
             if likely(handler != NULL):

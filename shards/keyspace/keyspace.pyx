@@ -365,15 +365,21 @@ cdef class Keyspace:
             return NULL
         return entry
 
-    def type(self, int database, bytes key) -> bytes | None:
+    def type(self, int database, bytes key, bint counted=True) -> bytes | None:
         """The Redis name of a key's type; None without the key. O(1)"""
         cdef Key native = self.key(key, database)
-        cdef Entry *entry = store_read(self.store, &native, False)
+        cdef Entry *entry
+        if counted:
+            entry = store_read(self.store, &native, False)
+        else:
+            entry = self.live_entry(&native)
         return TYPE_NAMES[<int>entry_type(entry)] if entry != NULL else None
 
-    def exists(self, int database, bytes key, bint touch=False) -> bool:
-        """Whether there is such a key; counts as a hit or a miss. O(1)"""
+    def exists(self, int database, bytes key, bint touch=False, bint write=False) -> bool:
+        """Whether there is such a key; counts as a hit or a miss, unless it is to be written. O(1)"""
         cdef Key native = self.key(key, database)
+        if write:
+            return store_write(self.store, &native) != NULL
         return store_read(self.store, &native, touch) != NULL
 
     def meet(self, int database, bytes key) -> None:
@@ -442,10 +448,10 @@ cdef class Keyspace:
         return store_set_range(self.store, &native, offset, PyBytes_AS_STRING(value),
                                PyBytes_GET_SIZE(value))
 
-    def string_length(self, int database, bytes key) -> int:
+    def string_length(self, int database, bytes key, bint write=False) -> int:
         """The length of a string, 0 without the key. Raises WRONGTYPE. O(1)"""
         cdef Key native = self.key(key, database)
-        cdef Entry *entry = self.string_entry(&native, False)
+        cdef Entry *entry = self.string_entry(&native, write)
         cdef char scratch[24]
         cdef size_t n = 0
         if entry != NULL:

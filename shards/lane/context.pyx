@@ -88,11 +88,12 @@ cdef class Context:
         self.databases = databases
         self.random = Random() if random is None else random
 
-    def type(self, bytes key, database=None):
-        return self.keyspace.type(self.database if database is None else database, key)
+    def type(self, bytes key, database=None, bint counted=True):
+        return self.keyspace.type(self.database if database is None else database, key, counted)
 
-    def exists(self, bytes key, bint touch=False, database=None):
-        return self.keyspace.exists(self.database if database is None else database, key, touch)
+    def exists(self, bytes key, bint touch=False, database=None, bint write=False):
+        return self.keyspace.exists(
+            self.database if database is None else database, key, touch, write)
 
     def meet(self, bytes key):
         self.keyspace.meet(self.database, key)
@@ -115,8 +116,8 @@ cdef class Context:
     def set_range(self, bytes key, offset, bytes value):
         return self.keyspace.set_range(self.database, key, offset, value)
 
-    def string_length(self, bytes key):
-        return self.keyspace.string_length(self.database, key)
+    def string_length(self, bytes key, bint write=False):
+        return self.keyspace.string_length(self.database, key, write)
 
     def delete(self, bytes key, database=None):
         return self.keyspace.delete(self.database if database is None else database, key)

@@ -71,7 +71,7 @@ cdef struct EffectsState:
     uint32_t database           # logical
     const char *raw
     size_t raw_length
-    bint verbatim               # it may be logged as it came though its handler did not say so
+    uint8_t logging             # CommandLogging
     uint64_t changes_before
     bint said                   # the handler has said what is to be logged
     # the record under construction
@@ -94,18 +94,18 @@ cdef EventClass event_class(Event event) noexcept nogil
 cdef uint32_t logical_database(const Store *store, uint32_t physical) noexcept nogil
 
 # Around each command. `raw` is its RESP, which is logged as it came if the handler says nothing else
-# and the dirty count has grown: then the command must be `verbatim`. `transaction`: its number, or 0.
+# and the dirty count has grown: then `logging` must have LOG_VERBATIM. `transaction`: its number, or 0.
 cdef inline void effects_begin(Store *store, uint32_t database, const char *raw, size_t n,
-                               bint verbatim, uint64_t transaction) noexcept nogil:
+                               uint8_t logging, uint64_t transaction) noexcept nogil:
     if unlikely(store.listening):
-        begin_command(store, database, raw, n, verbatim, transaction)
+        begin_command(store, database, raw, n, logging, transaction)
 
 cdef inline void effects_end(Store *store) noexcept nogil:
     if unlikely(store.listening):
         end_command(store)
 
-cdef void begin_command(Store *store, uint32_t database, const char *raw, size_t n, bint verbatim,
-                        uint64_t transaction) noexcept nogil
+cdef void begin_command(Store *store, uint32_t database, const char *raw, size_t n,
+                        uint8_t logging, uint64_t transaction) noexcept nogil
 cdef void end_command(Store *store) noexcept nogil
 
 # A change: `count` is added to the dirty count; 0: it is a further event of one that was counted.

@@ -9,6 +9,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 from protocol.native cimport CLOCK_MONOTONIC, DEBUG, clock_ns, fatal
 from protocol.numbers cimport format_int64
+from protocol.table cimport LOG_APART, LOG_VERBATIM
 from shards.keyspace.entry cimport Entry
 from shards.keyspace.keyspace cimport Keyspace
 from shards.keyspace.store cimport (
@@ -199,15 +200,15 @@ cdef void effects_detach(Store *store, Consumer *consumer) noexcept nogil:
 
 # Commands and their records
 
-cdef void begin_command(Store *store, uint32_t database, const char *raw, size_t n, bint verbatim,
-                        uint64_t transaction) noexcept nogil:
+cdef void begin_command(Store *store, uint32_t database, const char *raw, size_t n,
+                        uint8_t logging, uint64_t transaction) noexcept nogil:
     cdef EffectsState *state = <EffectsState *>store.hooks.effects
     cdef Consumer *consumer = state.consumers
     state.depth += 1
     state.database = database
     state.raw = raw
     state.raw_length = n
-    state.verbatim = verbatim
+    state.logging = logging
     state.changes_before = store.changes
     state.said = False
     if state.depth > 1:
@@ -227,7 +228,7 @@ cdef void end_command(Store *store) noexcept nogil:
         return                  # it began when nobody listened
     if (not state.said and store.changes != state.changes_before
             and store.listening & LISTEN_RECORDS):
-        if DEBUG and not state.verbatim:
+        if DEBUG and not state.logging & LOG_VERBATIM:
             fatal("a command that is not verbatim has changed something without a word of what to log")
         log_raw(store)
     state.depth -= 1
@@ -344,6 +345,8 @@ cdef void log_deletion(Store *store, const Key *key) noexcept nogil:
     log_argument(store, b"DEL", 3)
     log_argument(store, key.data, key.length)
     log_done(store)
+    if state.depth == 1 and state.logging & LOG_APART:
+        send_record(state)      # what SCAN meets is no transaction
     state.said = said
 
 
@@ -472,7 +475,7 @@ cdef class Effects:
     def begin(self, uint32_t database, bytes raw not None):
         """A command begins; `raw` must live until its `end`. For those that run handlers by hand."""
         effects_begin(self.keyspace.store, database, PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw),
-                      True, 0)
+                      LOG_VERBATIM, 0)
 
     def end(self):
         effects_end(self.keyspace.store)

@@ -239,11 +239,22 @@ class Context:
     def number(self, database: int | None) -> int:
         return self.database if database is None else database
 
-    def type(self, key: bytes, database: int | None = None) -> bytes | None:
+    def type(
+        self, key: bytes, database: int | None = None, counted: bool = True
+    ) -> bytes | None:
         return self.keyspace.type(self.number(database), key)
 
-    def exists(self, key: bytes, touch: bool = False, database: int | None = None) -> bool:
+    def exists(
+        self,
+        key: bytes,
+        touch: bool = False,
+        database: int | None = None,
+        write: bool = False,
+    ) -> bool:
         return self.keyspace.exists(self.number(database), key, touch)
+
+    def meet(self, key: bytes) -> None:
+        self.keyspace.find(self.database, key)
 
     def read_part(self, key: bytes, first: int, last: int) -> bytes:
         value = self.read_string(key) or b""
@@ -277,7 +288,7 @@ class Context:
     def set_range(self, key: bytes, offset: int, value: bytes) -> int:
         return self.keyspace.set_range(self.database, key, offset, value)
 
-    def string_length(self, key: bytes) -> int:
+    def string_length(self, key: bytes, write: bool = False) -> int:
         return self.keyspace.string_length(self.database, key)
 
     def delete(self, key: bytes, database: int | None = None) -> bool:

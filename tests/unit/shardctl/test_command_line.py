@@ -282,7 +282,7 @@ def test_rude_answers_are_no_crash(play: Callable[..., Played], answer: bytes) -
         client.call("PING")
 
 
-def test_options_may_come_before_the_subcommand(play: Play) -> None:
+def test_options_may_come_before_the_subcommand(play: Callable[..., Played]) -> None:
     """As redis-cli has them; those after the subcommand win."""
     port = play(healthy).port
     for words in (
@@ -295,7 +295,7 @@ def test_options_may_come_before_the_subcommand(play: Play) -> None:
     assert json.loads(CliRunner().invoke(main, ["--json", "-p", str(port), "slots"]).output)
 
 
-def test_the_group_s_options_win_over_the_environment(play: Play) -> None:
+def test_the_group_s_options_win_over_the_environment(play: Callable[..., Played]) -> None:
     port = play(healthy).port
     words = ["-p", str(port), "status", "--sample", "0"]
     assert CliRunner().invoke(main, words, env={"SHARDCTL_PORT": "1"}).exit_code == 0
