@@ -239,9 +239,7 @@ class Context:
     def number(self, database: int | None) -> int:
         return self.database if database is None else database
 
-    def type(
-        self, key: bytes, database: int | None = None, counted: bool = True
-    ) -> bytes | None:
+    def type(self, key: bytes, database: int | None = None, counted: bool = True) -> bytes | None:
         return self.keyspace.type(self.number(database), key)
 
     def exists(
