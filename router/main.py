@@ -138,7 +138,12 @@ def run(config: Config, load: Callable[[], Program]) -> int:
     pidfile = _write_pidfile(pidfile)
     try:
         program = load()
-        with private_directory() as directory:
+        with contextlib.ExitStack() as stack:
+            try:
+                directory = stack.enter_context(private_directory())
+            except OSError as error:
+                logger.critical("There can be no directory for the processes' sockets: %s", error)
+                return 1
             code = asyncio.run(
                 _serve(
                     config,

@@ -88,6 +88,25 @@ def test_nowhere_to_listen_is_no_server() -> None:
         assert "Configured to not listen anywhere, exiting." in log
 
 
+def test_without_a_place_for_a_private_directory_there_is_no_server() -> None:
+    script = (
+        "import sys; from router import directory, main\n"
+        "def refused(path, mode): raise OSError(30, 'Read-only file system', path)\n"
+        "directory.os.mkdir = refused\n"
+        "sys.exit(main.main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "--port", str(free_port())],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "no directory for the processes' sockets: [Errno 30] Read-only" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("host", ["a..b", "x" * 300, '"\\xff"', "é"])
 def test_what_is_no_name_of_a_host_is_told_as_by_redis(host: str, oracle: Oracle) -> None:
     """Names that Python does not encode ended the start with a traceback."""
