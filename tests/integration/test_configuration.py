@@ -13,7 +13,7 @@ import pytest
 
 from router.config import DIRECTIVES
 from tests.support.resp_client import RespClient, parse
-from tests.support.servers import Configuration, Shardis, uses_stand_in
+from tests.support.servers import Configuration, Oracle, Shardis, uses_stand_in
 
 pytestmark = pytest.mark.skipif(uses_stand_in(), reason="about files of our own server")
 
@@ -163,3 +163,74 @@ def test_the_largest_values_of_our_own_directives_are_served(
         assert client.call("SELECT", 0) == b"+OK\r\n"
         assert client.call("GET", "key") == b"$5\r\nvalue\r\n"
     assert "Traceback" not in server.log()
+
+
+GOING_BACK = """\
+# Debian's, and what else is written differently from how it is read
+bind 127.0.0.1 -::1
+protected-mode yes
+tcp-backlog 511
+databases 16
+always-show-logo no
+proc-title-template "{title} {listen-addr} {server-mode}"
+stop-writes-on-bgsave-error yes
+dbfilename dump.rdb
+Slave-Read-Only no
+acllog-max-len 128
+oom-score-adj-values 0 200 800
+oom-score-adj relative
+appendonly no
+auto-aof-rewrite-min-size 64mb
+notify-keyspace-events KExA
+hash-max-ziplist-entries 77
+list-max-listpack-size -2
+client-output-buffer-limit normal 1mb 0 0
+client-output-buffer-limit replica 256mb 64mb 60
+shutdown-on-sigterm nosave now
+latency-tracking-info-percentiles 50 99
+"""
+
+
+class OracleWithFile(Oracle):
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.file = file
+
+    def command(self) -> list[str]:
+        return [self.binary, str(self.file), "--port", str(self.port)]
+
+
+@pytest.mark.parametrize("text", ["", GOING_BACK, 'save ""\n', "bind 127.0.0.1\n"])
+def test_redis_server_is_the_same_with_a_file_that_was_rewritten(file: Path, text: str) -> None:
+    """It listened on all interfaces, without snapshots."""
+
+    def shown() -> dict[bytes, bytes]:
+        oracle = OracleWithFile(file)
+        try:
+            oracle.start()
+            with oracle.client() as client:
+                children = parse(client.call("CONFIG", "GET", "*")).value
+            oracle.stop()
+        finally:
+            oracle.kill()
+        assert isinstance(children, list)
+        words = [child.value for child in children]
+        found = dict(zip(words[::2], words[1::2], strict=True))
+        del found[b"port"]
+        return found  # type: ignore[return-value]
+
+    file.write_text(f'dir "{file.parent}"\n{text}')
+    file.chmod(0o640)
+    before = shown()
+    server = ShardisWithFile(file)
+    server.start()
+    try:
+        with server.client() as client:
+            assert client.call("CONFIG", "REWRITE") == b"+OK\r\n"
+        server.stop()
+    finally:
+        server.kill()
+    lines = file.read_text().splitlines()
+    file.write_text("".join(f"{line}\n" for line in lines if not line.startswith("port ")))
+    assert shown() == before
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
