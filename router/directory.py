@@ -48,24 +48,30 @@ def private_directory() -> Iterator[str]:
 def _remove_abandoned(base: str) -> None:
     with contextlib.suppress(OSError):
         for entry in os.scandir(base):
-            if not entry.name.startswith((PREFIX, UNLOCKED_PREFIX)):
-                continue
-            if not entry.is_dir(follow_symlinks=False):
-                continue
-            found = entry.stat(follow_symlinks=False)
-            if found.st_uid != os.getuid():
-                continue
-            if entry.name.startswith(UNLOCKED_PREFIX):
-                if time.time() - found.st_mtime > UNLOCKED_SECONDS_MAX:
-                    _remove(entry.path)
-                continue
+            # Whatever goes meanwhile, or can't be looked at, is no reason to leave the rest.
             with contextlib.suppress(OSError):
-                lock = os.open(os.path.join(entry.path, LOCK), os.O_RDWR | os.O_NOFOLLOW)
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while it is owned
-                    _remove(entry.path)
-                finally:
-                    os.close(lock)
+                _remove_if_abandoned(entry)
+
+
+def _remove_if_abandoned(entry: os.DirEntry[str]) -> None:
+    unlocked = entry.name.startswith(UNLOCKED_PREFIX)
+    if not (unlocked or entry.name.startswith(PREFIX)):
+        return
+    if not entry.is_dir(follow_symlinks=False):
+        return
+    found = entry.stat(follow_symlinks=False)
+    if found.st_uid != os.getuid():
+        return
+    if unlocked:
+        if time.time() - found.st_mtime > UNLOCKED_SECONDS_MAX:
+            _remove(entry.path)
+        return
+    lock = os.open(os.path.join(entry.path, LOCK), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while it is owned
+        _remove(entry.path)
+    finally:
+        os.close(lock)
 
 
 def _remove(path: str) -> None:

@@ -18,11 +18,13 @@ import errno
 import logging
 import os
 import socket
+import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from actors.listening import Listener
+from router.config.words import bytes_of
 
 NOT_SUPPORTED: Final = {
     errno.ENOPROTOOPT,
@@ -246,7 +248,8 @@ def _bind_all(
 def _resolve(address: str, port: int) -> list[Place]:
     """The families and addresses of one word of `bind`: IPv6 has a colon, all else is IPv4."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    host = None if address == "*" or address == "::*" else address
+    # As bytes, which go to the resolver as they are: Python encodes a str, and may refuse to.
+    host = None if address == "*" or address == "::*" else bytes_of(address)
     found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     return [(int(entry[0]), entry[4]) for entry in found]
 
@@ -280,7 +283,8 @@ def _bind(
             if settings["socket-mark-id"]:
                 # Without the capability it stays unmarked, as in redis-server.
                 with contextlib.suppress(OSError):
-                    listener.setsockopt(socket.SOL_SOCKET, SO_MARK, settings["socket-mark-id"])
+                    mark = struct.pack("=I", settings["socket-mark-id"])  # an int would have a sign
+                    listener.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
             try:
                 listener.bind(address)
                 listener.listen(settings["tcp-backlog"])

@@ -124,9 +124,7 @@ def run(config: Config, load: Callable[[], Program]) -> int:
     listeners = Listeners()
     members = Members()
     try:
-        config.values["maxclients"] = clients_at_start(
-            config["maxclients"], max(config["shards"], config["io-workers"])
-        )
+        config.values["maxclients"] = clients_at_start(config["maxclients"], config.values)
         context = _tls_context(config)
         check_backlog(config["tcp-backlog"])
         listeners.open(config.values)
@@ -140,7 +138,12 @@ def run(config: Config, load: Callable[[], Program]) -> int:
     pidfile = _write_pidfile(pidfile)
     try:
         program = load()
-        with private_directory() as directory:
+        with contextlib.ExitStack() as stack:
+            try:
+                directory = stack.enter_context(private_directory())
+            except OSError as error:
+                logger.critical("There can be no directory for the processes' sockets: %s", error)
+                return 1
             code = asyncio.run(
                 _serve(
                     config,
@@ -276,8 +279,7 @@ class RouterSettings:
     def apply(self, changes: dict[str, Any]) -> None:
         """Act on changed directives, all or none of them. Raises SetError."""
         if "maxclients" in changes:
-            peers = max(self._config["shards"], self._config["io-workers"])
-            allowed = allow_clients(changes["maxclients"], peers)
+            allowed = allow_clients(changes["maxclients"], self._config.values)
             if changes["maxclients"] > allowed:
                 raise set_failed(
                     "maxclients",

@@ -27,14 +27,20 @@ def missing(venv):
             "Python has no venv module: install python3-venv (Debian: apt install python3-venv), "
             "or use an environment of your own with make VENV= PYTHON=/path/to/its/python"
         )
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
-    if shutil.which(compiler) is None:
-        yield f"the C compiler {compiler} is missing (Debian: apt install gcc libc6-dev)"
-    elif not compiles(compiler):
-        yield f"{compiler} can't compile a C program: its headers are missing (Debian: libc6-dev)"
-    header = os.path.join(sysconfig.get_path("include"), "Python.h")
-    if not os.path.exists(header):
-        yield f"Python's headers are missing ({header}): install python3-dev"
+    headers = sysconfig.get_path("include")
+    if not os.path.exists(os.path.join(headers, "Python.h")):
+        yield f"Python's headers are missing ({headers}/Python.h): install python3-dev"
+    # As setuptools will call it, which may be by several words.
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    if shutil.which(compiler[0]) is None:
+        yield f"the C compiler {compiler[0]} is missing (Debian: apt install gcc libc6-dev)"
+    else:
+        error = compile_program(compiler)
+        if error:
+            yield (
+                f"{shlex.join(compiler)} can't compile a C program (Debian: apt install gcc "
+                f"libc6-dev): {error}"
+            )
 
 
 def has_venv():
@@ -45,19 +51,21 @@ def has_venv():
     )
 
 
-def compiles(compiler):
+def compile_program(compiler):
+    """Compile and link a program; what the compiler says if it can't, or ""."""
     with tempfile.TemporaryDirectory() as folder:
         source = os.path.join(folder, "program.c")
         with open(source, "w") as file:
             file.write("#include <stdlib.h>\nint main(void) { return 0; }\n")
-        return (
-            subprocess.call(
-                [compiler, "-o", os.path.join(folder, "program"), source],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            == 0
+        done = subprocess.run(
+            [*compiler, "-o", os.path.join(folder, "program"), source],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
+    if done.returncode == 0:
+        return ""
+    lines = done.stdout.decode(errors="replace").strip().splitlines()
+    return next((line for line in lines if "error" in line), lines[0] if lines else "no reason")
 
 
 def main():

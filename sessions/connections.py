@@ -81,8 +81,7 @@ class Connections:
         dispatcher.set_output_limits(settings["client-output-buffer-limit"])
         dispatcher.idle_seconds_max = int(settings["timeout"])
         if "maxclients" in changes:
-            peers = max(int(settings["shards"]), int(settings["io-workers"]))
-            allow_clients(settings["maxclients"], peers)
+            allow_clients(settings["maxclients"], settings)
 
     def apply_tls(self, changes: Mapping[str, Any]) -> None:
         """Make new TLS connections use the directives, and the files, as they are now."""

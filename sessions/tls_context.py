@@ -142,7 +142,7 @@ def _set_ciphers(context: ssl.SSLContext, settings: Settings) -> None:
     try:
         # Python would choose fewer than OpenSSL, which redis-server leaves the choice to.
         context.set_ciphers(settings["tls-ciphers"] or "DEFAULT")
-    except ssl.SSLError:
+    except (ssl.SSLError, UnicodeError):
         raise _refused(f"Failed to configure ciphers: {settings['tls-ciphers']}") from None
     suites = settings["tls-ciphersuites"]
     if suites:
@@ -151,7 +151,7 @@ def _set_ciphers(context: ssl.SSLContext, settings: Settings) -> None:
             raise _refused("tls-ciphersuites needs Python 3.15 or newer")
         try:
             set_suites(suites)
-        except ssl.SSLError:
+        except (ssl.SSLError, UnicodeError):
             raise _refused(f"Failed to configure ciphersuites: {suites}") from None
     if not settings["tls-prefer-server-ciphers"]:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE  # which Python sets by itself

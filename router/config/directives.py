@@ -52,6 +52,7 @@ class Mark(Flag):
     PROTECTED = auto()  # CONFIG SET needs enable-protected-configs
     SENSITIVE = auto()  # its value must not be shown in SLOWLOG and MONITOR
     HIDDEN = auto()  # CONFIG GET shows it only by its whole name
+    OUR_DEFAULT = auto()  # redis-server begins with another value
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
     # Network
     # redis-server without a file listens everywhere and relies on protected-mode; we begin with the
     # addresses that its shipped file has.
-    Directive("bind", Addresses(), "127.0.0.1 -::1"),
+    Directive("bind", Addresses(), "127.0.0.1 -::1", Mark.OUR_DEFAULT),
     Directive("bind-source-addr", Text(unset=True), ""),
     Directive("protected-mode", Bool(), "yes"),
     Directive("port", PORT, "6379"),
@@ -197,7 +198,7 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
     Directive("tracking-table-max-keys", Integer(0, LONG_MAX, unsigned=True), "1000000"),
     Directive("notify-keyspace-events", Events(), ""),
     # Snapshots
-    Directive("save", SavePoints(), ""),
+    Directive("save", SavePoints(), "", Mark.OUR_DEFAULT),
     Directive(
         "dbfilename", Text(check=file_name("dbfilename", empty=True)), "dump.rdb", Mark.PROTECTED
     ),

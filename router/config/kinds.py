@@ -60,7 +60,8 @@ class Rewritten:
     """What CONFIG REWRITE makes of a directive.
 
     Lines replace those of the file in order, and what is left of the file's is removed. Those that
-    the file lacks are appended only if `forced` says so, because they differ from the default.
+    the file lacks are appended only if `forced` says so, because they differ from the default. No
+    line is missing because it says the default: what the file says, stays said.
     """
 
     lines: tuple[str, ...] = ()
@@ -350,7 +351,6 @@ class Addresses:
         return str(value)
 
     def rewrite(self, name: str, value: Any, default: Any) -> Rewritten:
-        # A line that says our default stays: redis-server's is another, all interfaces.
         return Rewritten.one(f"{name} {value or quote_word('')}", value != default)
 
 
@@ -377,7 +377,6 @@ class SavePoints:
 
     def rewrite(self, name: str, value: Any, default: Any) -> Rewritten:
         if not value:
-            # Not appended: a redis-server that goes on with the file has snapshots by default.
             return Rewritten.one(f'{name} ""', value != default)
         words = value.split()
         lines = tuple(f"{name} {' '.join(words[at : at + 2])}" for at in range(0, len(words), 2))

@@ -44,7 +44,7 @@ class Config:
     remarks: list[str] = field(default_factory=list)  # for the log, at the start
     lines: dict[str, list[list[str]]] = field(default_factory=dict)  # "user" etc.: arguments
     derived: dict[str, Any] = field(default_factory=dict)  # the values that `derive` replaced
-    given: set[str] = field(default_factory=set)  # directives that were loaded
+    given: set[str] = field(default_factory=set)  # directives that were loaded, or set later
 
     def __post_init__(self) -> None:
         for directive in DIRECTIVES:
@@ -225,6 +225,7 @@ class Config:
                 except ValueRefused as error:
                     raise set_failed(name, str(error)) from None
         self.values.update(changes)
+        self.given.update(changes)
         for name in changes:
             self.derived.pop(name, None)
 
@@ -233,7 +234,9 @@ class Config:
     def rewrite(self, all_values: bool = False) -> None:
         """Write the values into the file that was loaded. Raises OSError.
 
-        With `all_values`, those that are the default and not in the file, too.
+        With `all_values`, those that are the default and not in the file, too. A redis-server must
+        be able to go on with the file: where its default is another, a value that somebody has
+        chosen is written although it is ours, and one that nobody has chosen is not.
         """
         new = [
             (
@@ -241,7 +244,7 @@ class Config:
                 directive.kind.rewrite(
                     directive.name,
                     self.derived.get(directive.name, self.values[directive.name]),
-                    directive.default_value(),
+                    self._unwritten(directive),
                 ),
             )
             for directive in DIRECTIVES
@@ -249,6 +252,12 @@ class Config:
         if all_values:
             new = [(name, Rewritten(one.lines, (True,) * len(one.lines))) for name, one in new]
         rewrite_file(self.file, new)
+
+    def _unwritten(self, directive: Directive) -> Any:
+        """The value that needs no line in a file; None: every value needs one."""
+        if Mark.OUR_DEFAULT in directive.marks and directive.name in self.given:
+            return None
+        return directive.default_value()
 
 
 def set_failed(name: str, reason: str) -> SetError:

@@ -6,13 +6,14 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from router.config import DIRECTIVES
 from tests.support.resp_client import RespClient, parse
-from tests.support.servers import Shardis, uses_stand_in
+from tests.support.servers import Configuration, Oracle, Shardis, uses_stand_in
 
 pytestmark = pytest.mark.skipif(uses_stand_in(), reason="about files of our own server")
 
@@ -99,3 +100,137 @@ def test_a_refused_pair_changes_nothing_anywhere(server: ShardisWithFile) -> Non
         assert client.call("SET", "key", b"x" * (2 << 20)) == b"+OK\r\n"
         assert client.call("CONFIG", "SET", "proto-max-bulk-len", "1mb") == b"+OK\r\n"
         assert client.call("SET", "key", b"x" * (2 << 20)).startswith(b"-ERR Protocol error")
+
+
+WRONG = (
+    *("", "x", "-1", "1.5", "0x10", "99999999999999999999", "18446744073709551615", "yes no"),
+    *("9223372036854775807", "4294967295", "\0", "é", b"\xff\xfe", "a..b", "x" * 5000, "{", "/"),
+    "normal 18446744073709551615 9223372036854775808 2147483647",
+)
+KEPT = frozenset({"port", "tls-port", "requirepass", "timeout", "maxclients"})
+"""Without these as they are, this client could no longer be served."""
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_wrong_value_of_any_directive_is_an_answer_and_no_traceback(tls: bool) -> None:
+    """Of our own ones, too; those of TLS matter only when it is on."""
+    server = Shardis(
+        Configuration(
+            shards=2,
+            extra=("--enable-protected-configs", "yes"),
+            transport="tls" if tls else "tcp",
+        )
+    )
+    server.start()
+    names = [one.name for one in DIRECTIVES if one.name.startswith("tls-") == tls]
+    try:
+        pids = server.shard_pids(), server.worker_pids()
+        with server.client() as client:
+            for name in names:
+                if name in KEPT:
+                    continue
+                before = value(client, name)
+                for wrong in WRONG:
+                    reply = client.call("CONFIG", "SET", name, wrong)
+                    assert reply == b"+OK\r\n" or reply.startswith(b"-ERR CONFIG SET failed (")
+                    assert client.call("SET", "key", "value") == b"+OK\r\n", (name, wrong)
+                    if reply == b"+OK\r\n":
+                        client.call("CONFIG", "SET", name, before)
+        assert "Traceback" not in server.log()
+        assert (server.shard_pids(), server.worker_pids()) == pids
+        server.stop()
+    finally:
+        server.kill()
+
+
+def test_the_largest_values_of_our_own_directives_are_served(
+    own_server: Callable[..., Shardis],
+) -> None:
+    processor = min(os.sched_getaffinity(0))
+    server = own_server(
+        shards=2,
+        extra=(
+            *("--worker-cpulist", "0-65535", "--shard-cpulist", f"{processor},0-65535:1"),
+            *("--sched-batch", "yes", "--spin-microseconds", "1000000"),
+            *("--worker-stuck-timeout", "86400", "--shard-stuck-timeout", "86400"),
+            *("--pipeline-order", "strict", "--zeromq-io-threads", "yes", "--databases", "65536"),
+        ),
+    )
+    with server.client() as client:
+        assert client.call("SELECT", 65535) == b"+OK\r\n"
+        assert client.call("SET", "key", "value") == b"+OK\r\n"
+        assert client.call("SWAPDB", 0, 65535) == b"+OK\r\n"
+        assert client.call("SELECT", 0) == b"+OK\r\n"
+        assert client.call("GET", "key") == b"$5\r\nvalue\r\n"
+    assert "Traceback" not in server.log()
+
+
+GOING_BACK = """\
+# Debian's, and what else is written differently from how it is read
+bind 127.0.0.1 -::1
+protected-mode yes
+tcp-backlog 511
+databases 16
+always-show-logo no
+proc-title-template "{title} {listen-addr} {server-mode}"
+stop-writes-on-bgsave-error yes
+dbfilename dump.rdb
+Slave-Read-Only no
+acllog-max-len 128
+oom-score-adj-values 0 200 800
+oom-score-adj relative
+appendonly no
+auto-aof-rewrite-min-size 64mb
+notify-keyspace-events KExA
+hash-max-ziplist-entries 77
+list-max-listpack-size -2
+client-output-buffer-limit normal 1mb 0 0
+client-output-buffer-limit replica 256mb 64mb 60
+shutdown-on-sigterm nosave now
+latency-tracking-info-percentiles 50 99
+"""
+
+
+class OracleWithFile(Oracle):
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.file = file
+
+    def command(self) -> list[str]:
+        return [self.binary, str(self.file), "--port", str(self.port)]
+
+
+@pytest.mark.parametrize("text", ["", GOING_BACK, 'save ""\n', "bind 127.0.0.1\n"])
+def test_redis_server_is_the_same_with_a_file_that_was_rewritten(file: Path, text: str) -> None:
+    """It listened on all interfaces, without snapshots."""
+
+    def shown() -> dict[bytes, bytes]:
+        oracle = OracleWithFile(file)
+        try:
+            oracle.start()
+            with oracle.client() as client:
+                children = parse(client.call("CONFIG", "GET", "*")).value
+            oracle.stop()
+        finally:
+            oracle.kill()
+        assert isinstance(children, list)
+        words = [child.value for child in children]
+        found = dict(zip(words[::2], words[1::2], strict=True))
+        del found[b"port"]
+        return found  # type: ignore[return-value]
+
+    file.write_text(f'dir "{file.parent}"\n{text}')
+    file.chmod(0o640)
+    before = shown()
+    server = ShardisWithFile(file)
+    server.start()
+    try:
+        with server.client() as client:
+            assert client.call("CONFIG", "REWRITE") == b"+OK\r\n"
+        server.stop()
+    finally:
+        server.kill()
+    lines = file.read_text().splitlines()
+    file.write_text("".join(f"{line}\n" for line in lines if not line.startswith("port ")))
+    assert shown() == before
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640

@@ -286,11 +286,12 @@ class Oracle(Server):
         if binary is None:
             raise ServerError("no redis-server in PATH, and SHARDIS_ORACLE is not set")
         self.binary = binary
+        self.bind = "127.0.0.1"
 
     def command(self) -> list[str]:
         options = {
             "--port": str(self.port),
-            "--bind": "127.0.0.1",
+            "--bind": self.bind,
             "--save": "",
             "--appendonly": "no",
             "--enable-debug-command": "yes",

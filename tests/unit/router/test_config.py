@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.container import processors
 from actors.scheduling import parse_cpulist
 from router.command_line import Finished, option_lines, read_command_line
 from router.config import (
@@ -337,7 +338,7 @@ def test_a_rewritten_file_keeps_comments_and_order(tmp_path: Path) -> None:
 def test_processes_chosen_by_the_machine_are_not_written_down(tmp_path: Path) -> None:
     (tmp_path / "a.conf").write_text("io-workers 3\nshards 0\n")
     config = read_command_line(["a.conf"])
-    assert config["shards"] == len(os.sched_getaffinity(0))
+    assert config["shards"] == processors()
     config.rewrite()
     assert "io-workers 3\nshards 0\n" in (tmp_path / "a.conf").read_text()
 
@@ -505,6 +506,53 @@ def test_a_redis_server_can_go_on_with_a_file_that_was_rewritten(tmp_path: Path)
     assert "bind 127.0.0.1 -::1\n" in text
     assert "save" not in text
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("line", ["bind 127.0.0.1 -::1", 'save ""'])
+def test_our_default_is_written_down_when_somebody_has_chosen_it(tmp_path: Path, line: str) -> None:
+    """Else a redis-server would begin with its own: all interfaces, and snapshots."""
+    path = tmp_path / "redis.conf"
+    path.write_text("port 6390\n")
+    config = read_command_line([str(path)])
+    config.rewrite()
+    assert line not in path.read_text()
+    name, _, value = line.partition(" ")
+    chosen = read_command_line([str(path), f"--{name}", value.strip('"')])
+    chosen.rewrite()
+    assert f"{line}\n" in path.read_text()
+    path.write_text("port 6390\n")
+    change(config, name, value.strip('"'))
+    config.rewrite()
+    assert f"{line}\n" in path.read_text()
+
+
+def test_a_group_that_cannot_be_kept_leaves_another_no_rights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "redis.conf"
+    path.write_text("requirepass secret\n")
+    path.chmod(0o640)
+    asked: list[tuple[int, int]] = []
+
+    def refused(_: int, owner: int, group: int) -> None:
+        asked.append((owner, group))
+        raise PermissionError
+
+    config = read_command_line([str(path)])
+    real = os.stat
+    monkeypatch.setattr("router.config.rewriter.os.fchown", refused)
+    config.rewrite()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    status = real(path)
+    assert asked == [(status.st_uid, status.st_gid), (-1, status.st_gid)]
+
+    def stranger(_: object) -> os.stat_result:
+        return os.stat_result([0o100640, 0, 0, 0, 0, status.st_gid + 1, 0, 0, 0, 0])
+
+    monkeypatch.setattr("router.config.rewriter.os.stat", stranger)
+    config.rewrite()
+    monkeypatch.undo()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_what_a_file_says_of_saving_stays(tmp_path: Path) -> None:
