@@ -336,6 +336,8 @@ def stats(figures: Figures) -> Fields:
         ("total_writes_processed", total(figures.clients, "writes")),
         ("io_threaded_reads_processed", 0),
         ("io_threaded_writes_processed", 0),
+        ("reply_buffer_shrinks", 0),  # they have no fixed part that could be resized
+        ("reply_buffer_expands", 0),
         ("acl_access_denied_auth", total(figures.clients, "denied_auth")),
         ("acl_access_denied_cmd", 0),
         ("acl_access_denied_key", 0),
