@@ -46,6 +46,7 @@ NO_SUCH_KEY: Final = b"ERR no such key"
 NOTHING: Final = b"$0\r\n\r\n"  # the parcel of a key that does not exist
 NO_TYPE: Final = b"+none\r\n"
 SCAN_COUNT: Final = 10  # keys that a step visits, unless told otherwise
+CURSOR: Final = re.compile(rb"[+-]?\d{1,20}")
 SCAN_END: Final = b"$1\r\n0\r\n"  # the cursor that ends a scan
 ANY_USE: Final = Keys(1, flags="RW")  # of a key whose use nothing says
 STREAM_ID: Final = re.compile(rb"\d{1,20}(-\d{1,20})?")
@@ -541,13 +542,14 @@ async def random_key(shards: Shards, args: list[bytes]) -> bytes:
 
 
 async def scan(shards: Shards, args: list[bytes]) -> bytes:
-    """One step of a scan: in the shard that owns the cursor's slot, and in those behind it.
+    """One step of a scan: in the shard that owns the cursor's slot, and in those after it.
 
     It goes on to the next shard until it has visited COUNT keys, so that a small database takes one
     step, as in redis-server. Of a shard that it was all through it knows how many that were; of the
     end of one, only if no option leaves keys out. It never ends at a shard with nothing found.
     """
-    cursor = int(args[1]) if args[1].isdigit() and len(args[1]) <= 20 else 0
+    # As C reads it: -1 is the highest cursor, which is never handed out.
+    cursor = int(args[1]) % (1 << 64) if CURSOR.fullmatch(args[1]) else 0
     order = shards.host.first_slots  # (first slot, shard), in the order of the scan
     shard = shards.host.dispatcher.shard_of(cursor % SLOTS) if cursor else order[0][1]
     at = [number for _, number in order].index(shard)

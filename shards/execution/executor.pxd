@@ -47,7 +47,7 @@ cdef class Executor:
     cdef int32_t commit_id              # of SHARDIS.COMMIT; -1 where the table has no such command
     cdef Buffer out                     # the reply message under construction
     cdef uint32_t parts
-    cdef size_t cut_at                  # what `out` may hold: out_bytes_max, or 0 behind much on the bulk link
+    cdef size_t cut_at                  # what `out` may hold: out_bytes_max, or 0 after much on the bulk link
     cdef size_t bulk_bytes              # on the bulk link since the last reply message
     cdef uint16_t taken                 # request messages whose answers end with the next reply message
     cdef size_t part_at                 # offset of the open part's header in `out`

@@ -14,7 +14,7 @@ Replies are gathered up to `out_bytes_max`, within a run, too: what has been ans
 PARKED part. A worker that reads more slowly than its commands run is stalled: with more than
 `unread_bytes_max` on their way to it, its messages are postponed, cut where execution stopped. So the replies
 under way take no more than both limits and one reply. Runs of the worker itself (RUN_INTERNAL) are never
-parked behind a stall nor postponed: others may wait for what only they can end.
+parked because of a stall nor postponed: others may wait for what only they can end.
 """
 
 import logging
@@ -69,7 +69,7 @@ cdef struct Step:
     Key key
     const char *run                     # its run's header
     bint first
-    uint32_t left                       # commands of its run behind it
+    uint32_t left                       # commands of its run after it
 
 
 cdef void release_blob(void *data, void *hint) noexcept nogil:
@@ -587,7 +587,7 @@ cdef class Executor:
         memcpy(self.out.data + self.part_at, &part, sizeof(PartHeader))
         self.parts += 1
         self.part_open = False
-        # What stands behind a bulk reply ends it: both halves go in one message, or a death between
+        # What is after a bulk reply ends it: both halves go in one message, or a death between
         # would leave the client with half a reply.
         if unlikely(self.out.used > self.cut_at and status == PART_DONE):
             self._send()

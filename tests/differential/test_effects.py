@@ -337,6 +337,9 @@ def witness(oracle_server: Oracle) -> Iterator[Witness]:
     made = Witness(oracle_server)
     yield made
     made.close()
+    with oracle_server.client() as client:  # other tests compare what it is set to
+        for name, value in (("notify-keyspace-events", ""), ("repl-ping-replica-period", "10")):
+            assert client.call("CONFIG", "SET", name, value) == b"+OK\r\n"
 
 
 def compare(

@@ -128,7 +128,7 @@ def changes(client: RespClient) -> int:
 
 
 def transcript(client: RespClient, script: Iterable[Call]) -> list[tuple[Call, bytes]]:
-    """Each call with its reply; behind it how many changes the server counted."""
+    """Each call with its reply; after it how many changes the server counted."""
     before = changes(client)
     replies = [(call, client.call(*call)) for call in script]
     replies = [
@@ -226,3 +226,20 @@ def test_a_scan_of_few_keys_is_one_step_and_of_more_is_several(
                 taken += 1
             assert len(found) == len(set(found)) == keys
             assert fewest <= taken <= most
+
+
+def test_a_cursor_that_was_never_handed_out_ends_the_scan(
+    own_server: Callable[..., Shardis], oracle: Oracle
+) -> None:
+    """SCAN -1 began from the start when there were several shards."""
+    server = own_server(shards=3, workers=1)
+    with server.client() as client, oracle.client() as theirs:
+        for one in (client, theirs):
+            one.call("FLUSHALL")
+            for number in range(200):
+                one.call("SET", f"key{number}", "v")
+        for cursor in ("-1", "18446744073709551615"):
+            # What of the last bucket redis-server shows depends on the size of its table.
+            assert client.call("SCAN", cursor).startswith(b"*2\r\n$1\r\n0\r\n"), cursor
+        for wrong in ("x", "1x", "99999999999999999999999"):
+            assert client.call("SCAN", wrong) == theirs.call("SCAN", wrong), wrong

@@ -278,7 +278,7 @@ class KeyspaceMachine(RuleBasedStateMachine):
             for database, model in enumerate(self.model):
                 for key in list(model):
                     self.read(database, key)
-            del self.keyspace
+            del self.keyspace, self.effects
         assert live_blocks() == self.blocks
 
 
