@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,11 +127,6 @@ def _slots(info: dict[str, str]) -> list[dict[str, int]]:
             first, _, last = name.removeprefix("slots_").partition("-")
             found.append({"first": int(first), "last": int(last), **parse_fields(value)})
     return sorted(found, key=lambda one: one["first"])
-
-
-def owner_of(slots: Sequence[dict[str, int]], slot: int) -> int | None:
-    """The shard that owns a slot. O(ranges)."""
-    return next((one["shard"] for one in slots if one["first"] <= slot <= one["last"]), None)
 
 
 def take_status(client: Client) -> Status:

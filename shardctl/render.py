@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from protocol.slots import SLOTS
 from shardctl.client import Target
 from shardctl.figures import Process, Status
+from shardctl.key_slots import SLOTS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from protocol.slots import SLOTS, key_slot
 from shardctl import render
 from shardctl.client import Client, Target
-from shardctl.figures import owner_of, take_status
+from shardctl.figures import take_status
+from shardctl.key_slots import SLOTS, Owners, key_slot
 from shardctl.options import EXIT_NO, print_json, server_command
 
 
@@ -23,9 +23,8 @@ def slots(target: Target, as_json: bool, keys: tuple[str, ...]) -> None:
         status = take_status(client)
     if keys:
         found = [(key, key_slot(key.encode("utf-8", "surrogateescape"))) for key in keys]
-        owners = [
-            {"key": key, "slot": slot, "shard": owner_of(status.slots, slot)} for key, slot in found
-        ]
+        shards = Owners(status.slots)
+        owners = [{"key": key, "slot": slot, "shard": shards.of(slot)} for key, slot in found]
         if as_json:
             print_json(owners)
         else:

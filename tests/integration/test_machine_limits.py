@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from actors.descriptors import reserved_descriptors, router_descriptors
 from tests.support.resp_client import RespClient
 from tests.support.servers import Shardis
 
@@ -51,6 +52,31 @@ def test_a_worker_without_descriptors_refuses_clients_and_does_not_spin(
                     break
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+@pytest.mark.usefixtures("ours_only")
+@pytest.mark.parametrize(
+    "extra", [(), ("--cluster-enabled", "yes"), ("--zeromq-io-threads", "yes")]
+)
+def test_no_process_has_more_files_open_than_are_reserved(
+    own_server: Callable[..., Shardis], extra: tuple[str, ...]
+) -> None:
+    shards, workers = 8, 6
+    server = own_server(shards=shards, workers=workers, extra=extra)
+    clients = 4 * workers  # so that every worker has some, and both links to every shard
+    with contextlib.ExitStack() as stack:
+        for _ in range(clients):
+            client = stack.enter_context(server.client())
+            for key in range(4 * shards):
+                assert client.call("SET", f"{key}", b"x" * 100_000) == b"+OK\r\n"
+        settings = {
+            **{"shards": shards, "io-workers": workers, "port": 1, "tls-port": 0},
+            **{"bind": "127.0.0.1", "cluster-enabled": "--cluster-enabled" in extra},
+        }
+        reserved = reserved_descriptors(settings)
+        for pid in (*server.shard_pids().values(), *server.worker_pids().values()):
+            assert len(os.listdir(f"/proc/{pid}/fd")) <= clients + reserved
+        assert len(os.listdir(f"/proc/{server.pid}/fd")) <= router_descriptors(settings)
 
 
 @pytest.mark.usefixtures("ours_only")

@@ -10,11 +10,11 @@ from shardctl.client import ProtocolError
 from shardctl.figures import (
     add_rates,
     busiest_commands,
-    owner_of,
     parse_fields,
     parse_info,
     status_from,
 )
+from shardctl.key_slots import Owners
 
 INFO = """# Server\r
 redis_version:7.2.6\r
@@ -68,8 +68,9 @@ def test_a_status_has_all_processes_and_slots() -> None:
     ]
     assert (status.keys, status.clients, status.owned) == (7, 5, 16384)
     assert [one["shard"] for one in status.slots] == [0, 1]
-    assert [owner_of(status.slots, slot) for slot in (0, 8191, 8192, 16383)] == [0, 0, 1, 1]
-    assert owner_of(status.slots[:1], 9000) is None
+    owners = Owners(status.slots)
+    assert [owners.of(slot) for slot in (0, 8191, 8192, 16383)] == [0, 0, 1, 1]
+    assert Owners(status.slots[:1]).of(9000) is None
     assert status.healthy
     assert not status_from(info(state="down")).healthy
 
