@@ -68,6 +68,11 @@ cdef enum RunFlag:
     RUN_COMMIT = 128            # execute it, or the part: in one go, at the transaction's time
     RUN_RELEASE = 256           # let the transaction's locks go once it is executed
     RUN_QUIET = 512             # reads that leave no trace: no usage, no hits, expired keys stay
+    RUN_ATOMIC = 1024           # executed whole, with nothing in between; the reply is one array of the replies
+    RUN_KEYS = 2048             # with LOCKS: what is locked are the keys of its own commands
+    RUN_WAIT = 4096             # with KEYS: wait for the locks instead of being refused
+    RUN_MULTI = 8192            # its commands are inside of MULTI and EXEC: they never block
+    RUN_UNDO = 16384            # keep what its commands change, to be put back unless the transaction commits
 
 cdef enum PartFlag:
     PART_BULK = 1               # `bulk` on the bulk link follows after the part's inline bytes
