@@ -27,6 +27,7 @@ cdef class Dispatcher(DispatcherBase):
     cdef size_t output_peak[PEAK_SECONDS]
     cdef int64_t peak_second                # of the newest place in the rings
     cdef bint receive_due
+    cdef uint32_t take_slot(self) noexcept
     cdef bint flush(self) except -1
     cdef int receive(self) except -1
     cdef void note_peaks(self, size_t input, size_t output) noexcept
