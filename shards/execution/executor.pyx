@@ -292,7 +292,7 @@ cdef class Executor:
         # Not at once: with little room, each postponed message would be cut to pieces.
         if unread.stalled and unread.bytes <= self.answers.unread_bytes_max // 2:
             unread.stalled = False
-            self.answers.send()            # what is granted by and by may go to others
+            self.answers.send()     # what is granted by and by may go to others
             self.parked.unpark(link)
             self.answers.out_link = link
         return 0
