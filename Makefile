@@ -42,7 +42,7 @@ soak: $(BUILT) .stamps/test
 	@$(PY) -m pytest -m slow $(TESTS) $(ARGS)
 	@SHARDIS_EXAMPLES=soak $(PY) -m pytest $(SHARED) tests/property tests/unit $(ARGS)
 
-# `make -k check` goes on behind the first part that fails.
+# `make -k check` goes on after the first part that fails.
 check: check-style check-types check-stubs check-tree
 
 check-style: .stamps/check

@@ -39,7 +39,7 @@ def link_path(directory: str, shard: int, shard_epoch: int, worker: int, worker_
     """The ipc endpoint between one incarnation of a shard and one of a worker; the shard binds.
 
     Both epochs are in the name: ZeroMQ would otherwise deliver what was queued for a dead process
-    to its successor. The bulk link is the same path with ".bulk" behind it.
+    to its successor. The bulk link is the same path with ".bulk" after it.
     """
     return f"ipc://{directory}/s{shard}.{shard_epoch}-w{worker}.{worker_epoch}"
 

@@ -1,6 +1,6 @@
 """What happens when a callback of a worker or shard process fails: the process ends.
 
-Such an exception is a mistake of ours, behind which the process's state can't be trusted: a batch
+Such an exception is a mistake of ours, after which the process's state can't be trusted: a batch
 may be half executed, and clients would wait for ever. The supervisor starts a new process.
 """
 

@@ -28,7 +28,7 @@ cdef extern from "<sys/prctl.h>" nogil:
     const int PR_SET_PDEATHSIG
     const int PR_SET_NAME
 
-# Of this process: where its arguments stand, and how long they were with the environment.
+# Of this process: where its arguments are, and how long they were with the environment.
 cdef char *_title_start = NULL
 cdef size_t _title_size = 0
 
@@ -62,7 +62,7 @@ def set_title(bytes title):
     """Have ps and /proc/PID/cmdline show this instead of the arguments. O(environment).
 
     The kernel shows the memory where it put the arguments, and, when those end without a NUL, goes
-    on into the environment behind them. So the title may take both; the environment moves away
+    on into the environment after them. So the title may take both; the environment moves away
     first. A longer title is cut. Does nothing where the kernel does not tell the addresses.
     """
     global _title_start, _title_size
@@ -72,7 +72,7 @@ def set_title(bytes title):
     if _title_start == NULL:
         with open("/proc/self/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
-        # Behind the name, the third field is the first: arg_start is field 48 of proc(5).
+        # After the name, the third field is the first: arg_start is field 48 of proc(5).
         first, behind, next_, last = (int(field) for field in fields[45:49])
         if not first or behind != next_ or not first < behind <= last:
             return

@@ -132,7 +132,7 @@ cdef class ZmtpLink(Link):
     def fileno(self):
         """Readable when `receive` has something to do; always the same descriptor.
 
-        Not for messages behind one that was received: they have been read from the socket with it.
+        Not for messages after one that was received: they have been read from the socket with it.
         """
         return self.descriptor
 

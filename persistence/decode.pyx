@@ -332,7 +332,7 @@ cdef Listpack *pack_of_ziplist(Pool *pool, const Text *text) noexcept nogil:
 
 
 cdef bint zipmap_string(Reader *reader, Text *text, bint is_value) noexcept nogil:
-    """A key or value of a zipmap; a value has some unused bytes behind it."""
+    """A key or value of a zipmap; a value has some unused bytes after it."""
     cdef const uint8_t *p = take(reader, 1)
     cdef size_t n
     cdef size_t unused = 0
@@ -775,7 +775,7 @@ cdef bint decode_list_ziplist(Store *store, uint32_t database, Reader *reader,
 # Streams
 
 cdef inline uint8_t *next_integer(uint8_t *p, int64_t *number, bint *sound) noexcept nogil:
-    """The integer at p, and what comes behind it."""
+    """The integer at p, and what comes after it."""
     cdef Element element
     if p == NULL:
         sound[0] = False

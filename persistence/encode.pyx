@@ -83,7 +83,7 @@ cdef void encode_string(Buffer *out, const void *data, size_t n, bint compress) 
         if encode_integer(out, number):
             return
     if compress and n >= COMPRESS_BYTES_MIN:
-        # Written behind the room for what stands before it, whose lengths depend on it.
+        # Written after the room for what is before it, whose lengths depend on it.
         at = out.used + HEAD_BYTES_MAX
         buffer_reserve(out, HEAD_BYTES_MAX + n)
         packed = lzf_compress(<const uint8_t *>data, n, <uint8_t *>out.data + at, n - 4)

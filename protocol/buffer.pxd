@@ -16,7 +16,7 @@ cdef struct Buffer:
 
 
 cdef inline void buffer_grow(Buffer *buffer, size_t more) noexcept nogil:
-    """Make room for `more` bytes behind `used`; doubles, so appends are amortised O(1)."""
+    """Make room for `more` bytes after `used`; doubles, so appends are amortised O(1)."""
     cdef size_t size = buffer.size * 2 if buffer.size else 64
     cdef char *data
     if buffer.used + more < more:

@@ -23,7 +23,7 @@ The syntax is that of a usage line, with the names and types that clients see:
     <name:type@spec/shown>   an argument. Without a type it is a string, or a key if it has the
                              index of a key spec; "shown" is what hints display, if not the name
     WORD  "word"             a word as it is, named like itself in lower case
-    WORD<...>                an argument behind a word; WORD(...) and WORD{...} likewise
+    WORD<...>                an argument after a word; WORD(...) and WORD{...} likewise
     name=(a | b)             one of several
     name={a b}               several in a row
     name=WORD                a name for a word that is not its own
@@ -310,7 +310,7 @@ def docs_for(command: Command) -> Docs:
 def write_command_docs(reply: Reply, command: Command) -> None:
     """The description of one command in COMMAND DOCS, its subcommands in it.
 
-    Fields stand in Redis's order; those without a value are left out. O(arguments).
+    Fields are in Redis's order; those without a value are left out. O(arguments).
     """
     docs = docs_for(command)
     subcommands = [one for one in command.subcommands if F.INTERNAL not in one.flags]

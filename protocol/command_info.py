@@ -103,7 +103,7 @@ def key_flags(keys: Keys) -> list[str]:
 
 
 def is_range(keys: Keys) -> bool:
-    """Whether the keys stand at fixed indexes: no count, no keyword, not unknown."""
+    """Whether the keys are at fixed indexes: no count, no keyword, not unknown."""
     return not keys.keyword and not keys.count_at and keys.first > 0
 
 

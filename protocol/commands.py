@@ -82,11 +82,11 @@ class Response(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """One key specification: where keys stand, and how they are accessed.
+    """One key specification: where keys are, and how they are accessed.
 
     Either a range from index `first` to `last` (negative: counted from the end, relative to the
     command's end as in COMMAND INFO) in steps, or `count_at`: the index of a key count, keys
-    following at `first`. `keyword` starts the search behind that word instead (from index
+    following at `first`. `keyword` starts the search after that word instead (from index
     `first`, negative: from the end). `flags` are Redis's key-spec flags, space separated.
     """
 

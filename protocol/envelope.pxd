@@ -22,7 +22,7 @@ SHARDIS.COMMIT, the part is. Runs of a transaction that the shard does not know 
 
 A cancel message says that a client has gone: what is parked for it is dropped, and answered by DONE parts
 without a reply, so that the worker can give its slot to another. A push message brings bytes that answer
-no command, for a client's output: behind all replies of this shard that were sent before it.
+no command, for a client's output: after all replies of this shard that were sent before it.
 
 No link has a limit of its own. What a worker has not read of a shard's replies is bounded by the shard:
 it counts what it sends on both links, read messages take that off again, and above UNREAD_BYTES_MAX the
@@ -70,7 +70,7 @@ cdef enum RunFlag:
     RUN_QUIET = 512             # reads that leave no trace: no usage, no hits, expired keys stay
 
 cdef enum PartFlag:
-    PART_BULK = 1               # `bulk` on the bulk link follows behind the part's inline bytes
+    PART_BULK = 1               # `bulk` on the bulk link follows after the part's inline bytes
     PART_SLOW = 2               # a command of it is in the shard's slow log: remember whose it was
 
 cdef packed struct RequestHeader:
@@ -82,7 +82,7 @@ cdef packed struct RequestHeader:
 cdef packed struct RunHeader:
     uint32_t client             # the worker's slot for the client
     uint32_t sequence           # the run's number within the client; replies echo it
-    uint32_t bytes              # of raw RESP behind the command headers
+    uint32_t bytes              # of raw RESP after the command headers
     uint32_t bulk               # RUN_BULK: number of the bulk message; else 0
     uint32_t map_version        # of the slot map that routed it
     uint32_t user               # id of the ACL user
@@ -130,13 +130,13 @@ cdef packed struct PushHeader:
     uint8_t reserved[3]
     uint32_t epoch              # incarnation of the shard that sends it
     uint32_t client             # the worker's slot for the client
-    uint32_t bytes              # behind this header
+    uint32_t bytes              # after this header
     uint64_t client_id          # CLIENT ID: the slot may be another's by now
 
 cdef packed struct PartHeader:
     uint32_t client
     uint32_t sequence
-    uint32_t bytes              # behind this header
+    uint32_t bytes              # after this header
     uint32_t bulk               # PART_BULK: number of the bulk message
     uint32_t commands           # executed in this part
     uint8_t status              # PartStatus

@@ -51,7 +51,7 @@ def _by_specs(command: Command, args: Sequence[bytes]) -> Positions | None:
 
 
 def _keyword_end(spec: Keys, args: Sequence[bytes]) -> int | None:
-    """The index behind the keyword; searched backwards when the start counts from the end."""
+    """The index after the keyword; searched backwards when the start counts from the end."""
     wanted = spec.keyword.upper().encode()
     if spec.first >= 0:
         indexes = range(spec.first, len(args) - 1)
@@ -128,7 +128,7 @@ def _sort(command: Command, args: Sequence[bytes]) -> Positions | None:
 
 
 def _migrate(command: Command, args: Sequence[bytes]) -> Positions | None:
-    """MIGRATE has one key, or an empty one and several behind KEYS; not both."""
+    """MIGRATE has one key, or an empty one and several after KEYS; not both."""
     spec = replace(command.keys[0], flags="RW access delete")
     following = {b"AUTH": 1, b"AUTH2": 2}
     at = 6

@@ -32,7 +32,7 @@ def glob_match(pattern: bytes, text: bytes, nocase: bool = False) -> bool:
 
 
 def _match_one(pattern: bytes, at: int, byte: int) -> int:
-    """Where the pattern goes on behind one matched byte; -1 when it does not match."""
+    """Where the pattern goes on after one matched byte; -1 when it does not match."""
     kind = pattern[at]
     if kind == 0x3F:  # ?
         return at + 1

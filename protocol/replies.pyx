@@ -3,7 +3,7 @@
 Contract
 1. Both RESP versions; aggregates nest to any depth without recursion: what is still to come is
    one number.
-2. An attribute belongs to the reply behind it.
+2. An attribute belongs to the reply after it.
 3. No length is trusted: a reply that ends early, or is none, raises ReplyError.
 """
 
@@ -51,7 +51,7 @@ cdef bint read_length(const char *data, Py_ssize_t first, Py_ssize_t last, int64
 
 
 cdef Py_ssize_t skip(const char *data, Py_ssize_t size, Py_ssize_t at) noexcept nogil:
-    """Index behind the reply that begins at `at`, or BROKEN. O(bytes)."""
+    """Index after the reply that begins at `at`, or BROKEN. O(bytes)."""
     cdef int64_t pending = 1
     cdef int64_t length = 0
     cdef Py_ssize_t end
@@ -90,7 +90,7 @@ cdef Py_ssize_t skip(const char *data, Py_ssize_t size, Py_ssize_t at) noexcept 
 
 
 def reply_end(bytes data not None, Py_ssize_t at=0):
-    """The index behind the reply that begins at `at`. O(bytes). Raises ReplyError."""
+    """The index after the reply that begins at `at`. O(bytes). Raises ReplyError."""
     cdef Py_ssize_t end = BROKEN
     if 0 <= at < PyBytes_GET_SIZE(data):
         end = skip(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), at)

@@ -184,7 +184,7 @@ cdef class Reply:
         reply_header(self.out, c"*" if self.resp == 2 else c">", count)
 
     def attribute(self, int64_t count) -> None:
-        """`count` pairs about the reply behind them. RESP2 has nothing like it: don't ask."""
+        """`count` pairs about the reply after them. RESP2 has nothing like it: don't ask."""
         assert self.resp == 3, "attributes exist in RESP3 only"
         reply_header(self.out, c"|", count)
 

@@ -10,7 +10,7 @@ Nothing is allocated by a number from the wire: spans grow with the arguments th
 
 Two quirks of redis-server are kept, as clients meet them (tests/unit/protocol/test_resp.py):
 * A line with a NUL in it never ends; it is refused when it has grown too long.
-* The bytes behind a CR, and those behind a payload, are skipped unseen.
+* The bytes after a CR, and those after a payload, are skipped unseen.
 """
 
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t
@@ -74,7 +74,7 @@ cdef Line find_line(const char *data, size_t start, size_t first, size_t n, size
                     size_t *end) noexcept nogil:
     """Find the CR that ends the header at `start`, looking from `first` on.
 
-    LINE_WHOLE: `end` is its CR and the byte behind it is there too. LINE_MORE: `end` is where to
+    LINE_WHOLE: `end` is its CR and the byte after it is there too. LINE_MORE: `end` is where to
     look on when more bytes have come; at a NUL that stays so.
     """
     cdef const char *found = find(data, first, n, c"\r")
@@ -87,7 +87,7 @@ cdef Line find_line(const char *data, size_t start, size_t first, size_t n, size
 
 
 cdef inline bint fast_header(const char *data, size_t n, size_t *at, int64_t *value) noexcept nogil:
-    """Read the number of an ordinary header and move behind its line. False: look closer."""
+    """Read the number of an ordinary header and move after its line. False: look closer."""
     cdef const char *p = data + at[0] + 1
     cdef const char *end = data + n
     cdef const char *first = p

@@ -53,7 +53,7 @@ cdef inline uint32_t crc16(const uint8_t *p, size_t n) noexcept nogil:
 cdef uint32_t key_slot(const char *key, size_t n) noexcept nogil:
     """The slot of a key. O(n).
 
-    Only what stands between the first `{` and the next `}` is hashed; with nothing between
+    Only what is between the first `{` and the next `}` is hashed; with nothing between
     them, or without either, the whole key is.
     """
     cdef const char *opening

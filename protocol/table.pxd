@@ -55,7 +55,7 @@ cdef class NativeTable:
     cdef uint32_t count
     cdef uint16_t *index            # owned; open addressing by the folded name, value id + 1, 0 empty
     cdef uint32_t index_mask
-    cdef KeySpec *key_specs         # owned; those of one command stand together
+    cdef KeySpec *key_specs         # owned; those of one command are together
     cdef char *names                # owned; folded names, 32 bytes each, NUL padded, "container|sub"
     cdef readonly object table      # protocol.commands.CommandTable
 

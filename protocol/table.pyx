@@ -29,8 +29,8 @@ cdef uint32_t NO_MANDATORY_KEYS = F.NO_MANDATORY_KEYS.value
 cdef inline uint64_t upper(uint64_t word) noexcept nogil:
     """Fold the ASCII letters of eight bytes to upper case; other bytes stay."""
     cdef uint64_t low = word & <uint64_t>0x7F7F7F7F7F7F7F7F
-    cdef uint64_t from_a = low + <uint64_t>0x1F1F1F1F1F1F1F1F       # bit 7: at or behind "a"
-    cdef uint64_t behind_z = low + <uint64_t>0x0505050505050505     # bit 7: behind "z"
+    cdef uint64_t from_a = low + <uint64_t>0x1F1F1F1F1F1F1F1F       # bit 7: at or after "a"
+    cdef uint64_t behind_z = low + <uint64_t>0x0505050505050505     # bit 7: after "z"
     return word - (((from_a ^ behind_z) & ~word & <uint64_t>0x8080808080808080) >> 2)
 
 
@@ -185,7 +185,7 @@ cdef class NativeTable:
         if not keyword and not keys.count_at and 0 < keys.last_index < keys.first:
             raise DeclarationError(f"{declared.name}: keys that end before they begin")
         spec.first = keys.first
-        # Behind a keyword, positions count from the first key; without `last` it is the only one.
+        # After a keyword, positions count from the first key; without `last` it is the only one.
         spec.last = (keys.last or 0) if keyword else keys.last_index
         spec.step = keys.step
         spec.count_at = keys.count_at
@@ -348,7 +348,7 @@ cdef bint put_range(int64_t first, int64_t last, int64_t step, uint32_t argc, ui
 
 cdef int64_t find_keyword(const KeySpec *spec, const char *command, const Span *spans,
                           uint32_t argc) noexcept nogil:
-    """The index behind the keyword, or 0. Forward from a positive `first`, else backward.
+    """The index after the keyword, or 0. Forward from a positive `first`, else backward.
 
     The last argument (backward: argument 1) is not looked at: nothing could follow it
     (backward: it is what the command works on).
@@ -452,7 +452,7 @@ cdef int32_t sort_keys(const char *command, const Span *spans, uint32_t argc, ui
 
 cdef int32_t migrate_keys(const char *command, const Span *spans, uint32_t argc, uint32_t *indexes,
                           uint32_t size) noexcept nogil:
-    """MIGRATE: argument 3, or when that is empty all behind KEYS, the last option."""
+    """MIGRATE: argument 3, or when that is empty all after KEYS, the last option."""
     cdef uint32_t found = 0
     cdef uint32_t i = MIGRATE_OPTIONS
     if argc < 4:

@@ -2,7 +2,7 @@
 
 A worker sends {"op": "admin", "caller", "args"}; `Admin.dispatch` finds the handler in the command
 table, runs it `async (admin, caller, args, reply)`, and answers {"reply": RESP bytes}. Handlers
-stand in router/commands.
+are in router/commands.
 """
 
 from __future__ import annotations

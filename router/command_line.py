@@ -2,9 +2,9 @@
 
     shardis-server [file] [--directive value ...] [-]
 
-Options become lines that are read behind the file, or the standard input ("-" as the first or last
+Options become lines that are read after the file, or the standard input ("-" as the first or last
 argument). "--" begins a directive, unless the one before still wants its value; values are quoted,
-so that each stays one word, but a directive and its values may also stand in one argument.
+so that each stays one word, but a directive and its values may also be in one argument.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def read_command_line(arguments: Sequence[str]) -> Config:
 def option_lines(words: Sequence[str], first: bool = True) -> tuple[bool, str]:
     """Whether to read the standard input, and the lines that the options stand for. O(words).
 
-    `first`: no file stands before these words.
+    `first`: no file is before these words.
     """
     from_input = False
     lines = ""

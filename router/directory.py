@@ -19,7 +19,7 @@ UNLOCKED_PREFIX: Final = "shardis."
 UNLOCKED_SECONDS_MAX: Final = 60
 LOCK: Final = "lock"
 PATH_BYTES_MAX: Final = 60
-"""Room for an endpoint's name behind it: a unix socket's path has at most 107 bytes."""
+"""Room for an endpoint's name after it: a unix socket's path has at most 107 bytes."""
 
 
 @contextlib.contextmanager

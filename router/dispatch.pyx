@@ -596,7 +596,7 @@ cdef class WorkerDispatcher(Dispatcher):
         return 0
 
     cdef int _take_push(self, int32_t shard, const char *data, size_t n) except -1:
-        """Bytes for a client's output: behind what this shard has answered it, and between two replies."""
+        """Bytes for a client's output: after what this shard has answered it, and between two replies."""
         cdef PushHeader header
         cdef Session session
         cdef Pending *pending
@@ -627,7 +627,7 @@ cdef class WorkerDispatcher(Dispatcher):
         return 0
 
     cdef int _append_block(self, Session session, int32_t shard, uint32_t sequence, uint32_t bulk) except -1:
-        """The large reply `bulk` stands here; it may have come already, or not."""
+        """The large reply `bulk` is here; it may have come already, or not."""
         cdef Block *block
         early = self.early_bulks.pop((shard, bulk), None)
         if early is not None:

@@ -212,7 +212,7 @@ def _bind_all(
 ) -> None:
     """Add the listeners of one kind: those of `held` where they fit, else new ones.
 
-    Raises ListenError, behind which the caller owes `staged.abandon()`.
+    Raises ListenError, after which the caller owes `staged.abandon()`.
     """
     port: int = settings[PORTS[kind]]
     for word in settings["bind"].split() if port else ():

@@ -100,7 +100,7 @@ POLICIES: dict[Response, Callable[[Sequence[bytes]], bytes]] = {
 
 
 def merge(policy: Response, replies: Sequence[bytes]) -> bytes:
-    """One reply by a policy. Without a policy: a keyless command's arrays one behind the other.
+    """One reply by a policy. Without a policy: a keyless command's arrays one after the other.
 
     SPECIAL has no general rule: its callers know the command. Raises ReplyError.
     """

@@ -541,7 +541,7 @@ async def random_key(shards: Shards, args: list[bytes]) -> bytes:
 
 
 async def scan(shards: Shards, args: list[bytes]) -> bytes:
-    """One step of a scan: in the shard that owns the cursor's slot, and in those behind it.
+    """One step of a scan: in the shard that owns the cursor's slot, and in those after it.
 
     It goes on to the next shard until it has visited COUNT keys, so that a small database takes one
     step, as in redis-server. Of a shard that it was all through it knows how many that were; of the

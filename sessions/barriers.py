@@ -73,7 +73,7 @@ class Barriers:
             self.dispatcher.count_call(session, command.id, 0, args, reply)
         except Unanswerable:
             # As when redis-server dies: a write may or may not have happened, so no reply is true,
-            # and what stands behind it in the pipeline must not be executed.
+            # and what is after it in the pipeline must not be executed.
             session.abort()
             session.complete_barrier(b"")
             self.schedule_flush()

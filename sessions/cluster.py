@@ -6,7 +6,7 @@ with a cluster of redis-servers).
 
 Which address a node is announced by: `cluster-announce-ip`, or else the address at which the asking
 client has reached this server, since all nodes are on one machine. Ports follow the same
-pattern as the listening ones: a directive names the endpoint's, and shard i is 1+i behind it. A
+pattern as the listening ones: a directive names the endpoint's, and shard i is 1+i after it. A
 client that has come over TLS is told the ports of TLS.
 """
 

@@ -3,7 +3,7 @@
 Contract
 1. `submit` and `finish`: see session.pxd.
 2. `flush` sends what was submitted; True: answers may be here already. `receive` takes answers, and
-   sets `receive_due` if it must be called again, behind a look at the sessions' output.
+   sets `receive_due` if it must be called again, after a look at the sessions' output.
 """
 
 from cpython.ref cimport PyObject

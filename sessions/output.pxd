@@ -66,7 +66,7 @@ cdef inline void _push(Output *output, Block *block) noexcept nogil:
 
 
 cdef inline void output_seal(Output *output) noexcept nogil:
-    """Turn the tail into a block, so that something can be queued behind it."""
+    """Turn the tail into a block, so that something can be queued after it."""
     cdef Block *block
     if output.tail.used == 0:
         return
@@ -85,7 +85,7 @@ cdef inline void output_append_block(Output *output, Block *block) noexcept nogi
 
 
 cdef inline void output_splice(Output *output, Output *other) noexcept nogil:
-    """Move all that `other` holds behind `output`; `other` (nothing of it sent) is left empty, maybe with a
+    """Move all that `other` holds after `output`; `other` (nothing of it sent) is left empty, maybe with a
     small buffer."""
     if other.first == NULL:
         buffer_append(&output.tail, other.tail.data, other.tail.used)

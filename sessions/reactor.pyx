@@ -261,7 +261,7 @@ cdef class Reactor:
         cdef ssize_t n
         cdef bint direct = session.input.used and session.wanted > READ_BYTES and session.state == 0
         if unlikely(direct):
-            # The rest of a large value goes straight behind what is there of it.
+            # The rest of a large value goes straight after what is there of it.
             size = session.wanted if session.wanted < LARGE_READ_BYTES_MAX else LARGE_READ_BYTES_MAX
             target = buffer_reserve(&session.input, size)
         n = c_recv(session.fd, target, size, 0)
@@ -304,7 +304,7 @@ cdef class Reactor:
             return 0
         if session.reads_on():
             interest = EPOLLIN
-        # What stands behind a block that has yet to come can't be written before it.
+        # What is after a block that has yet to come can't be written before it.
         if session.output.first != NULL:
             writes = session.output.first.ready
         if writes:

@@ -13,7 +13,7 @@ class Session:
     """One client connection, as the handlers of SESSION commands see it: `(session, args, reply)`.
 
     Such a handler runs in the process that holds the connection, in the client's order: what it
-    changes here holds for the commands behind it in the same pipeline.
+    changes here holds for the commands after it in the same pipeline.
     """
 
     id: int  # CLIENT ID, unique in the server

@@ -351,7 +351,7 @@ cdef class Session:
         return False
 
     cdef int _check_output(self) except -1:
-        """Look at the limits behind a reply that was made here, as one read may ask for many.
+        """Look at the limits after a reply that was made here, as one read may ask for many.
 
         Nothing that this process answers by itself ends the parser otherwise. For a client that has
         to say AUTH each reply counts; for others not each is worth the count of what is unsent.
@@ -474,7 +474,7 @@ cdef class Session:
         """Give away the buffer that holds the command `raw`, without copying the command.
 
         Returns the memory to free, or NULL when the command is not in the session's own buffer.
-        What stands behind the command moves to a new buffer.
+        What is after the command moves to a new buffer.
         """
         cdef char *data = self.input.data
         cdef size_t end
@@ -612,7 +612,7 @@ cdef class Session:
         return 0
 
     cdef int _command_ended(self) except -1:
-        """CLIENT REPLY SKIP holds for exactly one command: the one behind it."""
+        """CLIENT REPLY SKIP holds for exactly one command: the one after it."""
         if self.attention & (ATTENTION_SKIP | ATTENTION_SKIP_NEXT) and not (
             self.state & STATE_HELD and not self.waits_for_barrier
         ):
@@ -639,7 +639,7 @@ cdef class Session:
         ]
 
     cdef int _barrier(self, const CommandSpec *spec, const char *raw) except -1:
-        """A command that needs everything before it answered, and holds everything behind it.
+        """A command that needs everything before it answered, and holds everything after it.
 
         HOLD: the ring is not empty yet; the command stays in the input.
         """
@@ -782,7 +782,7 @@ cdef class Session:
             self.dispatcher.dirty.append(self)
 
     cdef void reply_here(self, const char *data, size_t n) noexcept:
-        """Queue a reply that was made in this process, behind all that is still open."""
+        """Queue a reply that was made in this process, after all that is still open."""
         cdef Pending *last
         if unlikely(n == 0 or self.run_flags & RUN_REPLY_OFF):
             return
@@ -826,7 +826,7 @@ cdef class Session:
         return pending
 
     cdef Output *output_for(self, uint32_t sequence) noexcept:
-        """Where replies for this place go now: straight out, or behind its turn."""
+        """Where replies for this place go now: straight out, or after its turn."""
         if likely(sequence == self.head):
             if not self.is_dirty:
                 self.mark_dirty()

@@ -8,7 +8,7 @@ transport, decides when to read, when to stop and how to end: a client that has 
 side still gets its replies, and no buffer here grows with what a client sends or does not read.
 
 Bounds, for each connection
-    received, not yet decrypted   one read (READ_BYTES), as reading pauses behind it
+    received, not yet decrypted   one read (READ_BYTES), as reading pauses after it
     decrypted, not yet executed   the session's own (HELD_INPUT_BYTES_MAX), as for plain connections
     encrypted, not yet sent       one chunk (CHUNK_BYTES); the rest stays in the session's output
 """
@@ -356,7 +356,7 @@ class TlsConnection(asyncio.BufferedProtocol):
     # End
 
     def _close(self) -> None:
-        """Say farewell and close, behind what is being sent."""
+        """Say farewell and close, after what is being sent."""
         transport, tls = self._transport, self._tls
         if self._closed or transport is None or tls is None:
             return

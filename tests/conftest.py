@@ -147,7 +147,7 @@ def shardis(server_pool: ServerPool) -> Shardis:
 
 @pytest.fixture
 def connect(shardis: Shardis) -> Iterator[Callable[..., RespClient]]:
-    """Open connections to `shardis` that are closed behind the test."""
+    """Open connections to `shardis` that are closed after the test."""
     opened: list[RespClient] = []
 
     def open_one(resp: int = 2, timeout: float = 10.0) -> RespClient:
@@ -162,7 +162,7 @@ def connect(shardis: Shardis) -> Iterator[Callable[..., RespClient]]:
 
 @pytest.fixture
 def own_server() -> Iterator[Callable[..., Shardis]]:
-    """Start a server for this test alone, which may be harmed: it is killed behind the test."""
+    """Start a server for this test alone, which may be harmed: it is killed after the test."""
     started: list[Shardis] = []
 
     def start(**options: object) -> Shardis:

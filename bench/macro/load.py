@@ -70,7 +70,7 @@ def benchmark(
         raise ServerFailed(f"{name} took over {RUN_SECONDS_MAX:.0f} s") from None
     after = process.cpu_seconds(server.roots)
     server.assert_alive()
-    # Warnings may stand before the header.
+    # Warnings may be before the header.
     out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
     header, *rows = [line for line in out.splitlines() if line.startswith('"')] or [""]
     if done.returncode != 0 or "Error from server" in out + err or not rows:

@@ -118,7 +118,7 @@ def throughput(variants: Sequence[Variant], options: Options) -> dict[str, Any]:
                     opened.attempt(name, load.run, server, test, depth, count, options.keys)
         for number in range(options.rounds):
             begin = time.monotonic()
-            # All servers run one test before the next test comes: what is compared stands as close
+            # All servers run one test before the next test comes: what is compared is as close
             # in time as it can, since the speed of a shared machine drifts within seconds.
             for depth, test in kinds:
                 names = list(opened.servers)

@@ -224,7 +224,7 @@ def shardis(workers: int, shards: int, deviation: str = "", *options: str) -> Va
 
 def start_shard_port() -> Server:
     """One shard in cluster mode, measured at its own port: no worker is in between."""
-    # The port and the bus port behind each must be possible, so none of the kernel's own are used.
+    # The port and the bus port after each must be possible, so none of the kernel's own are used.
     for first in random.sample(range(10_000, 22_000), 1000):
         with _stopped_on_failure(_server([first])) as server, contextlib.suppress(OSError):
             for port in (first, first + 1):

@@ -5,7 +5,7 @@
 Ours is the shard's half alone, in one process: an envelope in, replies out, over memory links.
 Redis's is the CPU time of its process for pipelines of 16 over a socket, system calls included. The
 ratio of the two is thus no ratio of throughputs, but it ranks the commands by how far ours fall
-behind.
+after.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ WORDS = {b"SAVE", b"NOSAVE", b"NOW", b"FORCE", b"ABORT"}
 async def shutdown(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """End the server, after saving when that is configured.
 
-    A shutdown has no reply: what the client sent behind it is not executed, and it sees the
+    A shutdown has no reply: what the client sent after it is not executed, and it sees the
     connection end. With NOW, commands that are under way are not waited for.
     """
     words = {word.partition(b"\0")[0].upper() for word in args[1:]}

@@ -373,7 +373,7 @@ FORGOTTEN: Final = frozenset(
 )
 """Directives of older versions: a file may still have them, with one argument, for nothing."""
 LINES_ONLY: Final = frozenset({"include", "rename-command", "user", "loadmodule", "sentinel"})
-"""What stands in files only, and is no value: CONFIG GET does not know it."""
+"""What is in files only, and is no value: CONFIG GET does not know it."""
 
 
 def is_sensitive(name: bytes) -> bool:

@@ -233,7 +233,7 @@ class Text:
     """
 
     unset: bool = False
-    binary: bool = False  # may hold NUL, behind which all others end
+    binary: bool = False  # may hold NUL, after which all others end
     check: Callable[[str], None] | None = None
     several: bool = False
     accumulates: bool = False
@@ -295,7 +295,7 @@ TITLE_VARIABLES: Final = {
     **dict.fromkeys(("listen-addr", "port", "tls-port", "config-file"), "x"),
     "unixsocket": "",
 }
-"""What may stand in braces, and the least it stands for."""
+"""What may be in braces, and the least it stands for."""
 
 
 def title_template(text: str) -> None:

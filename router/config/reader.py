@@ -55,9 +55,9 @@ def read_lines(
 ) -> None:
     """Apply the lines of a text in order, those of included files in their place.
 
-    `apply` gets the words of a line, the first in lower case; `finish` is called behind each text,
+    `apply` gets the words of a line, the first in lower case; `finish` is called after each text,
     included ones too. Both raise ValueRefused. Raises ConfigError, with the line of the text that
-    it stands in.
+    it is in.
     """
     for number, raw in enumerate(text.split("\n"), 1):
         line = raw.strip(" \t\r\n")

@@ -68,7 +68,7 @@ class Config:
     def load(self, text: str) -> None:
         """Take over the lines of a configuration file. Raises ConfigError.
 
-        `dir` takes effect at once: relative paths behind it mean files there.
+        `dir` takes effect at once: relative paths after it mean files there.
         """
         read_lines(text, self._load_words, self._check_all)
 
@@ -126,7 +126,7 @@ class Config:
         self.lines.setdefault(name, []).append(arguments)
 
     def _check_all(self) -> None:
-        """What concerns the values together; called behind each file."""
+        """What concerns the values together; called after each file."""
         if self["logfile"]:
             try:
                 os.close(os.open(self["logfile"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666))
@@ -203,7 +203,7 @@ class Config:
         changes: dict[str, Any] = {}
         for name, (directive, text) in chosen.items():
             kind = directive.kind
-            # Unlike a file's, these words are simply what stands between spaces.
+            # Unlike a file's, these words are simply what is between spaces.
             arguments = (text.split(" ") if text else []) if kind.several else [text]
             present = changes.get(directive.name, self.values[directive.name])
             try:

@@ -11,7 +11,7 @@ from typing import Final
 ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "a": "\a"}
 ESCAPED: Final = {sign: "\\" + name for name, sign in ESCAPES.items()} | {'"': '\\"', "\\": "\\\\"}
 BLANKS: Final = " \t\n\r\v\f"
-"""What may stand before a word and behind a closing quote."""
+"""What may be before a word and after a closing quote."""
 WORD_ENDS: Final = " \t\n\r\0"
 """What ends a word: a vertical tab or a form feed inside of it does not."""
 
@@ -55,7 +55,7 @@ def split_words(line: str) -> list[str] | None:
 
 
 def _quoted(line: str, at: int, word: list[str]) -> int | None:
-    """Append what a quotation at `at` holds; the index behind it, None when it does not end."""
+    """Append what a quotation at `at` holds; the index after it, None when it does not end."""
     quote = line[at]
     at += 1
     while at < len(line):

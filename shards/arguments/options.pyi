@@ -15,9 +15,9 @@ INT32_MAX: int
 
 @final
 class Option:
-    """One word, alone or with the value behind it.
+    """One word, alone or with the value after it.
 
-    `convert` makes the value of the argument behind the word, or raises CommandError; without it
+    `convert` makes the value of the argument after the word, or raises CommandError; without it
     the word stands alone and its value is True. `excludes` are words that must not precede it.
     """
 

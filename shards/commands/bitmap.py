@@ -75,7 +75,7 @@ def setbit(ctx: Context, args: list[bytes], reply: Reply) -> None:
     complexity="O(1)",
 )
 def getbit(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Return a bit of a string; behind its end all are 0. O(1)."""
+    """Return a bit of a string; after its end all are 0. O(1)."""
     offset = bit_offset(ctx, args[2])
     reply.integer(Bits.open(ctx, args[1]).get(offset, 1))
 
@@ -272,7 +272,7 @@ def field_type(argument: bytes) -> tuple[bool, int]:
 
 
 def field_operations(ctx: Context, args: list[bytes]) -> list[Operation]:
-    """The operations of BITFIELD, in their order; OVERFLOW holds for those behind it."""
+    """The operations of BITFIELD, in their order; OVERFLOW holds for those after it."""
     found: list[Operation] = []
     overflow = b"WRAP"
     at = 2

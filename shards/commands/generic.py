@@ -261,7 +261,7 @@ def move(ctx: Context, args: list[bytes], reply: Reply) -> None:
 
 
 def expire_conditions(args: list[bytes]) -> set[bytes]:
-    """The conditions behind an EXPIRE command's time; each mistake has its own text."""
+    """The conditions after an EXPIRE command's time; each mistake has its own text."""
     conditions = set()
     for argument in args[3:]:
         condition = word(argument)
@@ -289,7 +289,7 @@ def conditions_hold(conditions: set[bytes], current_ms: int, wanted_ms: int) -> 
 def expire_key(
     ctx: Context, args: list[bytes], reply: Reply, name: bytes, unit_ms: int, base_ms: int
 ) -> None:
-    """EXPIRE and its relatives: a number of units behind a base, both turned into a time."""
+    """EXPIRE and its relatives: a number of units after a base, both turned into a time."""
     key = args[1]
     conditions = expire_conditions(args)
     number = int64(args[2])
@@ -374,7 +374,7 @@ def pexpireat(ctx: Context, args: list[bytes], reply: Reply) -> None:
 
 
 def expiry_of(ctx: Context, key: bytes, base_ms: int) -> int:
-    """A key's expiry in ms behind a base: -2 without a key, -1 without an expiry."""
+    """A key's expiry in ms after a base: -2 without a key, -1 without an expiry."""
     if not ctx.exists(key):
         return -2
     expire_ms = ctx.expire_ms(key)

@@ -158,7 +158,8 @@ def store(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Make a key what the one borrowed parcel says, as RENAME's target: key, event. O(N)"""
     (parcel,) = ctx.transaction.borrowed.values()
     parcel.put(ctx, args[1])
-    ctx.propagate(as_restore(ctx, args[1]))
+    if ctx.logs:  # it costs as much as the value is long
+        ctx.propagate(as_restore(ctx, args[1]))
     ctx.changed(args[1], args[2])
     reply.ok()
 

@@ -326,7 +326,7 @@ def lset(ctx: Context, args: list[bytes], reply: Reply) -> None:
     complexity="O(N) for N elements before the pivot",
 )
 def linsert(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Put an element before or behind the first one that equals a pivot. O(N) to find it."""
+    """Put an element before or after the first one that equals a pivot. O(N) to find it."""
     _, key, where, pivot, value = args
     behind = {b"AFTER": True, b"BEFORE": False}.get(word(where))
     if behind is None:

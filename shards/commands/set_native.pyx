@@ -141,7 +141,7 @@ cdef int smembers(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 
 
 cdef inline bint count_from(const Argv *argv, int64_t *count) noexcept nogil:
-    """The count of SPOP or SRANDMEMBER; False if it is none, or there is more behind it."""
+    """The count of SPOP or SRANDMEMBER; False if it is none, or there is more after it."""
     return argv.argc == 3 and parse_int64(argv.args[2].data, argv.args[2].length, count)
 
 

@@ -73,7 +73,7 @@ class Sorting:
                 raise CommandError(SYNTAX)
 
     def slice_of(self, count: int) -> tuple[int, int]:
-        """The first of so many elements that is wanted, and the one behind the last."""
+        """The first of so many elements that is wanted, and the one after the last."""
         if self.start == 0 and self.limit == -1:
             return 0, count
         start = min(max(self.start, 0), count)
@@ -99,7 +99,7 @@ def elements_of(ctx: Context, key: bytes) -> tuple[bytes | None, list[bytes]]:
 
 
 def reference(pattern: bytes, element: bytes) -> tuple[bytes, bytes | None] | None:
-    """The key that a pattern with a `*` means for an element, and the field behind a `->`."""
+    """The key that a pattern with a `*` means for an element, and the field after a `->`."""
     star = pattern.find(b"*")
     if star < 0:
         return None

@@ -114,7 +114,7 @@ def text(argument: bytes) -> bytes:
 
 
 def interval_start(argument: bytes) -> StreamId:
-    """The first id of an interval; behind a parenthesis, the one that is left out."""
+    """The first id of an interval; after a parenthesis, the one that is left out."""
     if len(argument) < 2 or argument[:1] != b"(":
         return any_id(argument)
     ms, sequence = strict_id(argument[1:])
@@ -250,7 +250,7 @@ def given_id(argument: bytes) -> tuple[int | None, int | None]:
 
 
 def new_id(ctx: Context, given: tuple[int | None, int | None], last: StreamId) -> StreamId:
-    """The id of a new entry behind `last`. Raises CommandError."""
+    """The id of a new entry after `last`. Raises CommandError."""
     ms, sequence = given
     if ms is None:
         id = (ctx.now_ms, 0) if ctx.now_ms > last[0] else following(last)
@@ -580,13 +580,13 @@ def look_again(ctx: Context, reading: Reading) -> None:
     complexity="O(log(S) + N) for each stream, N entries out of S being returned",
 )
 def xread(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Return the entries of streams behind given ids. O(log(S) + N) for N entries out of S."""
+    """Return the entries of streams after given ids. O(log(S) + N) for N entries out of S."""
     reading = parse_reading(ctx, args, grouped=False)
     found: list[tuple[bytes, StreamView, StreamId]] = []
     for key, argument in zip(reading.keys, reading.ids, strict=True):
         view = StreamView.open(ctx, key)
         if text(argument) == b"$":
-            continue  # nothing is behind it
+            continue  # nothing is after it
         if text(argument) == b">":
             raise CommandError(NEW_WITHOUT_GROUP)
         id = strict_id(argument)
@@ -690,7 +690,7 @@ def xreadgroup(ctx: Context, args: list[bytes], reply: Reply) -> None:
         asked.append((key, view, id))
 
     look_again(ctx, reading)
-    # Of several streams, how many will be in the reply is known only behind them.
+    # Of several streams, how many will be in the reply is known only after them.
     body = Reply(reply.resp) if len(asked) > 1 else reply
     served = 0
     for key, view, id in asked:

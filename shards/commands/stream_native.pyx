@@ -131,7 +131,7 @@ cdef inline bint is_strategy(const Arg *arg) noexcept nogil:
 
 
 cdef bint read_trim(const Shard *shard, const Argv *argv, uint32_t *at, Trim *trim) noexcept nogil:
-    """MAXLEN|MINID [~|=] threshold [LIMIT count], from `at` on, which goes behind it."""
+    """MAXLEN|MINID [~|=] threshold [LIMIT count], from `at` on, which goes after it."""
     cdef uint32_t i = at[0] + 1
     cdef int64_t value
     trim.kind = TRIM_LENGTH if is_word(&argv.args[at[0]], b"maxlen", 6) else TRIM_ID
@@ -168,7 +168,7 @@ cdef bint read_trim(const Shard *shard, const Argv *argv, uint32_t *at, Trim *tr
 
 
 cdef bint choose_id(const Stream *stream, int64_t now_ms, IdKind kind, Id *id) noexcept nogil:
-    """The id of the new entry; False: there is none behind the stream's last one."""
+    """The id of the new entry; False: there is none after the stream's last one."""
     cdef Id last
     last.ms = last.sequence = 0
     if stream != NULL:
@@ -418,7 +418,7 @@ cdef int xrevrange(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 
 
 cdef bint read_count(const Argv *argv, uint32_t *at, uint64_t *count) noexcept nogil:
-    """COUNT and its number, at `at`, which goes behind it; below 1 means all, which is 0."""
+    """COUNT and its number, at `at`, which goes after it; below 1 means all, which is 0."""
     cdef int64_t value
     if at[0] + 1 >= argv.argc or not is_word(&argv.args[at[0]], b"count", 5):
         return False
@@ -430,7 +430,7 @@ cdef bint read_count(const Argv *argv, uint32_t *at, uint64_t *count) noexcept n
 
 
 cdef inline bint is_one_stream(const Argv *argv, uint32_t at) noexcept nogil:
-    """Whether STREAMS is at `at`, with one key and one id behind it."""
+    """Whether STREAMS is at `at`, with one key and one id after it."""
     return at + 3 == argv.argc and is_word(&argv.args[at], b"streams", 7)
 
 

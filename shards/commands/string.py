@@ -32,7 +32,7 @@ EXPIRIES = (b"EX", b"PX", b"EXAT", b"PXAT")
 
 
 def expiry_options(*others: bytes) -> list[Option]:
-    """EX, PX, EXAT and PXAT: each is refused behind another of them, or behind `others`."""
+    """EX, PX, EXAT and PXAT: each is refused after another of them, or after `others`."""
     return [
         Option(name, as_is, (*others, *(other for other in EXPIRIES if other != name)))
         for name in EXPIRIES

@@ -1,7 +1,7 @@
 """The string family's hot commands in the native lane.
 
 They do what their Python handlers in string.py do, for the calls that succeed; whatever would be an error
-of the client's making is DECLINED before anything is touched, so that every error text stands in one
+of the client's making is DECLINED before anything is touched, so that every error text is in one
 place. The only exception is WRONGTYPE, which needs the key opened.
 """
 

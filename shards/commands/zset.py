@@ -269,7 +269,7 @@ def rank(ctx: Context, args: list[bytes], reply: Reply, backwards: bool) -> None
     complexity="O(log(N))",
 )
 def zrank(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Return how many members stand before a member. O(log n)."""
+    """Return how many members come before a member. O(log n)."""
     rank(ctx, args, reply, backwards=False)
 
 
@@ -283,7 +283,7 @@ def zrank(ctx: Context, args: list[bytes], reply: Reply) -> None:
     complexity="O(log(N))",
 )
 def zrevrank(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Return how many members stand behind a member. O(log n)."""
+    """Return how many members stand after a member. O(log n)."""
     rank(ctx, args, reply, backwards=True)
 
 
@@ -833,7 +833,7 @@ def zscan(ctx: Context, args: list[bytes], reply: Reply) -> None:
 
 
 class Operands:
-    """The keys of ZUNION and its like with their weights, and the options behind them."""
+    """The keys of ZUNION and its like with their weights, and the options after them."""
 
     __slots__ = ("aggregate", "limit", "sources", "weights", "with_scores")
 

@@ -184,7 +184,7 @@ cdef int add(Shard *shard, const Argv *argv, Buffer *out, bint increments) noexc
         elif is_word(option, b"incr", 4):
             increments = True
         else:
-            # Infinity, or what C takes for an option: a word with a NUL behind it.
+            # Infinity, or what C takes for an option: a word with a NUL after it.
             if option.data[0] != c"i" and option.data[0] != c"I":
                 return NATIVE_DECLINED
             if option.length > 5 and option.data[4] == 0:

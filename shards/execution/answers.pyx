@@ -141,7 +141,7 @@ cdef class Answers:
         memcpy(self.out.data + self.part_at, &part, sizeof(PartHeader))
         self.parts += 1
         self.part_open = False
-        # What stands behind a bulk reply ends it: both halves go in one message, or a death between
+        # What is after a bulk reply ends it: both halves go in one message, or a death between
         # would leave the client with half a reply.
         if unlikely(self.out.used > self.cut_at and status == PART_DONE):
             self.send()

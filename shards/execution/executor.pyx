@@ -46,7 +46,7 @@ cdef struct Step:
     Key key
     const char *run                     # its run's header
     bint first
-    uint32_t left                       # commands of its run behind it
+    uint32_t left                       # commands of its run after it
 
 
 cdef bytes rest_of_run(const char *run, uint32_t done):

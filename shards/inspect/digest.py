@@ -35,7 +35,7 @@ def bulks(reply: bytes) -> list[bytes]:
 
 
 def stream_parts(ctx: Context, key: bytes) -> list[bytes]:
-    """The ids, fields and values of a stream, one behind the other."""
+    """The ids, fields and values of a stream, one after the other."""
     view = StreamView.open(ctx, key)
     if view is None:
         return []

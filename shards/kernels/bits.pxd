@@ -15,7 +15,7 @@ cdef enum Operation:
 cdef uint64_t count_bits(const uint8_t *data, uint64_t first, uint64_t last) noexcept nogil
 # The first bit of a range that is `bit`; -1: there is none.
 cdef int64_t find_bit(const uint8_t *data, bint bit, uint64_t first, uint64_t last) noexcept nogil
-# The integer of `width` bits (1 to 64) that begins `shift` (0 to 7) bits behind the start of
+# The integer of `width` bits (1 to 64) that begins `shift` (0 to 7) bits after the start of
 # WINDOW_BYTES bytes.
 cdef uint64_t integer_in(const uint8_t *window, uint64_t shift, int width) noexcept nogil
 cdef void integer_into(uint8_t *window, uint64_t shift, int width, uint64_t value) noexcept nogil

@@ -44,7 +44,7 @@ cdef uint64_t count_bits(const uint8_t *data, uint64_t first, uint64_t last) noe
 
 
 cdef inline int64_t bit_in(uint8_t byte, uint64_t index) noexcept nogil:
-    """The position of the first set bit of a byte that has one and stands at an index."""
+    """The position of the first set bit of a byte that has one and is at an index."""
     return <int64_t>(index << 3) + leading_zeros(<uint64_t>byte << 56)
 
 

@@ -52,7 +52,7 @@ cdef struct Bounds:
 
 
 cdef uint64_t spread(uint64_t v) noexcept nogil:
-    """A zero bit behind each of 32 bits."""
+    """A zero bit after each of 32 bits."""
     cdef int shift
     v = (v | v << 16) & <uint64_t>0x0000FFFF0000FFFF
     v = (v | v << 8) & <uint64_t>0x00FF00FF00FF00FF

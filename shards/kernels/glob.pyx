@@ -21,7 +21,7 @@ cdef inline int lower(int byte) noexcept nogil:
 
 cdef bint class_match(const signed char *pattern, size_t end, size_t *position, int byte,
                       bint nocase) noexcept nogil:
-    """Match one byte against the class that opens before `position`, and step behind it. O(class)."""
+    """Match one byte against the class that opens before `position`, and step after it. O(class)."""
     cdef size_t at = position[0]
     cdef bint negated = at < end and pattern[at] == b"^"
     cdef bint found = False
@@ -59,8 +59,8 @@ cdef bint glob_match(const char *pattern_bytes, size_t pattern_length, const cha
     cdef const signed char *string = <const signed char *>string_bytes
     cdef size_t at = 0              # in the pattern
     cdef size_t here = 0            # in the string
-    cdef size_t star = 0            # behind the last star; valid when starred
-    cdef size_t star_here = 0       # where the string stood for the current attempt behind it
+    cdef size_t star = 0            # after the last star; valid when starred
+    cdef size_t star_here = 0       # where the string stood for the current attempt after it
     cdef bint starred = False
     cdef bint matched
     cdef int groups = 0

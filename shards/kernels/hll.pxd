@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 cdef enum:
     INDEX_BITS = 14
     REGISTER_COUNT = 16384
-    HASH_BITS = 50                      # those behind the index
+    HASH_BITS = 50                      # those after the index
     HEADER_BYTES = 16
     ESTIMATE_AT = 8
     DENSE_BYTES = 16 + 16384 * 6 // 8
@@ -14,7 +14,7 @@ cdef enum:
     ZERO_RUN_MAX = 64
     VALUE_MAX = 32                      # of a sparse register
     VALUE_RUN_MAX = 4
-    PADDING = 8                         # zeros behind the value
+    PADDING = 8                         # zeros after the value
     TEST_CYCLES = 1000
     TEST_ELEMENTS = 1000000
 

@@ -58,7 +58,7 @@ cdef enum:
     TYPE_SHIFT = 24
     ENCODING_SHIFT = 28
 
-cdef packed struct Entry:       # 12 bytes, not aligned behind
+cdef packed struct Entry:       # 12 bytes, not aligned after
     uint32_t lru_type           # bits 0-23 LRU clock or LFU, 24-27 type, 28-31 encoding
     uint32_t key_flags          # bits 0-23 key length (or the low bits of it), 24-31 flags
     uint32_t value_length       # bytes of the value part: the string, or 8 for an int or a pointer

@@ -270,7 +270,7 @@ cdef class Keyspace:
 
     def tune(self, int buckets_min=4, int incremental_min=4096, int step=64,
              int inline_bytes_max=INLINE_BYTES_MAX) -> None:
-        """Make the thresholds small, so that small tests reach what lies behind them."""
+        """Make the thresholds small, so that small tests reach what is beyond them."""
         if buckets_min < 4 or buckets_min & (buckets_min - 1):
             raise ValueError("buckets_min must be a power of two, at least 4")
         if self.store.used_memory != self.store.pool.bytes:

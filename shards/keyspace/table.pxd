@@ -324,7 +324,7 @@ cdef inline uint64_t next_home(uint64_t home, uint64_t mask) noexcept nogil:
 
 cdef inline uint64_t table_scan(const TableRules *rules, Table *table, uint64_t cursor,
                                 EntryList *found) noexcept nogil:
-    """Collect the entries of one home; returns the next cursor, 0 behind the last.
+    """Collect the entries of one home; returns the next cursor, 0 after the last.
 
     Homes are visited in the order of their reversed bits, so that a home of a small table is
     visited together with all the homes it splits into. An entry that is there from cursor 0 to

@@ -59,7 +59,7 @@ cdef extern from *:
     int c_munmap "munmap"(void *, size_t) noexcept nogil
     void *map_pages "shardis_map"(size_t) noexcept nogil
     size_t page_bytes "shardis_page"() noexcept nogil
-    # To be called behind each free, and each realloc that has cut a piece off.
+    # To be called after each free, and each realloc that has cut a piece off.
     void sort_freed "shardis_sort_freed"() noexcept nogil
     # Give the whole pages in [first, last) back; they read as zero afterwards.
     void drop_pages "shardis_drop_pages"(char *first, char *last) noexcept nogil

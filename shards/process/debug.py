@@ -179,7 +179,7 @@ def _attribute(reply: Reply) -> None:
 def _push(reply: Reply) -> None:
     if reply.resp < 3:
         raise CommandError(b"ERR RESP2 is not supported by this command")
-    # Since 7.2 a push that is sent within a command comes behind its reply.
+    # Since 7.2 a push that is sent within a command comes after its reply.
     reply.bulk(b"Some real reply following the push reply")
     reply.push(2)
     reply.bulk(b"server-cpu-usage")

@@ -3,7 +3,7 @@
 Contract
 1. A session's commands are gathered into a window of up to 64; the window is executed when it is
    full and in `finish`, so that nothing gathered outlives the raw bytes it points to.
-2. Replies go straight behind the session's output, whose ring stays empty but for barriers: what
+2. Replies go straight after the session's output, whose ring stays empty but for barriers: what
    is refused or answered by the session is written after `finish`, and so keeps its place.
 3. One thread executes for the workers' links and for this port, never inside one another. What
    needs a key that is held for a command over several shards stays in its session's input (WAIT)

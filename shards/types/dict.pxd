@@ -1,7 +1,7 @@
 """The members of a big set, the fields and values of a big hash, the nodes of a big sorted set.
 
 Linear hashing over packed blocks. A bucket is one allocation that holds about ten members as
-records, one behind the other, so that a member costs its bytes and two or three more. The table
+records, one after the other, so that a member costs its bytes and two or three more. The table
 grows by splitting one bucket and shrinks by joining two: there is no second table, and no
 operation ever does more than that.
 
@@ -111,7 +111,7 @@ cdef bint dict_remove(Pool *pool, Dict *dict, uint64_t hash, const char *data,
 cdef void dict_random(const Dict *dict, uint64_t random, DictItem *item) noexcept nogil
 # False: that was the last one.
 cdef bint dict_next(const Dict *dict, DictIterator *iterator, DictItem *item) noexcept nogil
-# Visits the members of one bucket; returns the next cursor, 0 behind the last. The visitor must
+# Visits the members of one bucket; returns the next cursor, 0 after the last. The visitor must
 # change nothing.
 cdef uint64_t dict_scan(const Dict *dict, uint64_t cursor, DictVisit visit,
                         void *context) noexcept nogil

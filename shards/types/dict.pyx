@@ -680,7 +680,7 @@ cdef uint64_t dict_scan(const Dict *dict, uint64_t cursor, DictVisit visit,
                         void *context) noexcept nogil:
     """Buckets are visited in the order of their reversed bits.
 
-    In that order a bucket stands where all the buckets stand that it will ever be split into, or
+    In that order a bucket is where all the buckets stand that it will ever be split into, or
     was joined from: the cursor says how much of the space of reversed hashes has been seen.
     """
     cdef uint32_t mask = dict.mask >> 1

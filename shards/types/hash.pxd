@@ -70,7 +70,7 @@ cdef uint64_t hash_length(const Hash *hash) noexcept nogil                     #
 cdef bint hash_next(const Hash *hash, HashIterator *iterator, HashItem *item) noexcept nogil
 # A field of a hash that is not empty, each as likely as any other.
 cdef void hash_random(const Hash *hash, uint64_t random, HashItem *item) noexcept nogil
-# Visits some fields, all of a listpack; returns the next cursor, 0 behind the last. What is there
+# Visits some fields, all of a listpack; returns the next cursor, 0 after the last. What is there
 # from cursor 0 to cursor 0 is visited at least once. The visitor must change nothing.
 cdef uint64_t hash_scan(const Hash *hash, uint64_t cursor, HashVisit visit,
                         void *context) noexcept nogil

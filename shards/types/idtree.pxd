@@ -10,7 +10,7 @@ Contract
 1. An IdTree is embedded in its owner, zeroed by idtree_init. Empty, it has no memory of its own.
 2. An entry of an inner node is (bound, child): all ids below child i are >= its bound and < the
    bound of child i + 1. The bound of child 0 is not looked at.
-3. A full node is split where the new entry comes: in the middle, or behind the last, so that
+3. A full node is split where the new entry comes: in the middle, or after the last, so that
    appending leaves full nodes. A node that is at most half full is joined with a neighbour if
    both take at most 3/4 of one; an empty one goes.
 4. All operations are O(log n); appending, stepping and the ends are O(1).

@@ -151,7 +151,7 @@ cdef inline void resize_root(Pool *pool, IdTree *tree, uint16_t capacity) noexce
 
 
 cdef IdNode *split(Pool *pool, IdTree *tree, IdNode *node, uint32_t place) noexcept nogil:
-    """A new node behind a full one, with what comes from the middle on or, if that is where the
+    """A new node after a full one, with what comes from the middle on or, if that is where the
     next entry goes, nothing."""
     cdef IdNode *right = node_new(pool, tree.fanout)
     cdef uint32_t kept = node.count if place == node.count else node.count >> 1

@@ -9,7 +9,7 @@ Contract
    `encoding`, and the caller puts them back (shards/views/list.pxd).
 2. `list_grow` comes before elements are put in, `list_shrink` after elements went or were replaced;
    an empty list is its owner's to delete.
-3. A ListWalk stands at an element, by either encoding. It must be closed, unless a function has
+3. A ListWalk is at an element, by either encoding. It must be closed, unless a function has
    returned False for it or is said to close it; it dies with any change but by its own functions.
 """
 

@@ -68,7 +68,7 @@ cdef Listpack *listpack_append_many(Pool *pool, Listpack *pack, const Element *e
 cdef Listpack *listpack_prepend(Pool *pool, Listpack *pack, const char *data,
                                 size_t n) noexcept nogil
 cdef Listpack *listpack_prepend_integer(Pool *pool, Listpack *pack, int64_t number) noexcept nogil
-# Insert before or behind an element; `p` becomes the new one.
+# Insert before or after an element; `p` becomes the new one.
 cdef Listpack *listpack_insert(Pool *pool, Listpack *pack, uint8_t **p, bint behind,
                                const char *data, size_t n) noexcept nogil
 cdef Listpack *listpack_insert_integer(Pool *pool, Listpack *pack, uint8_t **p, bint behind,
@@ -132,7 +132,7 @@ cdef inline uint64_t encoded_bytes(const uint8_t *p) noexcept nogil:
 
 
 cdef inline uint8_t *listpack_skip(const uint8_t *p) noexcept nogil:
-    """Behind an element: the next one or the end."""
+    """After an element: the next one or the end."""
     cdef uint64_t n = encoded_bytes(p)
     return <uint8_t *>p + n + back_bytes(n)
 

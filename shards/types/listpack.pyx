@@ -75,7 +75,7 @@ cdef inline void integer_piece(Piece *piece, int64_t number) noexcept nogil:
 
 
 cdef inline uint8_t *write_piece(uint8_t *p, const Piece *piece) noexcept nogil:
-    """Returns behind it."""
+    """Returns after it."""
     cdef uint64_t encoded = piece.head_bytes + piece.data_bytes
     cdef size_t i, back = piece.bytes - encoded
     cdef uint8_t *last
@@ -593,7 +593,7 @@ cdef class ListpackProbe:
         return self.value(p)
 
     def delete(self, int64_t index, uint64_t count=1) -> bytes | int | None:
-        """Returns the element behind those deleted."""
+        """Returns the element after those deleted."""
         cdef uint8_t *p = self.at(index)
         self.pack = listpack_delete(&self.pool, self.pack, &p, count)
         return self.after(p)

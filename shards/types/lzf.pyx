@@ -27,7 +27,7 @@ cdef inline uint32_t three_bytes(const uint8_t *p) noexcept nogil:
 
 cdef inline uint8_t *put_literals(uint8_t *out, uint8_t *out_end, const uint8_t *first,
                                   size_t n) noexcept nogil:
-    """Returns behind them, or NULL if there is no room."""
+    """Returns after them, or NULL if there is no room."""
     cdef size_t run
     while n:
         run = n if n < LITERALS_MAX else LITERALS_MAX

@@ -9,7 +9,7 @@ Contract
    those nearer never are. Reading a compressed node leaves it compressed.
 4. Limit and depth are those of the time it was made, as in Redis; only `plain_bytes_min` is the
    caller's at each call.
-5. A ListCursor stands at an element. It must be closed, unless a function has returned False for
+5. A ListCursor is at an element. It must be closed, unless a function has returned False for
    it; it dies with any change of the list but by the functions that take it.
 6. Pushing and popping touch one node; seeking is O(nodes) from the nearer end. No call costs more
    than O(nodes), and the handling of a few nodes, but copying and freeing.

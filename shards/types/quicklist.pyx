@@ -241,7 +241,7 @@ cdef void add_to_node(Pool *pool, Quicklist *list, QuicklistNode *node, bint at_
 
 cdef QuicklistNode *split_node(Pool *pool, Quicklist *list, QuicklistNode *node,
                                uint32_t offset) noexcept nogil:
-    """Move the elements from an offset on, which is neither end, to a new node behind."""
+    """Move the elements from an offset on, which is neither end, to a new node after."""
     cdef Listpack *pack
     cdef QuicklistNode *rest
     cdef uint32_t moved = node.count - offset
@@ -688,7 +688,7 @@ cdef void cursor_replace(ListCursor *cursor, const ListRules *rules, const char 
         return
     fresh = node_of(pool, rules, data, n)
     insert_node(pool, list, node, offset, fresh)
-    # What is replaced is now the first element behind the new node.
+    # What is replaced is now the first element after the new node.
     node = fresh.next
     if node.count == 1:
         remove_node(pool, list, node)

@@ -24,7 +24,7 @@ Contract
 6. Scan and the fair random member are those of `members`, with all that dict.pxd says of them.
 7. A cursor dies with every change.
 8. The entry of an inner page equals the first of its child, always. A full page is split in the
-   middle, but where the new entry comes behind its last or before the first of all, behind or
+   middle, but where the new entry comes after its last or before the first of all, after or
    before all it has: so ascending and descending scores leave full pages. A page that is at most
    half full is joined with a neighbour if both take at most 3/4 of one; an empty one goes.
 """

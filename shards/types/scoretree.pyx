@@ -218,7 +218,7 @@ cdef inline uint32_t leaf_place(const Page *page, const Key *key) noexcept nogil
 
 
 cdef inline uint32_t child_place(const Page *page, const Key *key) noexcept nogil:
-    """Which child the key belongs to: the last whose first node is not behind it."""
+    """Which child the key belongs to: the last whose first node is not after it."""
     cdef const double *scores = page_scores(page)
     cdef uint32_t place = place_of_score(scores, 1, page.count, key.score, False)
     if place < page.count and scores[place] == key.score:
@@ -292,7 +292,7 @@ cdef inline void find_path_of_first(const Zset *zset, Path *path) noexcept nogil
 
 
 cdef inline void find_path_of_end(const Zset *zset, Path *path) noexcept nogil:
-    """To the place behind the last node."""
+    """To the place after the last node."""
     cdef Page *page = zset.root
     cdef uint32_t level = zset.height
     while level:
@@ -378,7 +378,7 @@ cdef inline uint64_t find_end(const Zset *zset, const ZsetRange *range, bint end
                               ZsetCursor *cursor) noexcept nogil:
     """The rank and place of the first node that is not below a range or, for its end, above it.
 
-    The place may be behind the last of a leaf.
+    The place may be after the last of a leaf.
     """
     cdef Page *page = zset.root
     cdef uint32_t level = zset.height, place
@@ -465,7 +465,7 @@ cdef inline void require_number(double score) noexcept nogil:
 
 
 cdef inline void correct_firsts(const Zset *zset, Path *path) noexcept nogil:
-    """Behind a change of the first entry of the path's leaf, in the pages above."""
+    """After a change of the first entry of the path's leaf, in the pages above."""
     cdef double score = page_scores(path.pages[0])[0]
     cdef Node *node = page_nodes(path.pages[0])[0]
     cdef uint32_t level = 1, place
@@ -497,7 +497,7 @@ cdef void resize_root(Pool *pool, Zset *zset, uint32_t capacity) noexcept nogil:
 
 cdef Page *split(Pool *pool, Zset *zset, Page *page, uint32_t level,
                  uint32_t place) noexcept nogil:
-    """A new page behind a full one, with its second half; the next entry comes to `place`, and if
+    """A new page after a full one, with its second half; the next entry comes to `place`, and if
     that is one of the ends, it is to have a page of its own."""
     cdef Page *right = page_new(pool, zset, zset.capacity, level)
     cdef uint32_t kept = place if place == 0 or place == page.count else page.count >> 1

@@ -74,7 +74,7 @@ cdef void set_draw(const Set *set, uint64_t count, uint64_t seed, SetVisit visit
 # the encoding that suits it, as in Redis. O(count)
 cdef void set_pop(Set *set, uint64_t count, uint64_t seed, SetVisit visit,
                   void *context) noexcept nogil
-# Visits some members, all of what is no dict; returns the next cursor, 0 behind the last. What is
+# Visits some members, all of what is no dict; returns the next cursor, 0 after the last. What is
 # there from cursor 0 to cursor 0 is visited at least once.
 cdef uint64_t set_scan(const Set *set, uint64_t cursor, SetVisit visit,
                        void *context) noexcept nogil

@@ -20,7 +20,7 @@ Contract
 5. A cursor dies with every change of nodes.
 6. Names are sorted as bytes, which is the order in which Redis lists groups and consumers. They lie
    in blocks of bounded size: to find one is O(log n), and so is to add or remove one, but for 8 bytes
-   of each block behind it where a block comes or goes. A NamePlace dies with any change of the names.
+   of each block after it where a block comes or goes. A NamePlace dies with any change of the names.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -135,7 +135,7 @@ cdef bint stream_top(const Stream *stream, Id *id) noexcept nogil
 cdef bint stream_bottom(const Stream *stream, Id *id) noexcept nogil
 # The id that its first node began with, which may have been deleted; 2^64-1-... without a node.
 cdef Id stream_edge(const Stream *stream) noexcept nogil
-# Before the first of the live entries low..high, or behind the last one in reverse.
+# Before the first of the live entries low..high, or after the last one in reverse.
 cdef void stream_seek(const Stream *stream, Id low, Id high, bint reverse,
                       StreamCursor *cursor) noexcept nogil
 # To the next entry; False: that was the last one.
@@ -176,7 +176,7 @@ cdef inline Named **block_names(const NameBlock *block) noexcept nogil:
 
 
 cdef inline Named *names_next(const Names *names, NamePlace *place) noexcept nogil:
-    """The item at a place, which goes on to the next one; NULL behind the last."""
+    """The item at a place, which goes on to the next one; NULL after the last."""
     cdef const NameBlock *block
     cdef Named *named
     if place.block == names.used:

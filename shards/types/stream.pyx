@@ -369,7 +369,7 @@ cdef void open_node(StreamCursor *cursor) noexcept nogil:
         return
     for i in range(cursor.base_pairs):
         p = listpack_skip(p)
-    cursor.place = listpack_skip(p)                 # behind the 0
+    cursor.place = listpack_skip(p)                 # after the 0
 
 
 cdef bint read_entry(StreamCursor *cursor) noexcept nogil:
@@ -379,7 +379,7 @@ cdef bint read_entry(StreamCursor *cursor) noexcept nogil:
     cdef int64_t elements
     if cursor.reverse:
         elements = integer_at(p)
-        if elements == 0:                           # the 0 behind the node's fields
+        if elements == 0:                           # the 0 after the node's fields
             return False
         for i in range(<uint64_t>elements):
             p = element_before(p)
@@ -872,7 +872,7 @@ cdef int64_t stream_read_up_to(const Stream *stream, Id id) noexcept nogil:
         return <int64_t>stream.entries_added
     if order > 0:
         return READ_UNKNOWN
-    # Behind a deletion in the middle there is no telling.
+    # After a deletion in the middle there is no telling.
     if ((stream.max_deleted_id.ms | stream.max_deleted_id.sequence) == 0
             or id_compare(stream.max_deleted_id, stream.first_id) < 0):
         order = id_compare(id, stream.first_id)

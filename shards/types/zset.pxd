@@ -72,7 +72,7 @@ cdef uint64_t sorted_length(const SortedSet *set) noexcept nogil                
 # Insert, update or add to a score; `result` is the score that the member has then, if not refused.
 cdef Added sorted_add(SortedSet *set, int flags, double score, const char *member,
                       size_t n, double *result) noexcept nogil
-# Append a member that comes behind all others, which is not checked.
+# Append a member that comes after all others, which is not checked.
 cdef void sorted_append(SortedSet *set, double score, const char *member,
                         size_t n) noexcept nogil
 cdef bint sorted_remove(SortedSet *set, const char *member, size_t n) noexcept nogil

@@ -122,7 +122,7 @@ cdef uint64_t sorted_length(const SortedSet *set) noexcept nogil:
 # Listpacks
 
 cdef inline double packed_score(const uint8_t *p) noexcept nogil:
-    """The score behind a member, given where it is itself."""
+    """The score after a member, given where it is itself."""
     cdef Element element
     cdef double score = 0
     listpack_get(p, &element)
@@ -466,7 +466,7 @@ cdef bint sorted_find(const SortedSet *set, const char *member, size_t n, double
 
 
 cdef inline bint at_node(SortedCursor *cursor, bint found) noexcept nogil:
-    """Behind a change of `cursor.at`."""
+    """After a change of `cursor.at`."""
     cursor.pack = NULL
     cursor.node = zcursor_node(&cursor.at) if found else NULL
     return found

@@ -14,6 +14,6 @@ class Bits:
     def __len__(self) -> int: ...  # bytes
     def count(self, first: int, last: int) -> int: ...  # of a range of bits, which must exist
     def find(self, bit: bool, first: int, last: int) -> int: ...  # -1: not in this range
-    def get(self, offset: int, width: int) -> int: ...  # unsigned; zeros behind the end
+    def get(self, offset: int, width: int) -> int: ...  # unsigned; zeros after the end
     def reach(self, bit: int) -> bool: ...  # make room for a bit; True: created or made longer
-    def put(self, offset: int, width: int, value: int) -> None: ...  # behind `reach`
+    def put(self, offset: int, width: int, value: int) -> None: ...  # after `reach`

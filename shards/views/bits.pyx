@@ -90,7 +90,7 @@ cdef class Bits:
         return grown
 
     def put(self, uint64_t offset, int width, uint64_t value) -> None:
-        """Write an integer of `width` bits. O(1) behind `reach`, which made room for it."""
+        """Write an integer of `width` bits. O(1) after `reach`, which made room for it."""
         cdef uint8_t window[9]
         cdef uint64_t byte = offset >> 3
         cdef uint64_t bytes = ((offset & 7) + <uint64_t>width + 7) >> 3

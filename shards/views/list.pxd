@@ -59,7 +59,7 @@ cdef inline void list_of(Store *store, uint32_t database, const Entry *entry,
 cdef inline void list_keep(Store *store, const Key *key, Entry *entry, List *list) noexcept:
     """Put a list that isn't empty back into its entry, or into a new one.
 
-    One encoding may stand where the other stood: the address alone says nothing.
+    One encoding may be where the other stood: the address alone says nothing.
     """
     if entry == NULL:
         store_set_value(store, key, TYPE_LIST, list.encoding, list.value, EXPIRE_NONE)

@@ -75,7 +75,7 @@ cdef inline void sorted_fresh(Store *store, uint32_t database, SortedSet *set, u
 cdef inline void sorted_keep(Store *store, const Key *key, Entry *entry, SortedSet *set) noexcept:
     """Put a set that isn't empty back into its entry, or into a new one (entry NULL).
 
-    A tree may stand where the listpack stood that it was made of: the address alone says nothing.
+    A tree may be where the listpack stood that it was made of: the address alone says nothing.
     """
     if entry == NULL:
         store_set_value(store, key, TYPE_ZSET, set.encoding, set.value, EXPIRE_NONE)

@@ -5,7 +5,7 @@ generator per command in a `Family`; a generator returns the commands of one ide
 a single one. About one command in sixteen is then spoilt: an argument dropped, added, replaced.
 
 Nothing here may produce a reply that depends on when it is asked: a relative expiry is far away
-(`is_unfit` rejects the others), and a key that is set already expired is looked at right behind.
+(`is_unfit` rejects the others), and a key that is set already expired is looked at right after.
 """
 
 from __future__ import annotations

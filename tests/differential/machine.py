@@ -75,7 +75,7 @@ REPLY_SECONDS = 8.0
 # Replies awaited while a case is shrunk: what hangs would make each trial that slow.
 SHRINK_REPLY_SECONDS = 1.0
 SHRINK_SECONDS = 40.0
-END_SECONDS = 1.0  # for a connection to be closed behind the last reply
+END_SECONDS = 1.0  # for a connection to be closed after the last reply
 # A pipeline that may end the connection is sent at once and fits into one read of the server:
 # bytes left unread would turn its last replies into a reset.
 ONE_READ = 8_000
@@ -199,14 +199,14 @@ def _goes_alone(command: Command) -> bool:
 
 
 def _greets(command: Command) -> bool:
-    """Whether a HELLO has options; behind one with a name comes AFTER_HELLO, at once."""
+    """Whether a HELLO has options; after one with a name comes AFTER_HELLO, at once."""
     return command.name == b"HELLO" and bool(
         {b"AUTH", b"SETNAME"} & {arg.upper() for arg in command.args}
     )
 
 
 def _sets_limits(command: Command) -> bool:
-    """What CONFIG SET changes holds behind its reply, not for what is sent along with it."""
+    """What CONFIG SET changes holds after its reply, not for what is sent along with it."""
     return command.name == b"CONFIG" and any(b"-listpack-" in arg for arg in command.args)
 
 
@@ -353,7 +353,7 @@ class Machine:
                 break
         if any(_may_end(command) for command in step.commands):
             for client in (ours, oracle):
-                client.read_available(1, END_SECONDS)  # the end may come behind the last reply
+                client.read_available(1, END_SECONDS)  # the end may come after the last reply
         if ours.closed != oracle.closed:
             state = [b"(closes)" if one.closed else b"(stays open)" for one in (ours, oracle)]
             return Difference(index, step.commands[-1], *state)

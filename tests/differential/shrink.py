@@ -23,7 +23,7 @@ def shrink(
     length = max(1, len(kept) // 2)
     while True:
         removed = False
-        # From the end: what comes behind the failure goes first, cheaply.
+        # From the end: what comes after the failure goes first, cheaply.
         at = len(kept) - length
         while at > -length and time.monotonic() < deadline:
             start = max(at, 0)

@@ -109,7 +109,7 @@ def normalise(call: tuple[str, ...], raw: bytes, replaced: dict[str, str]) -> An
     if call == ("CLUSTER", "NODES"):
         # Times: a ping that is under way, and the last pong.
         lines = re.sub(r"- \d+ \d+ (\d+) ", r"- <ping> <pong> \1 ", text).splitlines()
-        # RESP3's mark of a text stands before the first line, whichever node that is.
+        # RESP3's mark of a text is before the first line, whichever node that is.
         return kind, sorted(line.removeprefix("txt:") for line in lines[1:])
     if call == ("CLUSTER", "INFO"):
         text = re.sub(r"(messages_(?:sent|received)):\d+", r"\1:<count>", text)

@@ -458,7 +458,7 @@ class OracleWithFile(Oracle):
 
 
 def comparable(path: Path) -> tuple[list[bytes], list[bytes]]:
-    """The lines up to the mark as they stand; those behind it sorted, for Redis hashes them."""
+    """The lines up to the mark as they are; those after it sorted, for Redis hashes them."""
     lines = [
         line
         for line in path.read_bytes().split(b"\n")

@@ -454,7 +454,7 @@ def normal(args: list[bytes], ours: bytes, theirs: bytes) -> bool:
         return elements(ours) == elements(theirs)
     if name == b"SCAN":
         if args[1].partition(b"\0")[0] not in (b"", b"0", b"-0"):
-            # Where another cursor stands is each server's own matter.
+            # Where another cursor is, is each server's own matter.
             return ours[:2] == theirs[:2] == b"*2"
         if b"none" in args:
             return True  # Redis looks a key up for its type, which deletes it, and then shows it

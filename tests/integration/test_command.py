@@ -71,7 +71,7 @@ def test_docs_of_unknown_commands_are_left_out(connect: Callable[..., RespClient
 
 @pytest.mark.skipif(shutil.which("redis-cli") is None, reason="no redis-cli")
 def test_redis_cli_shows_hints_and_runs_commands(shardis: Shardis) -> None:
-    """At a terminal; hints stand behind the cursor, and go as the arguments come."""
+    """At a terminal; hints come after the cursor, and go as the arguments come."""
     with contextlib.ExitStack() as stack:
         ours, theirs = pty.openpty()
         stack.callback(os.close, ours)
@@ -99,7 +99,7 @@ def test_redis_cli_shows_hints_and_runs_commands(shardis: Shardis) -> None:
 
 
 def read_until(terminal: int, wanted: bytes) -> bytes:
-    """What the terminal shows, without its escapes, until the wanted text stands in it."""
+    """What the terminal shows, without its escapes, until the wanted text is in it."""
     shown = b""
     deadline = time.monotonic() + HINT_SECONDS_MAX
     while wanted not in (plain := ESCAPES.sub(b"", shown)):

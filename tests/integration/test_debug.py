@@ -66,7 +66,7 @@ def test_samples_of_all_reply_types(server: Shardis) -> None:
 
 
 def raw(server: Shardis, resp: int, *words: str) -> bytes:
-    """All bytes up to the reply of a PING behind the command."""
+    """All bytes up to the reply of a PING after the command."""
     with server.client(resp=resp) as client:
         request = b"".join(b"$%d\r\n%b\r\n" % (len(word), word.encode()) for word in words)
         client.send(b"*%d\r\n%b*1\r\n$4\r\nPING\r\n" % (len(words), request))
@@ -77,7 +77,7 @@ def raw(server: Shardis, resp: int, *words: str) -> bytes:
 
 
 def test_samples_that_are_more_than_a_reply(server: Shardis) -> None:
-    """A push behind its reply is 7.2's order (7.0's was the other)."""
+    """A push after its reply is 7.2's order (7.0's was the other)."""
     plain = b"$39\r\nSome real reply following the attribute\r\n"
     attribute = b"|1\r\n$14\r\nkey-popularity\r\n*2\r\n$7\r\nkey:123\r\n:90\r\n"
     assert raw(server, 2, "DEBUG", "PROTOCOL", "attrib") == plain

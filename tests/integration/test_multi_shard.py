@@ -128,7 +128,7 @@ def changes(client: RespClient) -> int:
 
 
 def transcript(client: RespClient, script: Iterable[Call]) -> list[tuple[Call, bytes]]:
-    """Each call with its reply; behind it how many changes the server counted."""
+    """Each call with its reply; after it how many changes the server counted."""
     before = changes(client)
     replies = [(call, client.call(*call)) for call in script]
     replies = [

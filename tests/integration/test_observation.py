@@ -146,7 +146,7 @@ def test_latency_events_are_sampled_and_drawn(client: Values) -> None:
     assert str(client.call("LATENCY", "GRAPH", "command")) == (
         "ERR No samples available for event 'command'"
     )
-    # Far above what a command takes, on a busy machine too; and none counts behind the one meant.
+    # Far above what a command takes, on a busy machine too; and none counts after the one meant.
     client.call("CONFIG", "SET", "latency-monitor-threshold", "150")
     client.call("DEBUG", "SLEEP", "0.2")
     client.call("CONFIG", "SET", "latency-monitor-threshold", "60000")

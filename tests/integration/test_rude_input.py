@@ -1,7 +1,7 @@
 """Clients that send nonsense, stop halfway, never read, or leave without a word.
 
 Replies to nonsense are compared with redis-server's, up to and including the end of the
-connection. A case never sends more behind an error than a server has read when it finds it:
+connection. A case never sends more after an error than a server has read when it finds it:
 bytes left unread would turn the error into a reset.
 """
 
@@ -71,7 +71,7 @@ HARMLESS = {
 
 
 def answer(server: Server, data: bytes, *, cut: int = 0, end: bool) -> tuple[bytes, bool]:
-    """All bytes the server sends, and whether it closed; `end` shuts our side down behind data."""
+    """All bytes the server sends, and whether it closed; `end` shuts our side down after data."""
     with server.client(timeout=5.0) as client:
         client.send(data[:cut])
         if cut:
@@ -98,7 +98,7 @@ def test_a_protocol_error_is_told_and_ends_the_connection(
 
 @pytest.mark.parametrize("data", HARMLESS.values(), ids=HARMLESS)
 def test_odd_input_is_answered_as_by_redis(data: bytes, shardis: Shardis, oracle: Oracle) -> None:
-    """Our side is shut down behind the input: all that can be answered is, then the end comes."""
+    """Our side is shut down after the input: all that can be answered is, then the end comes."""
     expected = answer(oracle, data, end=True)
     assert answer(shardis, data, end=True) == expected
     assert answer(shardis, data, cut=len(data) // 2, end=True) == expected

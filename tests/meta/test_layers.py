@@ -1,7 +1,7 @@
 """Imports point down only.
 
 Read from the syntax tree of .py and .pyi files, and from the import and cimport lines of .pyx and
-.pxd files, wherever in a file they stand: a late import inside a function is a dependency too.
+.pxd files, wherever in a file they are: a late import inside a function is a dependency too.
 """
 
 from __future__ import annotations

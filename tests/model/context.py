@@ -91,7 +91,7 @@ class Keyspace:
         value = self.find(database, key)
         return None if value is None else value.type
 
-    def exists(self, database: int, key: bytes, touch: bool = False) -> bool:
+    def exists(self, database: int, key: bytes, touch: bool = False, write: bool = False) -> bool:
         value = self.find(database, key)
         if value is not None and touch:
             value.used_ms = self.now_ms
@@ -190,8 +190,11 @@ class Keyspace:
     def move(self, database: int, key: bytes, target_database: int) -> None:
         self.databases[target_database][key] = self.databases[database].pop(key)
 
+    def meet(self, database: int, key: bytes) -> None:
+        self.find(database, key)
+
     def random_key(self, database: int) -> bytes | None:
-        keys = list(self.databases[database])
+        keys = [key for key in list(self.databases[database]) if self.find(database, key)]
         return self.random.choice(keys) if keys else None
 
     def scan(self, database: int, cursor: int, count: int) -> tuple[int, list[bytes]]:
@@ -239,9 +242,7 @@ class Context:
     def number(self, database: int | None) -> int:
         return self.database if database is None else database
 
-    def type(
-        self, key: bytes, database: int | None = None, counted: bool = True
-    ) -> bytes | None:
+    def type(self, key: bytes, database: int | None = None, counted: bool = True) -> bytes | None:
         return self.keyspace.type(self.number(database), key)
 
     def exists(
@@ -254,7 +255,7 @@ class Context:
         return self.keyspace.exists(self.number(database), key, touch)
 
     def meet(self, key: bytes) -> None:
-        self.keyspace.find(self.database, key)
+        self.keyspace.meet(self.database, key)
 
     def read_part(self, key: bytes, first: int, last: int) -> bytes:
         value = self.read_string(key) or b""

@@ -1,6 +1,6 @@
 """What redis-server tells of its commands: keyspace events, and what it sends to a replica.
 
-Commands are sent with a PUBLISH after each, which comes back in both: what stands between two of
+Commands are sent with a PUBLISH after each, which comes back in both: what is between two of
 them belongs to the command between.
 """
 

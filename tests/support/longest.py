@@ -111,7 +111,7 @@ class Driver:
     def execute(self, message: bytes, refused: bool = False) -> tuple[int, bytes]:
         """Thread CPU time in nanoseconds, and the first reply message: no error, unless it may be.
 
-        Behind a large reply another message says that this was the last.
+        After a large reply another message says that this was the last.
         """
         clock, which = time.clock_gettime_ns, time.CLOCK_THREAD_CPUTIME_ID
         self.link.post(message)

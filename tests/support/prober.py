@@ -51,7 +51,7 @@ class Latencies(list[float]):
 
 @contextlib.contextmanager
 def latencies(port: int, key: str = "probe") -> Iterator[Latencies]:
-    """Probe a server while the body runs; the list is full behind it."""
+    """Probe a server while the body runs; the list is full after it."""
     found = Latencies()
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.prober", str(port), key],

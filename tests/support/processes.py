@@ -29,7 +29,7 @@ def process(pid: int) -> Process | None:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # The name may hold spaces and brackets; the fields begin behind its last bracket.
+    # The name may hold spaces and brackets; the fields begin after its last bracket.
     name = text[text.index("(") + 1 : text.rindex(")")]
     fields = text[text.rindex(")") + 2 :].split()
     return Process(

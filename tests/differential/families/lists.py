@@ -23,7 +23,7 @@ LISTS = Family("lists", weight=4.7)
 KEYS = [b"l1", b"l3", b"{l}1", b"{l}2"]
 BINARY_KEYS = [b"{l}", b"l\x00\xff\r\n", b"{l} "]
 SHORT = [b"a", b"b", b"c", b"0", b"1", b"-1", b"127", b"128", b"4095", b"-4097", b"", b"aa", b"01"]
-# The first value is the default, which the machine restores behind each case.
+# The first value is the default, which the machine restores after each case.
 LIST_DIRECTIVES: dict[bytes, list[bytes]] = {
     b"list-max-listpack-size": [b"-2", b"1", b"2", b"4", b"5", b"-1", b"-5", b"0", b"100"],
     b"list-compress-depth": [b"0", b"1", b"2"],

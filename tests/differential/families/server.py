@@ -8,7 +8,7 @@ from tests.differential.grammar import Args, Draw, Family
 SERVER = Family("server", weight=0.9)
 
 # Directives that change little of what other commands show, with what to set them to; the first
-# value is Redis's default, which the machine restores behind each case.
+# value is Redis's default, which the machine restores after each case.
 DIRECTIVES: dict[bytes, list[bytes]] = {
     b"slowlog-log-slower-than": [b"10000", b"0", b"-1", b"abc"],
     b"slowlog-max-len": [b"128", b"0", b"1", b"-1"],

@@ -39,7 +39,7 @@ SCORE_ENDS = [
 BAD_SCORE_ENDS = [b"", b"(", b"nan", b"(nan", b"abc", b"[1", b"1x", b" 1", b"1\x00x", b"((1", b"-"]
 LEX_ENDS = [b"-", b"+", b"[a", b"(a", b"[b", b"(b", b"[", b"(", b"[aa", b"[c", b"(\xff", b"[1"]
 BAD_LEX_ENDS = [b"", b"a", b"--", b"++", b"1", b"-\x00", b"+x"]
-# The first value is Redis's default, which the machine restores behind each case.
+# The first value is Redis's default, which the machine restores after each case.
 ZSET_DIRECTIVES: dict[bytes, list[bytes]] = {
     b"zset-max-listpack-entries": [b"128", b"128", b"5", b"3", b"0"],
     b"zset-max-listpack-value": [b"64", b"64", b"2"],
@@ -62,7 +62,7 @@ def keys(draw: Draw, most: int = 4) -> Args:
 
 
 def numbered(draw: Draw, names: Args) -> Args:
-    """Keys behind their number, which is sometimes wrong."""
+    """Keys after their number, which is sometimes wrong."""
     if draw.chance(0.93):
         return [b"%d" % len(names), *names]
     wrong = [b"0", b"-1", b"%d" % (len(names) + 1), b"abc", b"", b"9223372036854775807", b"1.0"]

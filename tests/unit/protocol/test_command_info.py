@@ -142,7 +142,7 @@ def info(command: Command | None, resp: int) -> bytes:
 
 
 def ask(connection: socket.socket, *args: bytes) -> bytes:
-    """The reply's bytes; an ECHO behind the command shows where they end."""
+    """The reply's bytes; an ECHO after the command shows where they end."""
     request = b"".join(b"$%d\r\n%s\r\n" % (len(arg), arg) for arg in args)
     end = b"$7\r\nthe-end\r\n"
     connection.sendall(b"*%d\r\n%s*2\r\n$4\r\nECHO\r\n%s" % (len(args), request, end))

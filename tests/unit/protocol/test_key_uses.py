@@ -70,7 +70,7 @@ def test_the_keys_and_their_uses_are_those_of_redis(
 ) -> None:
     name, words = call
     if name == "MIGRATE" and b"redis_version:7.0" in server.call("INFO", "server"):
-        assume("keys" not in words)  # 7.0 ignores KEYS behind a key, 7.2 finds fault with it
+        assume("keys" not in words)  # 7.0 ignores KEYS after a key, 7.2 finds fault with it
     assert uses(name, words) == uses_in_redis(server, [name, *words])
 
 

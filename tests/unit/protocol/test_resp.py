@@ -29,7 +29,7 @@ def encode(*args: bytes) -> bytes:
         (encode(b"A") + encode(b"B", b"c") + b"PING\r\n", [[b"A"], [b"B", b"c"], [b"PING"]]),
         (b"*0\r\n*-1\r\n*-10\r\n\r\n\n  \r\nPING\n", [[b"PING"]]),
         (encode(*[b"%d" % i for i in range(5000)]), [[b"%d" % i for i in range(5000)]]),
-        # What stands behind a payload, and behind the CR of a header, is skipped unseen.
+        # What is after a payload, and after the CR of a header, is skipped unseen.
         (b"*1\rX$4\rYPINGZZ", [[b"PING"]]),
         (b"*2\r\n$1\r\na\r\n", []),
         (b"*", []),

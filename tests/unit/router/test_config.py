@@ -1,6 +1,6 @@
 """Configuration: files and arguments, CONFIG GET, SET and REWRITE, with Redis's texts.
 
-tests/differential/test_config.py compares with redis-server; here stands what is ours alone, and
+tests/differential/test_config.py compares with redis-server; here is what is ours alone, and
 what must hold without one.
 """
 

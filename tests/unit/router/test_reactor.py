@@ -186,7 +186,7 @@ def test_clients_may_be_closed_whose_events_are_under_way(rig: Rig, tmp_path: Pa
 def test_a_half_closed_client_that_is_held_back_is_not_forgotten(
     rig: Rig, connection: socket.socket
 ) -> None:
-    """With all answered that was admitted, it was closed although more stood in its input."""
+    """With all answered that was admitted, it was closed although more was in its input."""
     connection.sendall(encode("SET", rig.key(0), "v"))
     for other in [rig.client() for _ in range(70)]:
         for _ in range(17):

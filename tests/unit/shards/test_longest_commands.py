@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.mark.parametrize("lane", LANES)
 def test_no_small_command_stalls_a_collection(lane: str) -> None:
-    """Up to sizes that lie behind each conversion, and behind many a resize."""
+    """Up to sizes beyond each conversion, and beyond many a resize."""
     assert measure(list(LIVES), lane, 5_000) == []
 
 

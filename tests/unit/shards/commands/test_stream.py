@@ -219,6 +219,9 @@ class Recorder:
     def propagate(self, args: list[bytes]) -> None:
         self.told.append(tuple(args))
 
+    def exists(self, key: bytes, touch: bool = False) -> bool:
+        return self.keyspace.exists(0, key, touch)
+
     def propagate_raw(self) -> None:
         """It is logged as it came."""
 

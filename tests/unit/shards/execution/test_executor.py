@@ -244,7 +244,7 @@ def test_bulks_of_different_clients_do_not_wait_for_one_another() -> None:
 
 @pytest.mark.parametrize("count", [1, 6])
 def test_both_halves_of_a_large_reply_travel_in_one_message(count: int) -> None:
-    """A shard's death between them left the client with half a reply and an error behind it."""
+    """A shard's death between them left the client with half a reply and an error after it."""
     shard = Shard()
     shard.executor.out_bytes_max = 390_108  # what the inline part of such a message comes near to
     value = b"x" * 65_000

@@ -215,7 +215,7 @@ def test_the_clock_moves_between_commands(port: Port) -> None:
 def test_a_client_over_its_limit_is_executed_for_no_longer(
     port: Port, size: int, behind: tuple[bytes | str, ...]
 ) -> None:
-    """Whatever stands next: a command for the shard, the session or the host."""
+    """Whatever is next: a command for the shard, the session or the host."""
     hard = 500_000
     port.dispatcher.set_output_limits([(hard, 0, 0)] * 3)
     port.dispatcher.set_slots([(0, 16383, 0)])
