@@ -102,7 +102,7 @@ def test_more_clients_than_files_are_cut_down_at_start() -> None:
         "os.getuid() or os.setuid(65534); sys.exit(main())"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, "--port", "0"],
+        [sys.executable, "-c", script, "--port", "0", "--shards", "2", "--io-workers", "1"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -110,7 +110,7 @@ def test_more_clients_than_files_are_cut_down_at_start() -> None:
     )
     log = done.stdout + done.stderr
     assert "You requested maxclients of 10000 requiring at least" in log
-    assert "maxclients has been reduced to 372 to compensate for low ulimit" in log
+    assert "maxclients has been reduced to 426 to compensate for low ulimit" in log
 
 
 def test_several_addresses_and_missing_optional_ones(own_server: Callable[..., Shardis]) -> None:

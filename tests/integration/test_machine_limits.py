@@ -30,6 +30,7 @@ def test_a_worker_without_descriptors_refuses_clients_and_does_not_spin(
     server = own_server(shards=1, workers=1)
     worker = server.worker_pids()[0]
     with contextlib.ExitStack() as stack, server.client() as client:
+        assert client.call("PING") == b"+PONG\r\n"  # it is among those that are taken
         taken = len(os.listdir(f"/proc/{worker}/fd"))
         resource.prlimit(worker, resource.RLIMIT_NOFILE, (taken + 3, taken + 3))
         for _ in range(3):

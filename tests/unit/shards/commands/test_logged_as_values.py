@@ -1,4 +1,7 @@
-"""What a command across shards has made of our keys is logged as values: its call reads lent ones."""
+"""What a command over several shards has made of our keys is logged as values.
+
+Its call can't be repeated from a log: it reads keys that other shards have lent.
+"""
 
 from __future__ import annotations
 
