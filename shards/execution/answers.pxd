@@ -2,6 +2,7 @@
 
     open_part   the header of a run's replies
     execute     a command of that run: run_one (runner.pxd), its reply appended
+    execute_all the commands of an EXEC, whole, as one reply
     close_part  done, or parked: the rest comes in a later part
     send        one message for all parts since the last one
 
@@ -23,7 +24,7 @@ from actors.mailbox cimport Link
 from protocol.buffer cimport Buffer
 from protocol.envelope cimport CommandHeader, RunHeader
 from shards.execution.runner cimport Call, Runner
-from shards.keyspace.keyspace cimport Key
+from shards.keyspace.keyspace cimport Key, Store
 from shards.lane.handler cimport Arg, Argv
 
 cdef struct Unread:             # by a worker
@@ -32,6 +33,7 @@ cdef struct Unread:             # by a worker
 
 cdef class Answers:
     cdef Runner runner
+    cdef Store *store                   # the runner's
     cdef uint32_t epoch
     cdef Call call                      # of the command that runs, or ran last
     cdef Arg *args
@@ -52,6 +54,7 @@ cdef class Answers:
     cdef size_t part_at                 # offset of the open part's header in `out`
     cdef RunHeader run                  # of the open part
     cdef uint32_t part_commands
+    cdef uint32_t counted               # what a command counts for in its part: 1; inside of EXEC 0
     cdef bint part_open
     cdef uint32_t out_link              # the link `out` is for
     cdef bint part_slow                 # the open part has a command that is in the slow log
@@ -59,6 +62,7 @@ cdef class Answers:
 
     cdef uint32_t add_links(self, Link link, Link bulk_link) except? 0xFFFFFFFF
     cdef int execute(self, const CommandHeader *header, const Key *key, const char *raw) except -1
+    cdef int execute_all(self, const RunHeader *run, const char *headers, const char *raw) except -1
     cdef list arguments(self, const CommandHeader *header, const char *raw)
     cdef void open_part(self, const RunHeader *run) noexcept
     cdef void close_part(self, uint8_t status, uint32_t bulk) noexcept

@@ -13,8 +13,10 @@ from protocol.envelope cimport (
     UNREAD_BYTES_MAX, CommandHeader, PartHeader, PushHeader, ReplyHeader, RunHeader, bulk_counted,
 )
 from protocol.native cimport fatal, out_of_memory, unlikely
+from protocol.numbers cimport format_int64
 from shards.execution.runner cimport RAN_BLOB, RAN_SLOW, Call, Runner
-from shards.keyspace.keyspace cimport Blob, Key, blob_release
+from shards.keyspace.keyspace cimport Blob, Key, Store, blob_release, store_hash
+from shards.lane.effects cimport effects_begin, effects_end
 from shards.lane.handler cimport Arg, Argv
 
 cdef enum:
@@ -34,7 +36,9 @@ cdef class Answers:
 
     def __cinit__(self, Runner runner not None, uint32_t epoch):
         self.runner = runner
+        self.store = runner.shard.store
         self.epoch = epoch
+        self.counted = 1
         self.links = []
         self.bulk_links = []
         self.bulk_sent = []
@@ -296,7 +300,7 @@ cdef class Answers:
         call.id = header.id
         call.keyed = header.key_offset != 0
         ran = self.runner.run_one(call, &self.out)
-        self.part_commands += 1
+        self.part_commands += self.counted
         if unlikely(ran):
             self.part_slow |= ran & RAN_SLOW != 0   # whose it was, the worker knows
             if ran & RAN_BLOB:
@@ -304,4 +308,45 @@ cdef class Answers:
                 return 0
         if unlikely(self.out.used - start > BULK_BYTES_MIN):
             self._bulk_reply(start)
+        return 0
+
+    cdef int execute_all(self, const RunHeader *run, const char *headers, const char *raw) except -1:
+        """Execute an EXEC's commands with nothing in between, at one time; a part with one array.
+
+        Its effects are one record. O(commands)
+        """
+        cdef CommandHeader header
+        cdef Key key
+        cdef char length[24]
+        cdef size_t digits
+        cdef uint32_t i
+        cdef uint64_t next_ms_ticks
+        if self.runner.begun >= self.runner.next_ms_ticks:
+            self.runner.tick(self.runner.begun)
+        next_ms_ticks = self.runner.next_ms_ticks
+        self.runner.next_ms_ticks = <uint64_t>-1
+        self.open_part(run)
+        length[0] = c"*"
+        digits = 1 + <size_t>format_int64(length + 1, run.commands)
+        length[digits] = c"\r"
+        length[digits + 1] = c"\n"
+        buffer_append(&self.out, length, digits + 2)
+        self.counted = 0
+        effects_begin(self.store, run.database, NULL, 0, 0, 0)
+        try:
+            for i in range(run.commands):
+                memcpy(&header, headers + <size_t>i * sizeof(CommandHeader), sizeof(CommandHeader))
+                key.data = raw + header.key_offset
+                key.length = header.key_length
+                key.slot = header.slot
+                key.database = self.store.physical[run.database]
+                key.hash = store_hash(self.store, key.data, key.length)
+                self.execute(&header, &key, raw)
+                raw += header.length
+        finally:
+            effects_end(self.store)
+            self.counted = 1
+            self.runner.next_ms_ticks = next_ms_ticks
+        self.part_commands += 1
+        self.close_part(PART_DONE, 0)
         return 0

@@ -21,14 +21,14 @@ from libc.string cimport memcpy, memset
 
 from actors.mailbox cimport Link, Message, message_release
 from protocol.envelope cimport (
-    MESSAGE_CANCEL, MESSAGE_READ, MESSAGE_RUNS, PART_DONE, RUN_BULK, RUN_INTERNAL, RUN_TRANSACTION, CommandHeader,
-    ReadHeader, RequestHeader, RunHeader, run_size,
+    MESSAGE_CANCEL, MESSAGE_READ, MESSAGE_RUNS, PART_DONE, RUN_ATOMIC, RUN_BULK, RUN_INTERNAL, RUN_TRANSACTION, CommandHeader,
+    ReadHeader, RequestHeader, RunHeader, run_head, run_size,
 )
 from protocol.native cimport likely, unlikely
 from protocol.table cimport CommandSpec
 from shards.execution.answers cimport Answers, Unread
 from shards.execution.locks cimport Locks
-from shards.execution.parked cimport ParkedRuns
+from shards.execution.parked cimport ParkedRuns, is_untouched
 from shards.execution.runner cimport Runner
 from shards.keyspace.keyspace cimport (
     Key, Store, store_hash, store_prefetch_bucket, store_prefetch_entry, store_prefetch_table,
@@ -359,12 +359,18 @@ cdef class Executor:
                     if cursor >= end:
                         break
                     memcpy(&run, cursor, sizeof(RunHeader))
-                    if unlikely(run.flags & (RUN_BULK | RUN_TRANSACTION)) or unlikely(
+                    if unlikely(run.flags & (RUN_BULK | RUN_TRANSACTION | RUN_ATOMIC)) or unlikely(
                         self.parked.counts[link].runs and self.parked.has_parked(link, run.client)
                     ):
                         if count:
                             break           # what is gathered comes first
-                        self.parked.run_or_park(link, cursor, run_size(&run))
+                        if (
+                            run.flags & (RUN_BULK | RUN_ATOMIC) == RUN_ATOMIC and locks.tickets == 0
+                            and not self.parked.has_parked(link, run.client)
+                        ):
+                            self._execute_all(&run, cursor)
+                        else:
+                            self.parked.run_or_park(link, cursor, run_size(&run))
                         cursor += run_size(&run)
                         if unlikely(answers.unread[link].stalled):
                             break
@@ -386,8 +392,8 @@ cdef class Executor:
                 if likely(step.header.key_offset != 0):
                     key.hash = store_hash(self.store, key.data, key.length)
                     store_prefetch_table(self.store, key)
-                if unlikely(locks.tickets != 0) and not self.parked.is_untouched(
-                        &specs[step.header.id], key):
+                if unlikely(locks.tickets != 0) and not is_untouched(
+                        self.parked, &specs[step.header.id], key):
                     locked = True
                     break
                 step.raw = raw
@@ -426,6 +432,12 @@ cdef class Executor:
                     )
                     return False
         return True
+
+    cdef int _execute_all(self, const RunHeader *run, const char *data) except -1:
+        cdef const char *headers = data + run_head(run)
+        return self.answers.execute_all(
+            run, headers, headers + <size_t>run.commands * sizeof(CommandHeader)
+        )
 
     cdef bint _postpone_rest(self, uint32_t link, const char *cursor, const char *end) except -1:
         """The worker is stalled: execute its internal runs only. Whether nothing is left."""

@@ -9,15 +9,19 @@ Without tickets, no command is looked at for locks; with some, one look at its s
 command with one key is free (`is_untouched`).
 """
 
-from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 from protocol.envelope cimport CommandHeader, RunHeader, TransactionHeader
-from protocol.table cimport CommandSpec, NativeTable
+from protocol.native cimport likely
+from protocol.table cimport KEYS_NONE, KEYS_RANGE, CommandSpec, NativeTable
 from shards.execution.answers cimport Answers
-from shards.execution.locks cimport Locks, Ticket
+from shards.execution.locks cimport Locks, Ticket, slot_is_quiet
 from shards.execution.runner cimport Runner
 from shards.execution.waiting cimport Held, Transaction
 from shards.keyspace.keyspace cimport Key, Store
+
+cdef enum:
+    WRITES = 1                  # protocol.commands.F.WRITE, which parked.pyx holds it against
 
 cdef struct ParkedCounts:       # of a worker's runs
     uint32_t runs
@@ -53,7 +57,7 @@ cdef class ParkedRuns:
     cdef int unpark(self, uint32_t link) except -1
     cdef int cancel(self, uint32_t link, const char *data) except -1
     # Locks, also for commands that do not come through a worker's link.
-    cdef bint is_untouched(self, const CommandSpec *spec, const Key *key)
+    cdef uint8_t add_wants(self, dict keys, uint32_t id, list arguments) except 255
     cdef Ticket ticket_of(self, uint32_t id, list arguments, object owner)
     cdef int release(self, Ticket ticket) except -1
     cdef int run_granted(self) except -1
@@ -65,6 +69,8 @@ cdef class ParkedRuns:
     cdef bint _ready(self, Held held) except -1
     cdef int _park(self, Held held, uint32_t client) except -1
     cdef bint _run_held(self, Held held) except -1
+    cdef bint _run_whole(self, Held held, const RunHeader *run, const char *headers, const char *raw) except -1
+    cdef Ticket _ticket_for_all(self, const RunHeader *run, const char *headers, const char *raw, Held held)
     cdef int _execute_for(self, Transaction transaction, const CommandHeader *header, const Key *key,
                           const char *raw) except -1
     cdef bint _lock(self, Held held, const TransactionHeader *label, const CommandHeader *header,
@@ -74,3 +80,14 @@ cdef class ParkedRuns:
     cdef int _run_part(self, Transaction transaction) except -1
     cdef int _commit_alone(self, Transaction transaction) except -1
     cdef Ticket _ticket_for(self, const CommandHeader *header, const Key *key, const char *raw, Held held)
+
+
+cdef inline bint is_untouched(ParkedRuns parked, const CommandSpec *spec, const Key *key):
+    """Whether no lock concerns a command with at most one key, which this is; else a closer look is due."""
+    cdef Locks locks = parked.locks
+    cdef bint writes = spec.flags & WRITES
+    if spec.key_mode == KEYS_NONE:
+        return not writes and not locks.mode_blocks(False)
+    if spec.key_mode != KEYS_RANGE or spec.key_first != spec.key_last or locks.mode_blocks(writes):
+        return False
+    return likely(slot_is_quiet(locks, key.slot)) or not locks.key_blocks(key.hash, writes)

@@ -6,18 +6,18 @@ from protocol.commands import F
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
 from actors.mailbox cimport Link
 from protocol.buffer cimport Buffer, buffer_append, buffer_free
 from protocol.envelope cimport (
-    PART_DONE, RUN_BULK, RUN_COMMIT, RUN_INTERNAL, RUN_LOCKS, RUN_PREPARE, RUN_QUIET, RUN_RELEASE, RUN_REPLY_OFF,
+    PART_DONE, RUN_ATOMIC, RUN_BULK, RUN_COMMIT, RUN_INTERNAL, RUN_LOCKS, RUN_PREPARE, RUN_QUIET, RUN_RELEASE, RUN_REPLY_OFF,
     RUN_TRANSACTION, TRANSACTION_COUNTER_BITS, CancelHeader, CommandHeader, RunHeader, TransactionHeader, run_head,
 )
 from protocol.native cimport out_of_memory, unlikely
-from protocol.table cimport KEYS_NONE, KEYS_RANGE, CommandSpec, NativeTable
+from protocol.table cimport CommandSpec, NativeTable
 from shards.execution.answers cimport Answers
 from shards.execution.locks cimport (
     MODE_ALONE, MODE_CHANGES, MODE_SHARES, Locks, Ticket, slot_is_quiet,
@@ -30,6 +30,7 @@ cdef enum:
     LOCKED_KEYS_AT = 2                  # the first argument of SHARDIS.LOCK that is a key
 
 cdef uint32_t FLAG_WRITE = F.WRITE
+assert FLAG_WRITE == WRITES
 
 
 cdef bint key_is_locked(void *locks, uint64_t hash, uint32_t slot) noexcept:
@@ -298,6 +299,8 @@ cdef class ParkedRuns:
                 return True
             if run.flags & RUN_COMMIT:
                 return self._commit(held, transaction, &label)
+        elif run.flags & RUN_ATOMIC:
+            return self._run_whole(held, &run, headers, raw)
         raw += held.offset
         while held.at < run.commands:
             memcpy(&header, headers + <size_t>held.at * sizeof(CommandHeader), sizeof(CommandHeader))
@@ -339,6 +342,33 @@ cdef class ParkedRuns:
             del self.transactions[transaction.id]
             self.release(transaction.ticket)
         return True
+
+    cdef bint _run_whole(self, Held held, const RunHeader *run, const char *headers, const char *raw) except -1:
+        """Run an EXEC's commands once all keys that they name are free together."""
+        cdef Ticket ticket = held.ticket
+        if ticket is None and self.locks.tickets:
+            ticket = self._ticket_for_all(run, headers, raw, held)
+            if self.locks.blocks(ticket):
+                self.locks.request(ticket)
+                held.ticket = ticket
+                return False
+            ticket = None
+        held.ticket = None
+        self.answers.execute_all(run, headers, raw)
+        if ticket is not None:
+            self.release(ticket)
+        return True
+
+    cdef Ticket _ticket_for_all(self, const RunHeader *run, const char *headers, const char *raw, Held held):
+        cdef CommandHeader header
+        cdef uint32_t i
+        cdef uint8_t mode = MODE_SHARES
+        cdef dict keys = {}
+        for i in range(run.commands):
+            memcpy(&header, headers + <size_t>i * sizeof(CommandHeader), sizeof(CommandHeader))
+            mode = max(mode, self.add_wants(keys, header.id, self.answers.arguments(&header, raw)))
+            raw += header.length
+        return self.locks.ticket(keys, mode, held)
 
     # -- transactions
 
@@ -447,30 +477,27 @@ cdef class ParkedRuns:
 
     # -- locks
 
-    cdef bint is_untouched(self, const CommandSpec *spec, const Key *key):
-        """Whether no lock concerns a command with at most one key, which this is; else a closer look is due."""
-        cdef bint writes = spec.flags & FLAG_WRITE
-        if spec.key_mode == KEYS_NONE:
-            return not writes and not self.locks.mode_blocks(False)
-        if spec.key_mode != KEYS_RANGE or spec.key_first != spec.key_last or self.locks.mode_blocks(writes):
-            return False
-        return slot_is_quiet(self.locks, key.slot) or not self.locks.key_blocks(key.hash, writes)
+    cdef uint8_t add_wants(self, dict keys, uint32_t id, list arguments) except 255:
+        """Add a command's keys to those that a ticket asks for; the mode it needs. O(arguments)"""
+        cdef bint writes = self.table.specs[id].flags & FLAG_WRITE
+        positions = self.table.keys(id, arguments)
+        for position in positions or ():
+            key = arguments[position]
+            keys[key] = writes or keys.get(key, False)
+        if not positions:
+            return MODE_ALONE if writes else MODE_SHARES
+        return MODE_CHANGES if writes else MODE_SHARES
 
     cdef Ticket ticket_of(self, uint32_t id, list arguments, object owner):
         """What a command without a transaction needs to be free for as long as it runs. O(arguments)"""
-        cdef bint writes = self.table.specs[id].flags & FLAG_WRITE
-        positions = self.table.keys(id, arguments)
-        if not positions:
-            return self.locks.ticket({}, MODE_ALONE if writes else MODE_SHARES, owner)
-        return self.locks.ticket(
-            {arguments[position]: writes for position in positions},
-            MODE_CHANGES if writes else MODE_SHARES, owner,
-        )
+        cdef dict keys = {}
+        cdef uint8_t mode = self.add_wants(keys, id, arguments)
+        return self.locks.ticket(keys, mode, owner)
 
     cdef Ticket _ticket_for(self, const CommandHeader *header, const Key *key, const char *raw, Held held):
         """The ticket of a command that has to wait for its keys; None: it may run."""
         cdef Ticket ticket
-        if self.locks.tickets == 0 or self.is_untouched(&self.table.specs[header.id], key):
+        if self.locks.tickets == 0 or is_untouched(self, &self.table.specs[header.id], key):
             return None
         ticket = self.ticket_of(header.id, self.answers.arguments(header, raw), held)
         if not self.locks.blocks(ticket):

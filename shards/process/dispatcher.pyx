@@ -21,6 +21,7 @@ from sessions.dispatcher cimport Dispatcher
 from sessions.output cimport Block, Output, block_new, output_append_block
 from sessions.session cimport STATE_CLOSING, STATE_SHARD_FULL, TAKEN, WAIT, Session
 from shards.execution.executor cimport Executor
+from shards.execution.parked cimport is_untouched
 from shards.execution.runner cimport CALL_PORT, RAN_BLOB, Call, Runner
 from shards.lane.handler cimport Arg
 from shards.keyspace.keyspace cimport (
@@ -162,7 +163,7 @@ cdef class LocalDispatcher(Dispatcher):
             key.length = spans[spec.key_first].length
             key.slot = key_slot(key.data, key.length)
             key.hash = store_hash(self.executor.store, key.data, key.length)
-        if self.executor.parked.is_untouched(spec, &key):
+        if is_untouched(self.executor.parked, spec, &key):
             return False
         arguments = session._arguments(raw)
         session.argument_bytes = 0
