@@ -9,7 +9,7 @@ Without tickets, no command is looked at for locks; with some, one look at its s
 command with one key is free (`is_untouched`).
 """
 
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from protocol.envelope cimport CommandHeader, RunHeader, TransactionHeader
 from protocol.native cimport likely
@@ -57,7 +57,6 @@ cdef class ParkedRuns:
     cdef int unpark(self, uint32_t link) except -1
     cdef int cancel(self, uint32_t link, const char *data) except -1
     # Locks, also for commands that do not come through a worker's link.
-    cdef uint8_t add_wants(self, dict keys, uint32_t id, list arguments) except 255
     cdef Ticket ticket_of(self, uint32_t id, list arguments, object owner)
     cdef int release(self, Ticket ticket) except -1
     cdef int run_granted(self) except -1
@@ -70,7 +69,7 @@ cdef class ParkedRuns:
     cdef int _park(self, Held held, uint32_t client) except -1
     cdef bint _run_held(self, Held held) except -1
     cdef bint _run_whole(self, Held held, const RunHeader *run, const char *headers, const char *raw) except -1
-    cdef Ticket _ticket_for_all(self, const RunHeader *run, const char *headers, const char *raw, Held held)
+    cdef Ticket _ticket_of_run(self, Held held, const RunHeader *run, const char *raw)
     cdef int _execute_for(self, Transaction transaction, const CommandHeader *header, const Key *key,
                           const char *raw) except -1
     cdef bint _lock(self, Held held, const TransactionHeader *label, const CommandHeader *header,

@@ -5,22 +5,22 @@ from collections import deque
 from protocol.commands import F
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
 from actors.mailbox cimport Link
 from protocol.buffer cimport Buffer, buffer_append, buffer_free
 from protocol.envelope cimport (
-    PART_DONE, RUN_ATOMIC, RUN_BULK, RUN_COMMIT, RUN_INTERNAL, RUN_LOCKS, RUN_PREPARE, RUN_QUIET, RUN_RELEASE, RUN_REPLY_OFF,
-    RUN_TRANSACTION, TRANSACTION_COUNTER_BITS, CancelHeader, CommandHeader, RunHeader, TransactionHeader, run_head,
+    PART_DONE, RUN_ATOMIC, RUN_BULK, RUN_COMMIT, RUN_INTERNAL, RUN_KEYS, RUN_LOCKS, RUN_PREPARE,
+    RUN_QUIET, RUN_RELEASE, RUN_REPLY_OFF, RUN_TRANSACTION, RUN_WAIT, TRANSACTION_COUNTER_BITS, CancelHeader, CommandHeader, RunHeader, TransactionHeader, run_head,
 )
 from protocol.native cimport out_of_memory, unlikely
 from protocol.table cimport CommandSpec, NativeTable
 from shards.execution.answers cimport Answers
 from shards.execution.locks cimport (
-    MODE_ALONE, MODE_CHANGES, MODE_SHARES, Locks, Ticket, slot_is_quiet,
+    MODE_ALONE, MODE_CHANGES, MODE_READS_ALL, MODE_SHARES, Locks, Ticket, slot_is_quiet,
 )
 from shards.execution.runner cimport Runner
 from shards.execution.waiting cimport BulkMessage, Held, Transaction
@@ -289,12 +289,18 @@ cdef class ParkedRuns:
                     if held.ticket is not None:
                         return False
                     return self._refuse_run(&run)
+                if run.flags & RUN_KEYS:
+                    opened = True
+                    self.answers.open_part(&run)
+                    time = b":%d\r\n" % self.store.now_ms
+                    buffer_append(&self.answers.out, PyBytes_AS_STRING(time), PyBytes_GET_SIZE(time))
             transaction = self.transactions.get(label.id)
             if transaction is None:
                 return self._refuse_run(&run)
             if run.flags & RUN_PREPARE:
                 transaction.part = held
-                self.answers.open_part(&run)
+                if not opened:
+                    self.answers.open_part(&run)
                 self.answers.close_part(PART_DONE, 0)
                 return True
             if run.flags & RUN_COMMIT:
@@ -347,7 +353,7 @@ cdef class ParkedRuns:
         """Run an EXEC's commands once all keys that they name are free together."""
         cdef Ticket ticket = held.ticket
         if ticket is None and self.locks.tickets:
-            ticket = self._ticket_for_all(run, headers, raw, held)
+            ticket = self._ticket_of_run(held, run, raw)
             if self.locks.blocks(ticket):
                 self.locks.request(ticket)
                 held.ticket = ticket
@@ -358,17 +364,6 @@ cdef class ParkedRuns:
         if ticket is not None:
             self.release(ticket)
         return True
-
-    cdef Ticket _ticket_for_all(self, const RunHeader *run, const char *headers, const char *raw, Held held):
-        cdef CommandHeader header
-        cdef uint32_t i
-        cdef uint8_t mode = MODE_SHARES
-        cdef dict keys = {}
-        for i in range(run.commands):
-            memcpy(&header, headers + <size_t>i * sizeof(CommandHeader), sizeof(CommandHeader))
-            mode = max(mode, self.add_wants(keys, header.id, self.answers.arguments(&header, raw)))
-            raw += header.length
-        return self.locks.ticket(keys, mode, held)
 
     # -- transactions
 
@@ -397,12 +392,21 @@ cdef class ParkedRuns:
         """Whether a transaction has its locks. If not, `held.ticket` waits for them, or it was refused."""
         cdef Ticket ticket = held.ticket
         cdef Transaction transaction
+        cdef RunHeader run
+        cdef bint waits
         if ticket is None:
-            words = self.answers.arguments(header, raw)
-            wants = {words[i]: words[i + 1] == b"w" for i in range(LOCKED_KEYS_AT, len(words) - 1, 2)}
-            ticket = self.locks.ticket(wants, MODE_CHANGES if True in wants.values() else MODE_SHARES, held)
+            memcpy(&run, PyBytes_AS_STRING(held.data), sizeof(RunHeader))
+            if run.flags & RUN_KEYS:
+                waits = run.flags & RUN_WAIT != 0
+                ticket = self._ticket_of_run(held, &run, raw)
+            else:
+                words = self.answers.arguments(header, raw)
+                waits = words[1] != b"try"
+                wants = {words[i]: words[i + 1] == b"w" for i in range(LOCKED_KEYS_AT, len(words) - 1, 2)}
+                ticket = self.locks.ticket(
+                    wants, MODE_CHANGES if True in wants.values() else MODE_SHARES, held)
             if not self.locks.request(ticket):
-                if words[1] == b"try":
+                if not waits:
                     self.release(ticket)
                 else:
                     held.ticket = ticket
@@ -419,9 +423,12 @@ cdef class ParkedRuns:
         """Answer for a run of a transaction whose locks were not granted, or that has been ended."""
         cdef uint32_t i
         self.answers.open_part(run)
-        for i in range(0 if run.flags & RUN_PREPARE else run.commands):
+        if run.flags & RUN_KEYS:
             buffer_append(&self.answers.out, b"-REFUSED\r\n", 10)
-            self.answers.part_commands += 1
+        else:
+            for i in range(0 if run.flags & RUN_PREPARE else run.commands):
+                buffer_append(&self.answers.out, b"-REFUSED\r\n", 10)
+                self.answers.part_commands += 1
         self.answers.close_part(PART_DONE, 0)
         return True
 
@@ -477,22 +484,42 @@ cdef class ParkedRuns:
 
     # -- locks
 
-    cdef uint8_t add_wants(self, dict keys, uint32_t id, list arguments) except 255:
-        """Add a command's keys to those that a ticket asks for; the mode it needs. O(arguments)"""
-        cdef bint writes = self.table.specs[id].flags & FLAG_WRITE
-        positions = self.table.keys(id, arguments)
-        for position in positions or ():
-            key = arguments[position]
-            keys[key] = writes or keys.get(key, False)
-        if not positions:
-            return MODE_ALONE if writes else MODE_SHARES
-        return MODE_CHANGES if writes else MODE_SHARES
-
     cdef Ticket ticket_of(self, uint32_t id, list arguments, object owner):
         """What a command without a transaction needs to be free for as long as it runs. O(arguments)"""
-        cdef dict keys = {}
-        cdef uint8_t mode = self.add_wants(keys, id, arguments)
-        return self.locks.ticket(keys, mode, owner)
+        cdef bint writes = self.table.specs[id].flags & FLAG_WRITE
+        positions = self.table.keys(id, arguments)
+        if not positions:
+            return self.locks.ticket({}, MODE_ALONE if writes else MODE_SHARES, owner)
+        return self.locks.ticket(
+            {arguments[position]: writes for position in positions},
+            MODE_CHANGES if writes else MODE_SHARES, owner,
+        )
+
+    cdef Ticket _ticket_of_run(self, Held held, const RunHeader *run, const char *raw):
+        """What the commands of a run need, all together. O(arguments)
+
+        Without a key, a command that reads needs the whole shard to stay as it is, and one that writes
+        needs it alone.
+        """
+        cdef CommandHeader header
+        cdef const char *headers = PyBytes_AS_STRING(held.data) + run_head(run)
+        cdef bint writes
+        cdef bint changes = False, whole = False
+        cdef uint32_t i
+        cdef dict wants = {}
+        for i in range(run.commands):
+            memcpy(&header, headers + <size_t>i * sizeof(CommandHeader), sizeof(CommandHeader))
+            arguments = self.answers.arguments(&header, raw)
+            raw += header.length
+            writes = self.table.specs[header.id].flags & FLAG_WRITE != 0
+            changes |= writes
+            positions = self.table.keys(header.id, arguments)
+            whole |= not positions
+            for position in positions or ():
+                wants[arguments[position]] = wants.get(arguments[position], False) or writes
+        if whole:
+            return self.locks.ticket(wants, MODE_ALONE if changes else MODE_READS_ALL, held)
+        return self.locks.ticket(wants, MODE_CHANGES if changes else MODE_SHARES, held)
 
     cdef Ticket _ticket_for(self, const CommandHeader *header, const Key *key, const char *raw, Held held):
         """The ticket of a command that has to wait for its keys; None: it may run."""
