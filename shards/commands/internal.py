@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SINCE = "7.2.0"
 
 
-@command("SHARDIS.LOCK", arity=-2, flags=F.READONLY | F.INTERNAL, since=SINCE)
+@command("SHARDIS.LOCK", arity=-2, flags=F.READONLY | F.INTERNAL)
 def lock(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Lock keys: try or wait, then (key, w alone or r shared) each. Gives this shard's clock.
 
@@ -50,7 +50,6 @@ def lock(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=2,
     flags=F.READONLY | F.INTERNAL,
     keys=Keys(1, flags="RO ACCESS"),
-    since=SINCE,
 )
 def lend(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Give a key's parcel, which is empty without the key, or if it is large, its size, for PIECE.
@@ -69,14 +68,13 @@ def lend(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=3,
     flags=F.READONLY | F.INTERNAL,
     keys=Keys(1, flags="RO ACCESS"),
-    since=SINCE,
 )
 def piece(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Give a piece of a lent key's parcel, from an offset on. O(1): 256 KiB at most"""
     reply.bulk(next_piece(ctx, args[1], int(args[2])))
 
 
-@command("SHARDIS.BORROW", arity=3, flags=F.READONLY | F.INTERNAL, since=SINCE)
+@command("SHARDIS.BORROW", arity=3, flags=F.READONLY | F.INTERNAL)
 def borrow(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Keep the next piece of a parcel that another shard lends: key, piece. O(N) for N bytes."""
     ctx.transaction.borrow(args[1], args[2])
@@ -112,7 +110,7 @@ def logged_as_values(ctx: Context) -> Iterator[None]:
         ctx.propagate(as_restore(ctx, key, database), database)
 
 
-@command("SHARDIS.WITH", arity=-2, flags=F.WRITE | F.INTERNAL, since=SINCE)
+@command("SHARDIS.WITH", arity=-2, flags=F.WRITE | F.INTERNAL)
 def with_keys(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Run a command lent what was borrowed: it may read these keys, not change them.
 
@@ -152,7 +150,6 @@ def with_keys(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=3,
     flags=F.WRITE | F.INTERNAL,
     keys=Keys(1, flags="OW UPDATE"),
-    since=SINCE,
 )
 def store(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Make a key what the one borrowed parcel says, as RENAME's target: key, event. O(N)"""
@@ -169,7 +166,6 @@ def store(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=3,
     flags=F.WRITE | F.INTERNAL,
     keys=Keys(1, flags="RM DELETE"),
-    since=SINCE,
 )
 def drop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Delete a key whose value is another's by now, as RENAME's source: key, event.
@@ -187,7 +183,6 @@ def drop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=3,
     flags=F.WRITE | F.INTERNAL,
     keys=Keys(1, flags="RW ACCESS DELETE"),
-    since=SINCE,
 )
 def pop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Take the element that LMOVE has put elsewhere off its list: key, LEFT or RIGHT. O(1)
@@ -209,7 +204,6 @@ def pop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=2,
     flags=F.READONLY | F.INTERNAL,
     keys=Keys(1, flags="RO ACCESS"),
-    since=SINCE,
 )
 def meet(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Look a key up for nothing but that an expired one goes by it. O(1)"""
@@ -222,7 +216,6 @@ def meet(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=3,
     flags=F.READONLY | F.INTERNAL,
     keys=Keys(1, flags="RO ACCESS"),
-    since=SINCE,
 )
 def has_group(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Say OK if a key is a stream that has this group, else an error of no matter. O(1)"""
@@ -232,13 +225,13 @@ def has_group(ctx: Context, args: list[bytes], reply: Reply) -> None:
     reply.ok()
 
 
-@command("SHARDIS.COMMIT", arity=1, flags=F.WRITE | F.INTERNAL, since=SINCE)
+@command("SHARDIS.COMMIT", arity=1, flags=F.WRITE | F.INTERNAL)
 def commit(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Stand for the part that this shard holds: the executor runs that instead. O(the part)"""
     raise AssertionError("SHARDIS.COMMIT outside of a COMMIT run")
 
 
-@command("SHARDIS.RELEASE", arity=-1, flags=F.READONLY | F.INTERNAL, since=SINCE)
+@command("SHARDIS.RELEASE", arity=-1, flags=F.READONLY | F.INTERNAL)
 def release(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """End a transaction on this shard: (key, usage) of what was lent and used. O(keys)
 
@@ -253,8 +246,6 @@ def release(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "SHARDIS.SWAP",
     arity=3,
     flags=F.WRITE | F.INTERNAL,
-    since=SINCE,
-    complexity="O(1)",
 )
 def swap(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """SWAPDB in all shards but the first, which has checked the numbers and counted the change."""
@@ -267,8 +258,6 @@ def swap(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "SHARDIS.DIGEST",
     arity=1,
     flags=F.READONLY | F.INTERNAL,
-    since=SINCE,
-    complexity="O(N) for N bytes",
 )
 def digest(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """DEBUG DIGEST: the digest of each database, empty without keys."""
@@ -282,8 +271,6 @@ def digest(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "SHARDIS.HTSTATS",
     arity=3,
     flags=F.READONLY | F.INTERNAL,
-    since=SINCE,
-    complexity="O(N) for N keys if chains are wanted",
 )
 def hash_tables(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """DEBUG HTSTATS: database, and 1 if chains are wanted. The figures of keys, then of TTLs."""
@@ -301,8 +288,6 @@ def hash_tables(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "SHARDIS.POPULATE",
     arity=5,
     flags=F.WRITE | F.INTERNAL,
-    since=SINCE,
-    complexity="O(N) for N keys",
 )
 def populate(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """DEBUG POPULATE: count, prefix, size (0: as it comes), and a byte for each slot, 1 for ours.
