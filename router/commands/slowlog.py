@@ -58,7 +58,7 @@ async def slowlog(admin: Admin, caller: Caller, args: list[bytes], reply: Reply)
     arity=-2,
     flags=ADMIN,
     request=Request.ALL_NODES,
-    tips=("nondeterministic_output",),
+    tips=("request_policy:all_nodes", "nondeterministic_output"),
     **SERVER,
 )
 async def slowlog_get(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
@@ -93,7 +93,7 @@ async def slowlog_get(admin: Admin, caller: Caller, args: list[bytes], reply: Re
     flags=ADMIN,
     request=Request.ALL_NODES,
     response=Response.AGG_SUM,
-    tips=("nondeterministic_output",),
+    tips=("request_policy:all_nodes", "response_policy:agg_sum", "nondeterministic_output"),
     **SERVER,
 )
 async def slowlog_len(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:

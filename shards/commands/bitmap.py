@@ -288,7 +288,7 @@ def field_operations(ctx: Context, args: list[bytes]) -> list[Operation]:
     keys=Keys(
         1,
         flags="RW update access variable_flags",
-        notes="RO as long as all operations are `GET`",
+        notes="This command allows both access and modification of the key",
     ),
 )
 def bitfield(ctx: Context, args: list[bytes], reply: Reply) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from protocol.commands import F, Keys, command
@@ -268,7 +268,7 @@ def new_id(ctx: Context, given: tuple[int | None, int | None], last: StreamId) -
     "XADD",
     arity=-5,
     flags=F.WRITE | F.DENYOOM | F.FAST,
-    keys=UPDATE,
+    keys=replace(UPDATE, notes="UPDATE instead of INSERT because of the optional trimming feature"),
     tips=("nondeterministic_output",),
 )
 def xadd(ctx: Context, args: list[bytes], reply: Reply) -> None:

@@ -1,6 +1,7 @@
 """Every declared command equals Redis 7.2's own: arity, flags, keys, ACL categories, tips.
 
-The facts are in tests/data/commands-7.2.json. A command that is not declared yet is not an error;
+The facts are in tests/data/commands-7.2.json, and digests of what a live server says of them in
+command-info-7.2.json. A command that is not declared yet is not an error;
 `pytest -rP -k missing` prints which ones these are.
 """
 
@@ -14,9 +15,12 @@ from typing import Any
 import pytest
 
 from protocol.command_docs import docs_of
-from protocol.command_info import categories_of
+from protocol.command_info import categories_of, write_command_info
 from protocol.commands import Command, CommandTable, F, Keys
+from protocol.reply import Reply
 from tests.meta.sources import ROOT
+from tests.support.command_info import digest, entries
+from tests.support.resp_client import parse
 
 Facts = dict[str, Any]
 
@@ -125,6 +129,24 @@ def test_declared_facts_equal_the_reference(
 ) -> None:
     found = differences(table, reference, what)
     assert not found, "\n".join(found)
+
+
+def described(table: CommandTable) -> dict[str, str]:
+    """COMMAND INFO of what clients see of a table, by name."""
+    shown = [one for one in table if one.container is None and F.INTERNAL not in one.flags]
+    reply = Reply(3)
+    reply.array(len(shown))
+    for one in shown:
+        write_command_info(reply, one)
+    return dict(entries(parse(reply.take())))
+
+
+def test_command_info_is_byte_for_byte_that_of_redis(table: CommandTable) -> None:
+    digests = json.loads((ROOT / "tests/data/command-info-7.2.json").read_text())
+    own = described(table)
+    assert len(own) > 280
+    differing = {name: text for name, text in own.items() if digest(text) != digests.get(name)}
+    assert not differing
 
 
 def test_no_command_is_declared_that_redis_does_not_have(
