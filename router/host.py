@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from random import Random
 from typing import Any
 
 from actors.boot import Topology, coordinator
@@ -21,10 +22,11 @@ from router.multi_shard import run_multi_shard
 from router.transactions import (
     NO_TOUCH,
     PLAIN,
-    PREPARE,
     TRANSACTIONS_MAX,
     Commands,
+    Run,
     ShardLost,
+    replies_of,
 )
 from router.transactions import (
     Command as Call,
@@ -58,7 +60,7 @@ class Line:
         self.ends = False
 
     def send(
-        self, label: tuple[int, int, int] | None, runs: Sequence[tuple[int, Commands]]
+        self, label: tuple[int, int, int] | None, runs: Sequence[Run]
     ) -> asyncio.Future[bytes]:
         """Send runs, given as flags and commands; the raw replies, when all are here.
 
@@ -69,7 +71,7 @@ class Line:
         if session.closed:
             future.set_exception(ShardLost())
             return future
-        replies = sum(len(commands) for flags, commands in runs if not flags & PREPARE)
+        replies = sum(replies_of(run) for run in runs)
         self.waiting.append((future, replies))
         session.transaction = label
         for flags, commands in runs:
@@ -145,6 +147,7 @@ class Host(Barriers):
         )
         self.first_slots: list[tuple[int, int]] = []  # each shard's first slot, ascending
         self.coordinator = coordinator(0, 1)  # a worker process sets its own
+        self.chance = Random()  # for RANDOMKEY
         self.transactions_begun = 0
         self.numbers_taken = 0
         self.transactions = asyncio.Semaphore(TRANSACTIONS_MAX)

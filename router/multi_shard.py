@@ -1,33 +1,34 @@
 """Commands that concern more than one shard: `run_multi_shard`.
 
-The session is held meanwhile, so a client's own order is kept. What a command needs decides how it
-is run:
+The session is held meanwhile, so a client's own order is kept. All are transactions
+(router/transactions.py), so that nobody sees a part without the rest. What a command needs decides
+how it is run:
 
-- Cut up by its keys (DEL, MSET, ...): one part for each shard, at the same time, without locks yet.
-  Each part is atomic on its shard, the whole is not.
-- All others are transactions (router/transactions.py). A part runs in each key's shard for those
-  that move elements or values (RENAME, LMOVE, SMOVE), take from the first of several keys (LMPOP,
-  BLPOP, ...), work key by key (XREAD, XREADGROUP) or write many (MSETNX). What is left computes one
-  result from many keys (SINTERSTORE, ZUNION, COPY, SORT, ...): it runs at *home*, the shard of the
-  key that it writes, which is lent the others.
+- Cut up by its keys (DEL, MSET, ...): one part for each shard. Those of ordinary size never come
+  here (router/coordinator).
+- On whole shards (FLUSHALL, DBSIZE, ...): the same command in all.
+- A part runs in each key's shard for those that move elements or values (RENAME, LMOVE, SMOVE),
+  take from the first of several keys (LMPOP, BLPOP, ...), work key by key (XREAD, XREADGROUP) or
+  write many (MSETNX).
+- What is left computes one result from many keys (SINTERSTORE, ZUNION, COPY, SORT, ...): it runs at
+  *home*, the shard of the key that it writes, which is lent the others.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from protocol.commands import Command, Keys, Place, Request, Response
+from protocol.commands import Command, F, Keys, Place, Request, Response
 from protocol.errors import LOADING, SYNTAX, WRONG_TYPE, CommandError
 from protocol.key_specs import key_positions
 from protocol.numbers import parse_int64
 from protocol.replies import elements
-from protocol.replies import replies as cut_up
 from protocol.slots import key_slot
 from router.merge import all_succeeded, first_error, integer, interleave, is_error, is_null, merge
+from router.merge import random_key as pick_random_key
 from router.transactions import Transaction
 from shards.arguments.timeouts import timeout_ms
 from shards.process.debug import debug
@@ -92,9 +93,23 @@ class Shards:
         if not all(self.host.dispatcher.is_up(shard) for shard in shards):
             raise CommandError(LOADING)
 
-    async def on_all(self, args: Sequence[bytes]) -> list[bytes]:
-        self.require(range(self.count))
-        return await asyncio.gather(*(self.run(shard, args) for shard in range(self.count)))
+    async def execute(
+        self, parts: Mapping[int, Sequence[Sequence[bytes]]], *, writes: bool
+    ) -> dict[int, list[bytes]]:
+        """Run commands as one transaction over the keys, or whole shards, that they name.
+
+        The replies of each shard. Raises CommandError, ShardLost.
+        """
+        transaction = self.transaction({})
+        try:
+            return await transaction.execute(parts, writes=writes)
+        finally:
+            transaction.release()
+
+    async def on_all(self, *commands: Sequence[bytes], writes: bool = False) -> list[list[bytes]]:
+        """Run commands on each shard as one transaction; the replies by shard, then command."""
+        answers = await self.execute(dict.fromkeys(range(self.count), commands), writes=writes)
+        return [answers[shard] for shard in range(self.count)]
 
     async def everywhere(self, args: Sequence[Sequence[bytes]]) -> bytes:
         """Run a command on each shard; the first error, or the first reply. Raises CommandError."""
@@ -123,15 +138,18 @@ async def run_multi_shard(
     """The reply of a command with keys on several shards, or that has to run on all of them."""
     shards = Shards(host, session)
     special = SPECIAL.get(command.name)
-    if special is not None:
-        return await special(shards, args)
-    if command.place is Place.FANOUT:
-        return merge(command.response, await shards.on_all(args))
-    if command.request is Request.MULTI_SHARD and command.name not in TRANSACTIONS:
-        return await split(shards, command, args)
-    if not shards.keys(command, args):
-        return await shards.run(0, args)  # which finds the words for what is wrong
+    if special is debug:
+        return await debug(shards, args)
     async with host.transactions:
+        if special is not None:
+            return await special(shards, args)
+        if command.place is Place.FANOUT:
+            replies = await shards.on_all(args, writes=F.WRITE in command.flags)
+            return merge(command.response, [reply for (reply,) in replies])
+        if command.request is Request.MULTI_SHARD and command.name not in TRANSACTIONS:
+            return await split(shards, command, args)
+        if not shards.keys(command, args):
+            return await shards.run(0, args)  # which finds the words for what is wrong
         return await TRANSACTIONS.get(command.name, at_home)(shards, command, args)
 
 
@@ -156,16 +174,12 @@ async def split(shards: Shards, command: Command, args: list[bytes]) -> bytes:
     """A command that can be cut up by its keys (DEL, MGET, MSET, ...): one part per shard."""
     step = require_whole_steps(command, args)
     groups = groups_by_shard(shards, args, step)
-    shards.require(groups)
-    replies = await asyncio.gather(
-        *(
-            shards.run(
-                shard,
-                [args[0], *(arg for at in positions for arg in args[at : at + step])],
-            )
-            for shard, positions in groups.items()
-        )
-    )
+    parts = {
+        shard: [[args[0], *(arg for at in positions for arg in args[at : at + step])]]
+        for shard, positions in groups.items()
+    }
+    answers = await shards.execute(parts, writes=F.WRITE in command.flags)
+    replies = [answers[shard][0] for shard in groups]
     if command.response is Response.DEFAULT:
         return interleave(
             replies, [[position - 1 for position in positions] for positions in groups.values()]
@@ -527,18 +541,9 @@ TRANSACTIONS: Final[dict[str, Callable[[Shards, Command, list[bytes]], Awaitable
 
 async def random_key(shards: Shards, args: list[bytes]) -> bytes:
     """Each key with the same chance: a shard is chosen by how many keys it has."""
-    sizes = await shards.on_all([b"DBSIZE"])
-    error = first_error(sizes)
-    if error is not None:
-        return error
-    counts = [integer(size) for size in sizes]
-    while any(counts):
-        shard = random.choices(range(shards.count), counts)[0]
-        reply = await shards.run(shard, args)
-        if not is_null(reply):
-            return reply
-        counts[shard] = 0  # all its keys had expired
-    return NULL[shards.resp]
+    answers = await shards.on_all(args, [b"DBSIZE"])
+    sizes = [0 if is_error(size) else integer(size) for _, size in answers]
+    return pick_random_key([reply for reply, _ in answers], sizes, shards.host.chance)
 
 
 async def scan(shards: Shards, args: list[bytes]) -> bytes:
@@ -546,19 +551,31 @@ async def scan(shards: Shards, args: list[bytes]) -> bytes:
 
     It goes on to the next shard until it has visited COUNT keys, so that a small database takes one
     step, as in redis-server. Of a shard that it was all through it knows how many that were; of the
-    end of one, only if no option leaves keys out. It never ends at a shard with nothing found.
+    end of one, only if no option leaves keys out. It ends at a shard with nothing found only if
+    that waits for a transaction: it sees all shards as they are at one moment, or stops.
     """
+    transaction = shards.transaction({})
+    try:
+        return await scan_step(shards, transaction, args)
+    finally:
+        transaction.release()
+
+
+async def scan_step(shards: Shards, transaction: Transaction, args: list[bytes]) -> bytes:
     # As C reads it: -1 is the highest cursor, which is never handed out.
     cursor = int(args[1]) % (1 << 64) if CURSOR.fullmatch(args[1]) else 0
     order = shards.host.first_slots  # (first slot, shard), in the order of the scan
     shard = shards.host.dispatcher.shard_of(cursor % SLOTS) if cursor else order[0][1]
-    at = [number for _, number in order].index(shard)
+    first = at = [number for _, number in order].index(shard)
     is_whole = cursor in (0, order[at][0])
     left, filtered = scan_options(args)
     found: list[bytes] = []
     while True:
         calls = [args, [b"DBSIZE"]] if is_whole else [args]
-        reply, *size = cut_up(await shards.run(order[at][1], *calls))
+        answers = await transaction.read_beside(order[at][1], calls, waits=at == first)
+        if not answers:
+            return scan_reply(args[1], found)
+        reply, *size = answers
         parts = elements(reply) if reply.startswith(b"*") else None
         if parts is None:
             return reply
@@ -566,14 +583,14 @@ async def scan(shards: Shards, args: list[bytes]) -> bytes:
         found += keys
         at += 1
         if parts[0] != SCAN_END or at == len(order):
-            return scan_reply(parts[0], found)
+            return scan_reply(payload(parts[0]), found)
         if size:
             left -= integer(size[0])
         else:
             left = 0 if filtered else left - len(keys)
         next_cursor = b"%d" % order[at][0]
         if left <= 0 and found:
-            return scan_reply(b"$%d\r\n%b\r\n" % (len(next_cursor), next_cursor), found)
+            return scan_reply(next_cursor, found)
         is_whole = True
         args = [args[0], next_cursor, *args[2:], b"COUNT", b"%d" % max(left, 1)]
 
@@ -586,28 +603,24 @@ def scan_options(args: list[bytes]) -> tuple[int, bool]:
 
 
 def scan_reply(cursor: bytes, found: list[bytes]) -> bytes:
-    return b"*2\r\n%b*%d\r\n%b" % (cursor, len(found), b"".join(found))
+    return b"*2\r\n$%d\r\n%b\r\n*%d\r\n%b" % (len(cursor), cursor, len(found), b"".join(found))
 
 
 async def swap(shards: Shards, args: list[bytes]) -> bytes:
-    """SWAPDB checks its arguments, and counts as one change, in the first shard."""
-    shards.require(range(shards.count))
-    reply = await shards.run(0, args)
-    if reply != OK:
-        return reply
-    others = range(1, shards.count)
-    replies = await asyncio.gather(
-        *(shards.run(shard, [b"SHARDIS.SWAP", *args[1:]]) for shard in others)
-    )
-    return first_error(replies) or OK
+    """SWAPDB counts as one change, in the first shard. What one shard refuses, all do."""
+    parts = {shard: [[b"SHARDIS.SWAP", *args[1:]]] for shard in range(1, shards.count)}
+    answers = await shards.execute({0: [args], **parts}, writes=True)
+    return answers[0][0]
 
 
 async def keys_of_slot(shards: Shards, args: list[bytes]) -> bytes:
     """CLUSTER COUNTKEYSINSLOT and GETKEYSINSLOT: the slot's shard knows, or any for an error."""
     slot = parse_int64(args[2])
     if slot is None or not 0 <= slot < SLOTS:
-        return await shards.run(0, args)
-    return await shards.run(shards.host.dispatcher.shard_of(slot), args)
+        slot = 0
+    shard = shards.host.dispatcher.shard_of(slot)
+    answers = await shards.execute({shard: [args]}, writes=False)
+    return answers[shard][0]
 
 
 SPECIAL: Final[dict[str, Callable[[Shards, list[bytes]], Awaitable[bytes]]]] = {

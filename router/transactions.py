@@ -25,7 +25,7 @@ Nothing refuses after the decision: what can be refused is looked at under the l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from protocol.errors import LOADING, CommandError
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 Command = Sequence[bytes]
 Commands = Sequence[Command]
+Run = tuple[int, Commands]
+"""The flags of a run, and its commands."""
 
 PLAIN: Final = 0
 NO_TOUCH: Final = 2
@@ -46,6 +48,8 @@ PREPARE: Final = 64
 COMMIT: Final = 128
 RELEASE: Final = 256
 QUIET: Final = 512
+KEYS: Final = 2048
+WAIT: Final = 4096
 """Flags of a run: protocol/envelope.pxd."""
 
 OK: Final = b"+OK\r\n"
@@ -93,14 +97,21 @@ class Transaction:
             line = self.lines[shard] = self.host.open_line(shard, self.database, self.resp)
         return line
 
-    async def hop(self, shard: int, *runs: tuple[int, Commands]) -> list[bytes]:
+    def send(self, shard: int, *runs: Run) -> asyncio.Future[bytes]:
+        """Send runs to a participant; the future of their raw replies."""
+        return self.line(shard).send((self.id, self.number, self.time_ms), runs)
+
+    async def hop(self, shard: int, *runs: Run) -> list[bytes]:
         """Send runs to a participant; the replies of all their commands, but for PREPARE's.
 
         Raises ShardLost, or CommandError if the shard has died before it kept a part.
         """
-        label = (self.id, self.number, self.time_ms)
-        replies = cut_up(await self.line(shard).send(label, runs))
-        if len(replies) > sum(len(commands) for flags, commands in runs if not flags & PREPARE):
+        return await self.answer(self.send(shard, *runs), runs)
+
+    async def answer(self, sent: asyncio.Future[bytes], runs: Iterable[Run]) -> list[bytes]:
+        """The replies of runs that were sent. Raises as `hop` does."""
+        replies = cut_up(await sent)
+        if len(replies) > sum(replies_of(run) for run in runs):
             raise CommandError(LOADING)  # of commands that should only have been kept
         return replies
 
@@ -126,36 +137,85 @@ class Transaction:
         """
         quiet, reads, parts = quiet or {}, reads or {}, parts or {}
 
-        async def ask(shard: int, how: bytes) -> list[bytes]:
+        def ask(shard: int, waits: bool) -> list[Run]:
             keys = [
                 word
                 for key, alone in self.groups[shard].items()
                 for word in (key, b"w" if alone else b"r")
             ]
+            how = b"wait" if waits else b"try"
             looks = [[b"SHARDIS.LOCK", how, *keys], *quiet.get(shard, ())]
-            runs: list[tuple[int, Commands]] = [(LOCKS | QUIET | NO_TOUCH, looks)]
+            runs: list[Run] = [(LOCKS | QUIET | NO_TOUCH, looks)]
             if shard in reads:
                 runs.append((self.flags, reads[shard]))
             if shard in parts:
                 runs.append((PREPARE | self.flags, parts[shard]))
-            return await self.hop(shard, *runs)
+            return runs
 
-        shards = sorted(self.groups)
+        answers = await self._grant(sorted(self.groups), ask)
+        self.prepared = set(parts)
+        return answers
+
+    async def execute(
+        self, parts: Mapping[int, Commands], *, writes: bool
+    ) -> dict[int, list[bytes]]:
+        """Run a part in each shard, with the keys of its commands locked in all; their replies.
+
+        A command without keys has the whole shard locked: against changes, or alone if it writes.
+        Raises CommandError if a shard is not there, or ShardLost as `commit` does.
+        """
+        kind = LOCKS | KEYS | self.flags | (PREPARE if writes else PLAIN)
+
+        def ask(shard: int, waits: bool) -> list[Run]:
+            return [(kind | (WAIT if waits else PLAIN), parts[shard])]
+
+        answers = await self._grant(sorted(parts), ask)
+        if not writes:
+            return answers
+        self.prepared = set(parts)
+        return await self.commit()
+
+    async def read_beside(self, shard: int, commands: Commands, *, waits: bool) -> list[bytes]:
+        """Run reads in one more shard, as `execute` does; nothing if it has to wait, but may not.
+
+        Raises CommandError if the shard is not there.
+        """
+        run = (LOCKS | KEYS | self.flags | (WAIT if waits else PLAIN), commands)
+        if not self.host.dispatcher.is_up(shard):
+            raise CommandError(LOADING)
+        answer = await self.hop(shard, run)
+        if answer[0] == REFUSED and not waits:
+            return []
+        self._require_grant(answer)
+        return answer[1:]
+
+    async def _grant(
+        self, shards: Sequence[int], ask: Callable[[int, bool], list[Run]]
+    ) -> dict[int, list[bytes]]:
+        """Have all locks: try at once, else wait for one shard after the other, in their order.
+
+        The answers of each but for its clock. Raises CommandError if a shard is not there.
+        """
         if not all(self.host.dispatcher.is_up(shard) for shard in shards):
             raise CommandError(LOADING)
-        tried = await self.together(ask(shard, b"try") for shard in shards)
+        tries = {shard: ask(shard, False) for shard in shards}
+        sent = [(self.send(shard, *runs), runs) for shard, runs in tries.items()]
+        tried = await self.together(self.answer(*one) for one in sent)
         answers = dict(zip(shards, tried, strict=True))
         if any(answer[0] == REFUSED for answer in tried):
             self.let_go(shard for shard, answer in answers.items() if answer[0] != REFUSED)
-            answers = {shard: await ask(shard, b"wait") for shard in shards}
+            answers = {shard: await self.hop(shard, *ask(shard, True)) for shard in shards}
         for answer in answers.values():
-            if answer[0] == REFUSED:  # the shard is another incarnation by now
-                raise CommandError(LOADING)
-            if is_error(answer[0]):
-                raise CommandError(answer[0][1:-2])
-        self.time_ms = max(integer(answer[0]) for answer in answers.values())
-        self.prepared = set(parts)
+            self._require_grant(answer)
         return {shard: answer[1:] for shard, answer in answers.items()}
+
+    def _require_grant(self, answer: list[bytes]) -> None:
+        """Take the clock of a shard that grants its locks. Raises CommandError if it does not."""
+        if answer[0] == REFUSED:  # the shard is another incarnation by now
+            raise CommandError(LOADING)
+        if is_error(answer[0]):
+            raise CommandError(answer[0][1:-2])
+        self.time_ms = max(self.time_ms, integer(answer[0]))
 
     async def bring(self, lent: Mapping[bytes, bytes], to: int) -> dict[bytes, bytes]:
         """Bring lent keys, given by LEND's answers, to a participant; the small ones, for `commit`.
@@ -244,7 +304,13 @@ class Transaction:
         return [word for pair in pairs if self.host.shard_of(pair[0]) == shard for word in pair]
 
 
-def loan(parcels: Mapping[bytes, bytes]) -> list[tuple[int, Commands]]:
+def replies_of(run: Run) -> int:
+    """How many replies a run gets: one for each command that it executes, and its clock."""
+    flags, commands = run
+    return (0 if flags & PREPARE else len(commands)) + (flags & KEYS != 0)
+
+
+def loan(parcels: Mapping[bytes, bytes]) -> list[Run]:
     """The runs that hand small parcels over."""
     return [(PLAIN, [[b"SHARDIS.BORROW", key, parcel]]) for key, parcel in parcels.items()]
 

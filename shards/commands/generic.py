@@ -651,14 +651,19 @@ def swapdb(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Exchange two databases for all clients at once. O(1) in the number of keys."""
     if ctx.cluster:
         raise CommandError(NOT_IN_CLUSTER % b"SWAPDB")
+    swap_databases(ctx, args)
+    ctx.keyspace.changes += 1
+    ctx.propagate(args)
+    reply.ok()
+
+
+def swap_databases(ctx: Context, args: list[bytes]) -> None:
+    """Exchange the databases with these numbers. Raises CommandError."""
     first = int32(args[1], b"ERR invalid first DB index")
     second = int32(args[2], b"ERR invalid second DB index")
     if not (0 <= first < ctx.databases and 0 <= second < ctx.databases):
         raise CommandError(DATABASE_OUT_OF_RANGE)
     ctx.swap(first, second)
-    ctx.keyspace.changes += 1
-    ctx.propagate(args)
-    reply.ok()
 
 
 # OBJECT

@@ -22,6 +22,7 @@ from protocol.commands import F, Keys, command
 from protocol.errors import NO_SUCH_KEY, CommandError
 from protocol.reply import Reply
 from protocol.slots import key_slot
+from shards.commands.generic import swap_databases
 from shards.inspect.digest import of_database
 from shards.inspect.hashtables import pack as pack_figures
 from shards.inspect.layout import table_figures
@@ -257,8 +258,8 @@ def release(ctx: Context, args: list[bytes], reply: Reply) -> None:
     complexity="O(1)",
 )
 def swap(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """SWAPDB in all shards but the first, which has checked the numbers and counted the change."""
-    ctx.swap(int(args[1]), int(args[2]))
+    """SWAPDB in all shards but the first, which counts the change. What one refuses, all do."""
+    swap_databases(ctx, args)
     ctx.propagate([b"SWAPDB", *args[1:]])
     reply.ok()
 

@@ -97,6 +97,7 @@ cdef class Executor:
     cdef int _run_part(self, Transaction transaction) except -1
     cdef int _commit_alone(self, Transaction transaction) except -1
     cdef Ticket _ticket_for(self, const CommandHeader *header, const Key *key, const char *raw, Held held)
+    cdef Ticket _ticket_of_run(self, Held held, const RunHeader *run, const char *raw)
     cdef list _arguments(self, const CommandHeader *header, const char *raw)
     # For commands that do not come through a worker's link.
     cdef bint is_untouched(self, const CommandSpec *spec, const Key *key)

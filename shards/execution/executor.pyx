@@ -32,14 +32,14 @@ from actors.mailbox cimport Link, Message, message_release, release_memory
 from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 from protocol.envelope cimport (
     BULK_BYTES_MIN, MESSAGE_CANCEL, MESSAGE_PUSH, MESSAGE_READ, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_PARKED, PART_SLOW,
-    RUN_BULK, RUN_COMMIT, RUN_INTERNAL, RUN_LOCKS, RUN_PREPARE, RUN_QUIET, RUN_RELEASE, RUN_REPLY_OFF,
-    RUN_TRANSACTION, TRANSACTION_COUNTER_BITS, UNREAD_BYTES_MAX, CancelHeader, CommandHeader, PartHeader, PushHeader,
+    RUN_BULK, RUN_COMMIT, RUN_INTERNAL, RUN_KEYS, RUN_LOCKS, RUN_PREPARE, RUN_QUIET, RUN_RELEASE, RUN_REPLY_OFF,
+    RUN_TRANSACTION, RUN_WAIT, TRANSACTION_COUNTER_BITS, UNREAD_BYTES_MAX, CancelHeader, CommandHeader, PartHeader, PushHeader,
     ReadHeader, ReplyHeader, RequestHeader, RunHeader, TransactionHeader, bulk_counted, run_head, run_size,
 )
 from protocol.native cimport fatal, likely, out_of_memory, unlikely
 from protocol.table cimport KEYS_NONE, KEYS_RANGE, CommandSpec, NativeTable
 from shards.execution.locks cimport (
-    MODE_ALONE, MODE_CHANGES, MODE_SHARES, Locks, Ticket, slot_is_quiet,
+    MODE_ALONE, MODE_CHANGES, MODE_READS_ALL, MODE_SHARES, Locks, Ticket, slot_is_quiet,
 )
 from shards.execution.runner cimport RAN_BLOB, RAN_SLOW, Call, Runner
 from shards.execution.waiting cimport BulkMessage, Held, Transaction
@@ -769,12 +769,18 @@ cdef class Executor:
                     if held.ticket is not None:
                         return False
                     return self._refuse_run(&run)
+                if run.flags & RUN_KEYS:
+                    opened = True
+                    self._open_part(&run)
+                    time = b":%d\r\n" % self.store.now_ms
+                    buffer_append(&self.out, PyBytes_AS_STRING(time), PyBytes_GET_SIZE(time))
             transaction = self.transactions.get(label.id)
             if transaction is None:
                 return self._refuse_run(&run)
             if run.flags & RUN_PREPARE:
                 transaction.part = held
-                self._open_part(&run)
+                if not opened:
+                    self._open_part(&run)
                 self._close_part(PART_DONE, 0)
                 return True
             if run.flags & RUN_COMMIT:
@@ -848,12 +854,21 @@ cdef class Executor:
         """Whether a transaction has its locks. If not, `held.ticket` waits for them, or it was refused."""
         cdef Ticket ticket = held.ticket
         cdef Transaction transaction
+        cdef RunHeader run
+        cdef bint waits
         if ticket is None:
-            words = self._arguments(header, raw)
-            wants = {words[i]: words[i + 1] == b"w" for i in range(LOCKED_KEYS_AT, len(words) - 1, 2)}
-            ticket = self.locks.ticket(wants, MODE_CHANGES if True in wants.values() else MODE_SHARES, held)
+            memcpy(&run, PyBytes_AS_STRING(held.data), sizeof(RunHeader))
+            if run.flags & RUN_KEYS:
+                waits = run.flags & RUN_WAIT != 0
+                ticket = self._ticket_of_run(held, &run, raw)
+            else:
+                words = self._arguments(header, raw)
+                waits = words[1] != b"try"
+                wants = {words[i]: words[i + 1] == b"w" for i in range(LOCKED_KEYS_AT, len(words) - 1, 2)}
+                ticket = self.locks.ticket(
+                    wants, MODE_CHANGES if True in wants.values() else MODE_SHARES, held)
             if not self.locks.request(ticket):
-                if words[1] == b"try":
+                if not waits:
                     self.release(ticket)
                 else:
                     held.ticket = ticket
@@ -870,9 +885,12 @@ cdef class Executor:
         """Answer for a run of a transaction whose locks were not granted, or that has been ended."""
         cdef uint32_t i
         self._open_part(run)
-        for i in range(0 if run.flags & RUN_PREPARE else run.commands):
+        if run.flags & RUN_KEYS:
             buffer_append(&self.out, b"-REFUSED\r\n", 10)
-            self.part_commands += 1
+        else:
+            for i in range(0 if run.flags & RUN_PREPARE else run.commands):
+                buffer_append(&self.out, b"-REFUSED\r\n", 10)
+                self.part_commands += 1
         self._close_part(PART_DONE, 0)
         return True
 
@@ -947,6 +965,32 @@ cdef class Executor:
             {arguments[position]: writes for position in positions},
             MODE_CHANGES if writes else MODE_SHARES, owner,
         )
+
+    cdef Ticket _ticket_of_run(self, Held held, const RunHeader *run, const char *raw):
+        """What the commands of a run need, all together. O(arguments)
+
+        Without a key, a command that reads needs the whole shard to stay as it is, and one that writes
+        needs it alone.
+        """
+        cdef CommandHeader header
+        cdef const char *headers = PyBytes_AS_STRING(held.data) + run_head(run)
+        cdef bint writes
+        cdef bint changes = False, whole = False
+        cdef uint32_t i
+        cdef dict wants = {}
+        for i in range(run.commands):
+            memcpy(&header, headers + <size_t>i * sizeof(CommandHeader), sizeof(CommandHeader))
+            arguments = self._arguments(&header, raw)
+            raw += header.length
+            writes = self.table.specs[header.id].flags & FLAG_WRITE != 0
+            changes |= writes
+            positions = self.table.keys(header.id, arguments)
+            whole |= not positions
+            for position in positions or ():
+                wants[arguments[position]] = wants.get(arguments[position], False) or writes
+        if whole:
+            return self.locks.ticket(wants, MODE_ALONE if changes else MODE_READS_ALL, held)
+        return self.locks.ticket(wants, MODE_CHANGES if changes else MODE_SHARES, held)
 
     cdef list _arguments(self, const CommandHeader *header, const char *raw):
         cdef Argv argv

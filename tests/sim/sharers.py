@@ -106,8 +106,12 @@ class Sharer:
 
 
 def live(world: World, sharers: list[Sharer]) -> None:
-    while world.clock.step():
-        pass
+    try:
+        while world.clock.step():
+            pass
+    except BaseException:
+        world.abandon()
+        raise
     for sharer in sharers:
         assert not sharer.waiting, "a client waits for ever"
     for shard in world.shards:

@@ -453,12 +453,17 @@ class World:
         try:
             self.live()
         except BaseException:
-            for worker in self.workers:
-                worker.host.loop.abandoned = True  # type: ignore[attr-defined]
-                for task in worker.host.tasks:
-                    task.get_coro().close()
+            self.abandon()
             raise
         return self
+
+    def abandon(self) -> None:
+        """End in the middle: what is under way is no news."""
+        for worker in self.workers:
+            worker.host.loop.abandoned = True  # type: ignore[attr-defined]
+            worker.host.loop.ready.clear()  # type: ignore[attr-defined]
+            for task in worker.host.tasks:
+                task.get_coro().close()
 
     def live(self) -> None:
         for _ in range(STEPS_MAX):

@@ -88,8 +88,11 @@ def test_a_split_command_is_refused_whole_when_one_shard_is_down(host: PlayedHos
 def test_nothing_behind_a_lost_write_is_executed(host: PlayedHost) -> None:
     """The pipeline went on before its client was disconnected."""
     client = client_of(host, ["DEL", host.key(0), host.key(1)], ["SET", host.key(2), "v"])
+    host.answer(0, CLOCK)
+    host.answer(1, CLOCK)
     host.topology({1: 1, 2: 1})
     host.tick()
+    host.answer(1, b":1\r\n")
     assert client.closed
     assert host.runs(2) == []
     assert [one for one in host.dispatcher.sessions if one is client.session] == []
@@ -97,10 +100,11 @@ def test_nothing_behind_a_lost_write_is_executed(host: PlayedHost) -> None:
 
 def test_a_lost_read_of_a_split_command_is_loading(host: PlayedHost) -> None:
     client = client_of(host, ["MGET", host.key(0), host.key(1)], ["PING"])
-    host.answer(1, b"*1\r\n$1\r\nv\r\n")
+    host.answer(1, CLOCK + b"*1\r\n$1\r\nv\r\n")
     host.topology({1: 1, 2: 1})
     host.tick()
     assert client.take() == LOADING + b"+PONG\r\n"
+    assert answered(host, 1, OK) == [[b"SHARDIS.RELEASE"]]
     assert not client.closed
     assert not host.tasks
 
@@ -228,8 +232,10 @@ def test_a_command_that_asks_for_more_keys_is_run_again(host: PlayedHost) -> Non
     hop(host, 0, CLOCK)
     asked = answered(host, 0, array(array(bulk(wanted))))
     assert asked == [[b"SHARDIS.WITH", b"SORT", source, b"BY", b"w_*"]]
-    assert answered(host, 0, OK) == [[b"SHARDIS.RELEASE"]]
-    assert answered(host, 0, CLOCK) == [[b"SHARDIS.LOCK", b"try", source, b"r"]]
+    assert hop(host, 0, OK, CLOCK) == [
+        [[b"SHARDIS.RELEASE"]],
+        [[b"SHARDIS.LOCK", b"try", source, b"r"]],
+    ]
     assert answered(host, 1, CLOCK + b"$6\r\nparcel\r\n") == [
         [b"SHARDIS.LOCK", b"try", wanted, b"r"],
         [b"SHARDIS.LEND", wanted],
@@ -241,8 +247,11 @@ def test_a_command_that_asks_for_more_keys_is_run_again(host: PlayedHost) -> Non
 def test_a_client_that_leaves_is_forgotten_when_its_command_ends(host: PlayedHost) -> None:
     client = client_of(host, ["DEL", host.key(0), host.key(1)])
     client.session.closed_by_driver()
-    host.answer(0, b":1\r\n")
-    host.answer(1, b":1\r\n")
+    for shard in (0, 1):
+        host.answer(shard, CLOCK)
+    for reply in (b":1\r\n", OK):
+        for shard in (0, 1):
+            host.answer(shard, reply)
     assert not any(host.dispatcher.sessions)
     assert not host.tasks
 
