@@ -566,13 +566,11 @@ def chosen_sections(words: list[bytes]) -> set[str]:
     "INFO",
     arity=-1,
     flags=F.LOADING | F.STALE,
-    since="1.0.0",
     place=Place.ADMIN,
     request=Request.ALL_SHARDS,
     response=Response.SPECIAL,
     tips=("nondeterministic_output",),
     acl=("dangerous",),
-    complexity="O(1)",
     group="server",
 )
 async def info(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from protocol.reply import Reply
     from router.admin import Admin, Caller
 
-SERVER: dict[str, Any] = {"group": "server", "place": Place.ADMIN, "since": "4.0.0"}
+SERVER: dict[str, Any] = {"group": "server", "place": Place.ADMIN}
 GATHERED: dict[str, Any] = {
     "request": Request.ALL_SHARDS,
     "response": Response.SPECIAL,
@@ -79,7 +79,7 @@ async def figures(admin: Admin) -> dict[str, int | float]:
     return result
 
 
-@command("MEMORY|STATS", arity=2, complexity="O(1)", **GATHERED, **SERVER)
+@command("MEMORY|STATS", arity=2, **GATHERED, **SERVER)
 async def memory_stats(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """Show what memory is used for."""
     fields = await figures(admin)
@@ -92,7 +92,7 @@ async def memory_stats(admin: Admin, caller: Caller, args: list[bytes], reply: R
             reply.integer(value)
 
 
-@command("MEMORY|DOCTOR", arity=2, complexity="O(1)", **GATHERED, **SERVER)
+@command("MEMORY|DOCTOR", arity=2, **GATHERED, **SERVER)
 async def memory_doctor(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """Explain in words whether memory is used well."""
     fields = await figures(admin)
@@ -120,7 +120,6 @@ async def memory_doctor(admin: Admin, caller: Caller, args: list[bytes], reply: 
     arity=2,
     request=Request.ALL_SHARDS,
     response=Response.ALL_SUCCEEDED,
-    complexity="Depends on how much memory is free",
     **SERVER,
 )
 async def memory_purge(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
@@ -129,7 +128,7 @@ async def memory_purge(admin: Admin, caller: Caller, args: list[bytes], reply: R
     reply.ok()
 
 
-@command("MEMORY|MALLOC-STATS", arity=2, complexity="O(1)", **GATHERED, **SERVER)
+@command("MEMORY|MALLOC-STATS", arity=2, **GATHERED, **SERVER)
 async def memory_malloc_stats(
     admin: Admin, caller: Caller, args: list[bytes], reply: Reply
 ) -> None:
