@@ -48,8 +48,6 @@ FOLDER: Final = Path(__file__).with_name("docs")
 TYPES: Final = frozenset(
     {"string", "integer", "double", "key", "pattern", "unix-time", "pure-token"}
 )
-GROUPS: Final = {"zset": "sorted-set", "sorted_set": "sorted-set", "hll": "hyperloglog"}
-"""Our names of families that Redis groups under another name."""
 
 SYNTAX = re.compile(
     r"""\s*(?:
@@ -296,23 +294,15 @@ def docs_of(name: str) -> Docs | None:
     return None if entry is None else parse_entry(*entry)
 
 
-def docs_for(command: Command) -> Docs:
-    """What is said about a declared command: by the files, or else by its declaration."""
-    return docs_of(command.name) or Docs(
-        name=command.name,
-        group=GROUPS.get(command.group, command.group),
-        summary=command.summary,
-        since=command.since,
-        complexity=command.complexity,
-    )
-
-
 def write_command_docs(reply: Reply, command: Command) -> None:
     """The description of one command in COMMAND DOCS, its subcommands in it.
 
-    Fields are in Redis's order; those without a value are left out. O(arguments).
+    Fields are in Redis's order; those without a value are left out. O(arguments). Raises DocsError
+    for a command that no file describes.
     """
-    docs = docs_for(command)
+    docs = docs_of(command.name)
+    if docs is None:
+        raise DocsError(f"{command.name} is not described")
     subcommands = [one for one in command.subcommands if F.INTERNAL not in one.flags]
     texts = {
         "summary": docs.summary,

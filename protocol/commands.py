@@ -1,10 +1,10 @@
 """How a command is declared: once, by `@command` beside its handler.
 
 `@command` attaches a `Command` to the handler; `CommandTable.from_modules` gathers the handlers
-of the family modules. The group of a command is the name of its module, its summary the first
-line of the handler's docstring. COMMAND, key extraction, routing and the native scanner's
-array are all made from the table; nothing is declared twice. A wrong declaration stops the
-import.
+of the family modules. The group of a command is the name of its module unless it names another.
+COMMAND, key extraction, routing and the native scanner's array are all made from the table. What
+only people read (version, summary, cost, syntax) is in protocol/docs, of all commands; nothing is
+declared twice. A wrong declaration stops the import.
 """
 
 from __future__ import annotations
@@ -112,17 +112,13 @@ class Command:
     arity: int  # Redis's convention: the name counts, negative means at least
     flags: F
     keys: tuple[Keys, ...]
-    since: str
     place: Place
     request: Request
     response: Response
     tips: tuple[str, ...]  # tips other than the two policies, in Redis's order
-    acl: tuple[str, ...]  # categories beyond those that follow from the flags
-    complexity: str
+    acl: tuple[str, ...]  # categories instead of its group's; those of its flags come to them
     group: str
-    summary: str
     handler: Callable[..., Any] | None
-    native: bool = False  # has a native handler too
     route_at: int = 0  # index of an argument to route by although it is no declared key; 0: none
     # A log may have the call as it came. Else the handler says what is to be logged once it has
     # changed something: chance, clocks and waiting are nothing to repeat.
@@ -145,13 +141,11 @@ def command(
     arity: int,
     flags: F = F(0),
     keys: Keys | tuple[Keys, ...] = (),
-    since: str,
     place: Place = Place.SHARD,
     request: Request = Request.DEFAULT,
     response: Response = Response.DEFAULT,
     tips: tuple[str, ...] = (),
     acl: tuple[str, ...] = (),
-    complexity: str = "",
     route_at: int = 0,
     verbatim: bool = False,
     group: str = "",
@@ -164,9 +158,8 @@ def command(
     """
 
     def declare(handler: Handler) -> Handler:
-        summary = (handler.__doc__ or "").strip().partition("\n")[0]
-        if not summary:
-            raise DeclarationError(f"{name}: the handler has no docstring for a summary")
+        if not handler.__doc__:
+            raise DeclarationError(f"{name}: the handler has no docstring")
         if name != name.upper():
             raise DeclarationError(f"{name}: names are declared in upper case")
         if F.WRITE in flags and F.READONLY in flags:
@@ -178,15 +171,12 @@ def command(
             arity=arity,
             flags=flags,
             keys=(keys,) if isinstance(keys, Keys) else tuple(keys),
-            since=since,
             place=place,
             request=request,
             response=response,
             tips=tips,
             acl=acl,
-            complexity=complexity,
             group=group or handler.__module__.rpartition(".")[2],
-            summary=summary,
             handler=handler,
             route_at=route_at,
             verbatim=verbatim,

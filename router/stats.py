@@ -16,7 +16,7 @@ Who counts what, so that nothing is counted twice:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 CommandFigures = list[int]
 """[calls, microseconds, rejected, failed calls], by full name in lower case ("config|get")."""
@@ -63,7 +63,8 @@ class ShardStats(ProcessStats, total=False):
     """The figures of one shard."""
 
     used_memory: int
-    databases: dict[int, list[int]]  # number: [keys, keys with a TTL, average TTL in ms]
+    # By number: keys, keys with a TTL, average TTL in ms, bytes of the tables of both.
+    databases: dict[int, list[int]]
     hits: int
     misses: int
     expired: int
@@ -167,25 +168,32 @@ def merged_errors(answers: Iterable[Any]) -> dict[str, int]:
     return dict(sorted(merged.items()))
 
 
-def merged_databases(answers: Iterable[Any]) -> dict[int, tuple[int, int, int]]:
-    """Keys, keys with a TTL and the average TTL of each database that is not empty.
+class Database(NamedTuple):
+    """The figures of one database."""
 
-    Averages are weighted by the keys they are about.
+    keys: int
+    expiring: int  # keys with a TTL
+    average_ttl_ms: int
+    table_bytes: int
+    expiring_table_bytes: int
+
+
+def merged_databases(answers: Iterable[Any]) -> dict[int, Database]:
+    """The figures of each database that is not empty, added up over shards, by number.
+
+    Average TTLs are weighted by the keys they are about.
     """
-    keys: dict[int, int] = {}
-    expires: dict[int, int] = {}
-    weighted: dict[int, int] = {}
+    sums: dict[int, list[int]] = {}
     for answer in answers:
-        for database, (count, expiring, average_ms) in (answer or {}).get("databases", {}).items():
-            keys[database] = keys.get(database, 0) + count
-            expires[database] = expires.get(database, 0) + expiring
-            weighted[database] = weighted.get(database, 0) + expiring * average_ms
+        for number, figures in (answer or {}).get("databases", {}).items():
+            keys, expiring, average_ms, *tables = figures
+            added = [keys, expiring, expiring * average_ms, *tables]
+            known = sums.get(number)
+            sums[number] = (
+                [sum(pair) for pair in zip(known, added, strict=True)] if known else added
+            )
     return {
-        database: (
-            keys[database],
-            expires[database],
-            weighted[database] // expires[database] if expires[database] else 0,
-        )
-        for database in sorted(keys)
-        if keys[database]
+        number: Database(keys, expiring, weighted // expiring if expiring else 0, *tables)
+        for number, (keys, expiring, weighted, *tables) in sorted(sums.items())
+        if keys
     }

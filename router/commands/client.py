@@ -38,16 +38,13 @@ CONNECTION: dict[str, Any] = {
     "group": "connection",
     "place": Place.ADMIN,
     "flags": F.ADMIN | F.NOSCRIPT | F.LOADING | F.STALE,
-    "acl": ("connection",),
 }
 
 
 @command(
     "CLIENT|LIST",
     arity=-2,
-    since="2.4.0",
     tips=("nondeterministic_output",),
-    complexity="O(N) for N clients",
     **CONNECTION,
 )
 async def client_list(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
@@ -69,7 +66,7 @@ async def client_list(admin: Admin, caller: Caller, args: list[bytes], reply: Re
     reply.verbatim(b"".join(lines[number] + b"\n" for number in order), b"txt")
 
 
-@command("CLIENT|KILL", arity=-3, since="2.4.0", complexity="O(N) for N clients", **CONNECTION)
+@command("CLIENT|KILL", arity=-3, **CONNECTION)
 async def client_kill(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """Close the connections that fit all filters; the old form has an address only.
 
@@ -119,7 +116,7 @@ def _filters(words: list[bytes]) -> dict[str, Any]:
     return filters
 
 
-@command("CLIENT|PAUSE", arity=-3, since="3.0.0", complexity="O(N) for N clients", **CONNECTION)
+@command("CLIENT|PAUSE", arity=-3, **CONNECTION)
 async def client_pause(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """Postpone the commands of all clients for some time, or only those that may write.
 
@@ -144,7 +141,7 @@ async def client_pause(admin: Admin, caller: Caller, args: list[bytes], reply: R
     reply.ok()
 
 
-@command("CLIENT|UNPAUSE", arity=2, since="6.2.0", complexity="O(N) for N clients", **CONNECTION)
+@command("CLIENT|UNPAUSE", arity=2, **CONNECTION)
 async def client_unpause(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """End the pause; what was postponed runs now."""
     admin.pause.end()

@@ -36,7 +36,7 @@ HELP = (
 )
 
 
-@command("CONFIG", arity=-2, since="2.0.0", complexity="as its subcommands", **SERVER)
+@command("CONFIG", arity=-2, **SERVER)
 async def config(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """Read and change the configuration; see its subcommands."""
     raise CommandError(b"ERR unknown subcommand '%s'. Try CONFIG HELP." % args[1][:128])
@@ -46,8 +46,6 @@ async def config(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) 
     "CONFIG|GET",
     arity=-3,
     flags=ADMIN,
-    since="2.0.0",
-    complexity="O(N) for N directives",
     **SERVER,
 )
 async def config_get(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
@@ -63,8 +61,6 @@ async def config_get(admin: Admin, caller: Caller, args: list[bytes], reply: Rep
     "CONFIG|SET",
     arity=-4,
     flags=ADMIN,
-    since="2.0.0",
-    complexity="O(N) for N directives",
     **ALL_NODES,
     **SERVER,
 )
@@ -83,8 +79,6 @@ async def config_set(admin: Admin, caller: Caller, args: list[bytes], reply: Rep
     "CONFIG|RESETSTAT",
     arity=2,
     flags=ADMIN,
-    since="2.0.0",
-    complexity="O(1)",
     **ALL_NODES,
     **SERVER,
 )
@@ -99,8 +93,6 @@ async def config_resetstat(admin: Admin, caller: Caller, args: list[bytes], repl
     "CONFIG|REWRITE",
     arity=2,
     flags=ADMIN,
-    since="2.8.0",
-    complexity="O(1)",
     **ALL_NODES,
     **SERVER,
 )
@@ -123,9 +115,7 @@ def rewrite_config(admin: Admin, all_values: bool = False) -> None:
     _log.info("CONFIG REWRITE executed with success.")
 
 
-@command(
-    "CONFIG|HELP", arity=2, flags=F.LOADING | F.STALE, since="5.0.0", complexity="O(1)", **SERVER
-)
+@command("CONFIG|HELP", arity=2, flags=F.LOADING | F.STALE, **SERVER)
 async def config_help(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """List the subcommands of CONFIG."""
     reply.array(len(HELP))

@@ -22,9 +22,7 @@ LEADING_INTEGER = re.compile(rb"\s*([+-]?[0-9]+)")
     "SHARDIS.DEBUG",
     arity=-2,
     flags=F.ADMIN | F.INTERNAL,
-    since="7.2.0",
     place=Place.ADMIN,
-    complexity="O(1)",
 )
 async def debug(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """Log a line, rewrite the file, let the cron rest, ...; the worker counted arguments."""

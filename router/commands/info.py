@@ -432,9 +432,9 @@ def cluster(figures: Figures) -> Fields:
 
 def keyspace(figures: Figures) -> Fields:
     return [
-        (f"db{database}", f"keys={keys},expires={expires},avg_ttl={average_ms}")
-        for database, (keys, expires, average_ms) in merged_databases(figures.shards).items()
-        if figures.node is None or database == 0  # a node has no other
+        (f"db{number}", f"keys={one.keys},expires={one.expiring},avg_ttl={one.average_ttl_ms}")
+        for number, one in merged_databases(figures.shards).items()
+        if figures.node is None or number == 0  # a node has no other
     ]
 
 
@@ -566,13 +566,11 @@ def chosen_sections(words: list[bytes]) -> set[str]:
     "INFO",
     arity=-1,
     flags=F.LOADING | F.STALE,
-    since="1.0.0",
     place=Place.ADMIN,
     request=Request.ALL_SHARDS,
     response=Response.SPECIAL,
     tips=("nondeterministic_output",),
     acl=("dangerous",),
-    complexity="O(1)",
     group="server",
 )
 async def info(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:

@@ -76,15 +76,13 @@ async def gathered(admin: Admin) -> dict[str, Event]:
     return events
 
 
-@command("LATENCY", arity=-2, since="2.8.13", complexity="as its subcommands", **SERVER)
+@command("LATENCY", arity=-2, **SERVER)
 async def latency(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """Look at what was slow; see its subcommands."""
     raise CommandError(b"ERR unknown subcommand '%s'. Try LATENCY HELP." % args[1][:128])
 
 
-@command(
-    "LATENCY|LATEST", arity=2, flags=ADMIN, since="2.8.13", complexity="O(1)", **GATHERED, **SERVER
-)
+@command("LATENCY|LATEST", arity=2, flags=ADMIN, **GATHERED, **SERVER)
 async def latency_latest(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """Show the newest sample of each slow event."""
     events = await gathered(admin)
@@ -98,9 +96,7 @@ async def latency_latest(admin: Admin, caller: Caller, args: list[bytes], reply:
         reply.integer(event.highest)
 
 
-@command(
-    "LATENCY|HISTORY", arity=3, flags=ADMIN, since="2.8.13", complexity="O(1)", **GATHERED, **SERVER
-)
+@command("LATENCY|HISTORY", arity=3, flags=ADMIN, **GATHERED, **SERVER)
 async def latency_history(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """Show all samples of one slow event."""
     event = (await gathered(admin)).get(args[2].decode("latin-1"))
@@ -116,10 +112,8 @@ async def latency_history(admin: Admin, caller: Caller, args: list[bytes], reply
     "LATENCY|RESET",
     arity=-2,
     flags=ADMIN,
-    since="2.8.13",
     request=Request.ALL_NODES,
     response=Response.AGG_SUM,
-    complexity="O(1)",
     **SERVER,
 )
 async def latency_reset(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
@@ -133,9 +127,7 @@ async def latency_reset(admin: Admin, caller: Caller, args: list[bytes], reply: 
     reply.integer(len(gone))
 
 
-@command(
-    "LATENCY|GRAPH", arity=3, flags=ADMIN, since="2.8.13", complexity="O(1)", **GATHERED, **SERVER
-)
+@command("LATENCY|GRAPH", arity=3, flags=ADMIN, **GATHERED, **SERVER)
 async def latency_graph(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """Draw the samples of one slow event."""
     name = args[2].decode("latin-1")
@@ -193,9 +185,7 @@ ADVICE = {
 }
 
 
-@command(
-    "LATENCY|DOCTOR", arity=2, flags=ADMIN, since="2.8.13", complexity="O(1)", **GATHERED, **SERVER
-)
+@command("LATENCY|DOCTOR", arity=2, flags=ADMIN, **GATHERED, **SERVER)
 async def latency_doctor(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """Explain in words what was slow, and what to do about it."""
     events = await gathered(admin)
@@ -224,8 +214,6 @@ async def latency_doctor(admin: Admin, caller: Caller, args: list[bytes], reply:
     "LATENCY|HISTOGRAM",
     arity=-2,
     flags=ADMIN,
-    since="7.0.0",
-    complexity="O(N) for N commands with figures",
     **GATHERED,
     **SERVER,
 )
@@ -279,9 +267,7 @@ def cumulative(histogram: Histogram) -> list[tuple[int, int]]:
     return steps
 
 
-@command(
-    "LATENCY|HELP", arity=2, flags=F.LOADING | F.STALE, since="2.8.13", complexity="O(1)", **SERVER
-)
+@command("LATENCY|HELP", arity=2, flags=F.LOADING | F.STALE, **SERVER)
 async def latency_help(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """Describe the subcommands of LATENCY."""
     help_reply(reply, b"LATENCY", HELP)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from actors.figures import resident_bytes
 from protocol.commands import Place, Request, Response, command
-from router.stats import allocator_resident, merged_databases, total
+from router.stats import Database, allocator_resident, merged_databases, total
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
     from router.admin import Admin, Caller
 
-SERVER: dict[str, Any] = {"group": "server", "place": Place.ADMIN, "since": "4.0.0"}
+SERVER: dict[str, Any] = {"group": "server", "place": Place.ADMIN}
 GATHERED: dict[str, Any] = {
     "request": Request.ALL_SHARDS,
     "response": Response.SPECIAL,
@@ -24,8 +24,8 @@ SMALL_BYTES = 5 << 20
 """A server that uses less gives the doctor nothing to go by."""
 
 
-async def figures(admin: Admin) -> dict[str, int | float]:
-    """The fields of MEMORY STATS but the databases' own, in Redis's order.
+async def figures(admin: Admin) -> tuple[dict[str, int | float], dict[int, Database]]:
+    """The fields of MEMORY STATS, in Redis's order; and the databases, which it shows among them.
 
     `allocator.*` are what malloc says in all shards; `fragmentation` is what it has from the system
     to what it has given out.
@@ -43,7 +43,7 @@ async def figures(admin: Admin) -> dict[str, int | float]:
     allocated = total(shards, "allocator_allocated")
     active = total(shards, "allocator_active")
     databases = merged_databases(shards)
-    keys = sum(count for count, _, _ in databases.values())
+    keys = sum(database.keys for database in databases.values())
     dataset = max(used - overhead, 0)
     result: dict[str, int | float] = {
         "peak.allocated": admin.peak_memory,
@@ -76,15 +76,18 @@ async def figures(admin: Admin) -> dict[str, int | float]:
         "fragmentation": data / max(allocated, 1),
         "fragmentation.bytes": data - allocated,
     }
-    return result
+    return result, databases
 
 
-@command("MEMORY|STATS", arity=2, complexity="O(1)", **GATHERED, **SERVER)
+@command("MEMORY|STATS", arity=2, **GATHERED, **SERVER)
 async def memory_stats(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """Show what memory is used for."""
-    fields = await figures(admin)
-    reply.map(len(fields))
+    fields, databases = await figures(admin)
+    reply.map(len(fields) + len(databases))
     for name, value in fields.items():
+        if name == "overhead.total":
+            for number, database in databases.items():
+                _write_database(reply, number, database)
         reply.bulk(name.encode())
         if isinstance(value, float):
             reply.double(value)
@@ -92,10 +95,21 @@ async def memory_stats(admin: Admin, caller: Caller, args: list[bytes], reply: R
             reply.integer(value)
 
 
-@command("MEMORY|DOCTOR", arity=2, complexity="O(1)", **GATHERED, **SERVER)
+def _write_database(reply: Reply, number: int, database: Database) -> None:
+    reply.bulk(b"db.%d" % number)
+    reply.map(3)
+    reply.bulk(b"overhead.hashtable.main")
+    reply.integer(database.table_bytes)
+    reply.bulk(b"overhead.hashtable.expires")
+    reply.integer(database.expiring_table_bytes)
+    reply.bulk(b"overhead.hashtable.slot-to-keys")
+    reply.integer(0)  # there is a table for each slot
+
+
+@command("MEMORY|DOCTOR", arity=2, **GATHERED, **SERVER)
 async def memory_doctor(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """Explain in words whether memory is used well."""
-    fields = await figures(admin)
+    fields, _ = await figures(admin)
     findings: list[str] = []
     if fields["total.allocated"] < SMALL_BYTES:
         findings.append("There is too little data in here to judge.")
@@ -120,7 +134,6 @@ async def memory_doctor(admin: Admin, caller: Caller, args: list[bytes], reply: 
     arity=2,
     request=Request.ALL_SHARDS,
     response=Response.ALL_SUCCEEDED,
-    complexity="Depends on how much memory is free",
     **SERVER,
 )
 async def memory_purge(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
@@ -129,7 +142,7 @@ async def memory_purge(admin: Admin, caller: Caller, args: list[bytes], reply: R
     reply.ok()
 
 
-@command("MEMORY|MALLOC-STATS", arity=2, complexity="O(1)", **GATHERED, **SERVER)
+@command("MEMORY|MALLOC-STATS", arity=2, **GATHERED, **SERVER)
 async def memory_malloc_stats(
     admin: Admin, caller: Caller, args: list[bytes], reply: Reply
 ) -> None:

@@ -33,13 +33,13 @@ HELP = (
 )
 
 
-@command("MODULE", arity=-2, since="4.0.0", **SERVER)
+@command("MODULE", arity=-2, **SERVER)
 async def module(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """Hold the subcommands about modules. Depends on the subcommand."""
     raise AssertionError("only its subcommands are called")
 
 
-@command("MODULE|HELP", arity=2, flags=F.LOADING | F.STALE, since="5.0.0", **SERVER)
+@command("MODULE|HELP", arity=2, flags=F.LOADING | F.STALE, **SERVER)
 async def module_help(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """List the subcommands. O(1)"""
     help_reply(reply, b"MODULE", HELP)
@@ -49,7 +49,6 @@ async def module_help(admin: Admin, caller: Caller, args: list[bytes], reply: Re
     "MODULE|LIST",
     arity=2,
     flags=F.ADMIN | F.NOSCRIPT,
-    since="4.0.0",
     tips=("nondeterministic_output_order",),
     **SERVER,
 )
@@ -58,14 +57,14 @@ async def module_list(admin: Admin, caller: Caller, args: list[bytes], reply: Re
     reply.array(0)
 
 
-@command("MODULE|LOAD", arity=-3, flags=LOADING, since="4.0.0", **SERVER)
-@command("MODULE|LOADEX", arity=-3, flags=LOADING, since="7.0.0", **SERVER)
+@command("MODULE|LOAD", arity=-3, flags=LOADING, **SERVER)
+@command("MODULE|LOADEX", arity=-3, flags=LOADING, **SERVER)
 async def module_load(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """Refuse to load a module. O(1)"""
     refuse(admin, NOT_LOADED)
 
 
-@command("MODULE|UNLOAD", arity=3, flags=LOADING, since="4.0.0", **SERVER)
+@command("MODULE|UNLOAD", arity=3, flags=LOADING, **SERVER)
 async def module_unload(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """Refuse to unload a module. O(1)"""
     refuse(admin, NOT_UNLOADED)

@@ -33,7 +33,6 @@ NO_LOG = b"ERR WAITAOF cannot be used when numlocal is set but appendonly is dis
     "ROLE",
     arity=1,
     flags=F.NOSCRIPT | F.LOADING | F.STALE | F.FAST,
-    since="2.8.12",
     acl=("admin", "dangerous"),
     **SERVER,
 )
@@ -49,7 +48,6 @@ async def role(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) ->
     "LASTSAVE",
     arity=1,
     flags=F.LOADING | F.STALE | F.FAST,
-    since="1.0.0",
     acl=("admin", "dangerous"),
     tips=("nondeterministic_output",),
     **SERVER,
@@ -59,7 +57,7 @@ async def last_save(admin: Admin, caller: Caller, args: list[bytes], reply: Repl
     reply.integer(int(admin.started))
 
 
-@command("LOLWUT", arity=-1, flags=F.READONLY | F.FAST, since="5.0.0", **SERVER)
+@command("LOLWUT", arity=-1, flags=F.READONLY | F.FAST, **SERVER)
 async def lolwut(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """Show the version. The drawings of versions 5 and 6 are not here. O(1)"""
     if len(args) > 2 and args[1].lower() == b"version" and parse_int64(args[2]) is None:
@@ -67,7 +65,7 @@ async def lolwut(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) 
     reply.verbatim(f"Redis ver. {REDIS_VERSION}\n".encode(), b"txt")
 
 
-@command("WAIT", arity=3, since="3.0.0", **WAITS)
+@command("WAIT", arity=3, **WAITS)
 async def wait(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """Wait until so many replicas have what this client has written; there are none. O(1)"""
     wanted = parse_int64(args[1])
@@ -77,7 +75,7 @@ async def wait(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) ->
     reply.integer(0)
 
 
-@command("WAITAOF", arity=4, flags=F.NOSCRIPT, since="7.2.0", **WAITS)
+@command("WAITAOF", arity=4, flags=F.NOSCRIPT, **WAITS)
 async def wait_for_log(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """Wait until logs, here and at replicas, have what this client has written. O(1)"""
     local, wanted = map(parse_int64, args[1:3])

@@ -23,10 +23,8 @@ WORDS = {b"SAVE", b"NOSAVE", b"NOW", b"FORCE", b"ABORT"}
     "SHUTDOWN",
     arity=-1,
     flags=F.ADMIN | F.NOSCRIPT | F.LOADING | F.STALE | F.NO_MULTI | F.ALLOW_BUSY,
-    since="1.0.0",
     place=Place.ADMIN,
     group="server",
-    complexity="O(1), and O(N) for N keys when it saves",
 )
 async def shutdown(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """End the server, after saving when that is configured.

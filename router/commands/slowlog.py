@@ -47,7 +47,7 @@ async def gathered(admin: Admin) -> list[Entry]:
     ]
 
 
-@command("SLOWLOG", arity=-2, since="2.2.12", complexity="as its subcommands", **SERVER)
+@command("SLOWLOG", arity=-2, **SERVER)
 async def slowlog(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
     """Look at the commands that took long; see its subcommands."""
     raise CommandError(b"ERR unknown subcommand '%s'. Try SLOWLOG HELP." % args[1][:128])
@@ -57,10 +57,8 @@ async def slowlog(admin: Admin, caller: Caller, args: list[bytes], reply: Reply)
     "SLOWLOG|GET",
     arity=-2,
     flags=ADMIN,
-    since="2.2.12",
     request=Request.ALL_NODES,
-    tips=("nondeterministic_output",),
-    complexity="O(N) for N entries",
+    tips=("request_policy:all_nodes", "nondeterministic_output"),
     **SERVER,
 )
 async def slowlog_get(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
@@ -93,11 +91,9 @@ async def slowlog_get(admin: Admin, caller: Caller, args: list[bytes], reply: Re
     "SLOWLOG|LEN",
     arity=2,
     flags=ADMIN,
-    since="2.2.12",
     request=Request.ALL_NODES,
     response=Response.AGG_SUM,
-    tips=("nondeterministic_output",),
-    complexity="O(N) for N entries",
+    tips=("request_policy:all_nodes", "response_policy:agg_sum", "nondeterministic_output"),
     **SERVER,
 )
 async def slowlog_len(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
@@ -109,10 +105,8 @@ async def slowlog_len(admin: Admin, caller: Caller, args: list[bytes], reply: Re
     "SLOWLOG|RESET",
     arity=2,
     flags=ADMIN,
-    since="2.2.12",
     request=Request.ALL_NODES,
     response=Response.ALL_SUCCEEDED,
-    complexity="O(N) for N entries",
     **SERVER,
 )
 async def slowlog_reset(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
@@ -126,8 +120,6 @@ async def slowlog_reset(admin: Admin, caller: Caller, args: list[bytes], reply: 
     "SLOWLOG|HELP",
     arity=2,
     flags=F.LOADING | F.STALE,
-    since="6.2.0",
-    complexity="O(1)",
     **SERVER,
 )
 async def slowlog_help(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:

@@ -25,8 +25,6 @@ NO_REDIRECTION: Final = -1
 CONNECTION: dict[str, Any] = {
     "group": "connection",
     "place": Place.SESSION,
-    "acl": ("connection",),
-    "complexity": "O(1)",
 }
 ALWAYS = F.LOADING | F.STALE
 OWN = F.NOSCRIPT | ALWAYS
@@ -77,36 +75,41 @@ HELP = (
 
 
 @command(
-    "CLIENT", arity=-2, since="2.4.0", group="connection", place=Place.SESSION,
-    complexity="as its subcommands",
-)  # fmt: skip
+    "CLIENT",
+    arity=-2,
+    group="connection",
+    place=Place.SESSION,
+)
 def client(session: Session, args: list[bytes], reply: Reply) -> None:
     """Look at and change connections; see its subcommands."""
     raise CommandError(UNKNOWN_SUBCOMMAND % (args[1][:SHOWN_BYTES_MAX], b"CLIENT"))
 
 
-@command("CLIENT|ID", arity=2, flags=OWN, since="5.0.0", **CONNECTION)
+@command("CLIENT|ID", arity=2, flags=OWN, **CONNECTION)
 def client_id(session: Session, args: list[bytes], reply: Reply) -> None:
     """Show the number of this connection. O(1)."""
     reply.integer(session.id)
 
 
 @command(
-    "CLIENT|INFO", arity=2, flags=OWN, since="6.2.0", tips=("nondeterministic_output",),
+    "CLIENT|INFO",
+    arity=2,
+    flags=OWN,
+    tips=("nondeterministic_output",),
     **CONNECTION,
-)  # fmt: skip
+)
 def client_info(session: Session, args: list[bytes], reply: Reply) -> None:
     """Describe this connection, as CLIENT LIST does. O(1)."""
     reply.verbatim(describe(session) + b"\n", b"txt")
 
 
-@command("CLIENT|GETNAME", arity=2, flags=OWN, since="2.6.9", **CONNECTION)
+@command("CLIENT|GETNAME", arity=2, flags=OWN, **CONNECTION)
 def client_getname(session: Session, args: list[bytes], reply: Reply) -> None:
     """Show the name of this connection. O(1)."""
     reply.bulk_or_null(session.name or None)
 
 
-@command("CLIENT|SETNAME", arity=3, flags=OWN, since="2.6.9", **ALL_NODES, **CONNECTION)
+@command("CLIENT|SETNAME", arity=3, flags=OWN, **ALL_NODES, **CONNECTION)
 def client_setname(session: Session, args: list[bytes], reply: Reply) -> None:
     """Name this connection; an empty name removes it. O(1)."""
     if not is_printable(args[2]):
@@ -115,7 +118,7 @@ def client_setname(session: Session, args: list[bytes], reply: Reply) -> None:
     reply.ok()
 
 
-@command("CLIENT|SETINFO", arity=4, flags=OWN, since="7.2.0", **ALL_NODES, **CONNECTION)
+@command("CLIENT|SETINFO", arity=4, flags=OWN, **ALL_NODES, **CONNECTION)
 def client_setinfo(session: Session, args: list[bytes], reply: Reply) -> None:
     """Tell the server about the library that the client uses. O(1)."""
     option = args[2].lower()
@@ -130,7 +133,7 @@ def client_setinfo(session: Session, args: list[bytes], reply: Reply) -> None:
     reply.ok()
 
 
-@command("CLIENT|REPLY", arity=3, flags=OWN, since="3.2.0", **CONNECTION)
+@command("CLIENT|REPLY", arity=3, flags=OWN, **CONNECTION)
 def client_reply(session: Session, args: list[bytes], reply: Reply) -> None:
     """Send replies to this connection, or none, or leave one out. O(1).
 
@@ -148,21 +151,21 @@ def client_reply(session: Session, args: list[bytes], reply: Reply) -> None:
             raise CommandError(SYNTAX)
 
 
-@command("CLIENT|NO-EVICT", arity=3, flags=F.ADMIN | OWN, since="7.0.0", **CONNECTION)
+@command("CLIENT|NO-EVICT", arity=3, flags=F.ADMIN | OWN, **CONNECTION)
 def client_no_evict(session: Session, args: list[bytes], reply: Reply) -> None:
     """Keep this connection when the memory of clients gets short. O(1)."""
     session.no_evict = _on_or_off(args[2])
     reply.ok()
 
 
-@command("CLIENT|NO-TOUCH", arity=3, flags=OWN, since="7.2.0", **CONNECTION)
+@command("CLIENT|NO-TOUCH", arity=3, flags=OWN, **CONNECTION)
 def client_no_touch(session: Session, args: list[bytes], reply: Reply) -> None:
     """Let this connection read keys without making them look recently used. O(1)."""
     session.no_touch = _on_or_off(args[2])
     reply.ok()
 
 
-@command("CLIENT|GETREDIR", arity=2, flags=OWN, since="6.0.0", **CONNECTION)
+@command("CLIENT|GETREDIR", arity=2, flags=OWN, **CONNECTION)
 def client_getredir(session: Session, args: list[bytes], reply: Reply) -> None:
     """Show which client gets the invalidation messages of this one. O(1).
 
@@ -171,7 +174,7 @@ def client_getredir(session: Session, args: list[bytes], reply: Reply) -> None:
     reply.integer(NO_REDIRECTION)
 
 
-@command("CLIENT|TRACKINGINFO", arity=2, flags=OWN, since="6.2.0", **CONNECTION)
+@command("CLIENT|TRACKINGINFO", arity=2, flags=OWN, **CONNECTION)
 def client_trackinginfo(session: Session, args: list[bytes], reply: Reply) -> None:
     """Show how invalidation messages are set up for this connection. O(1)."""
     reply.map(3)
@@ -184,7 +187,7 @@ def client_trackinginfo(session: Session, args: list[bytes], reply: Reply) -> No
     reply.array(0)
 
 
-@command("CLIENT|UNBLOCK", arity=-3, flags=F.ADMIN | OWN, since="5.0.0", **CONNECTION)
+@command("CLIENT|UNBLOCK", arity=-3, flags=F.ADMIN | OWN, **CONNECTION)
 def client_unblock(session: Session, args: list[bytes], reply: Reply) -> None:
     """Let a client go on that waits in a blocking command. O(1).
 
@@ -199,7 +202,7 @@ def client_unblock(session: Session, args: list[bytes], reply: Reply) -> None:
     reply.integer(0)
 
 
-@command("CLIENT|HELP", arity=2, flags=ALWAYS, since="5.0.0", **CONNECTION)
+@command("CLIENT|HELP", arity=2, flags=ALWAYS, **CONNECTION)
 def client_help(session: Session, args: list[bytes], reply: Reply) -> None:
     """List the subcommands of CLIENT. O(1)."""
     reply.array(len(HELP))

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from sessions.cluster import Cluster
     from sessions.session import Session
 
-CLUSTER: Final[dict[str, Any]] = {"group": "cluster", "place": Place.SESSION, "since": "3.0.0"}
+CLUSTER: Final[dict[str, Any]] = {"group": "cluster", "place": Place.SESSION}
 CHANGING: Final[dict[str, Any]] = {"tips": ("nondeterministic_output",)}
-CONNECTION: Final[dict[str, Any]] = {**CLUSTER, "acl": ("connection",), "complexity": "O(1)"}
+CONNECTION: Final[dict[str, Any]] = {**CLUSTER, "acl": ("connection",)}
 SHOWN_BYTES_MAX: Final = 128
 
 HELP = (
@@ -70,7 +70,7 @@ def node_of(cluster: Cluster, name: bytes) -> int:
     return cluster.by_id[name]
 
 
-@command("CLUSTER", arity=-2, complexity="as its subcommands", **CLUSTER)
+@command("CLUSTER", arity=-2, **CLUSTER)
 def cluster_(session: Session, args: list[bytes], reply: Reply) -> None:
     """Look at the cluster; see its subcommands."""
     raise CommandError(
@@ -78,7 +78,7 @@ def cluster_(session: Session, args: list[bytes], reply: Reply) -> None:
     )
 
 
-@command("CLUSTER|MYID", arity=2, flags=F.STALE, complexity="O(1)", **CLUSTER)
+@command("CLUSTER|MYID", arity=2, flags=F.STALE, **CLUSTER)
 def myid(session: Session, args: list[bytes], reply: Reply) -> None:
     """Show the id of this node. O(1)."""
     cluster = cluster_of(session)
@@ -86,56 +86,63 @@ def myid(session: Session, args: list[bytes], reply: Reply) -> None:
 
 
 @command(
-    "CLUSTER|MYSHARDID", arity=2, flags=F.STALE, complexity="O(1)",
-    **{**CLUSTER, **CHANGING, "since": "7.2.0"},
-)  # fmt: skip
+    "CLUSTER|MYSHARDID",
+    arity=2,
+    flags=F.STALE,
+    **CLUSTER,
+    **CHANGING,
+)
 def myshardid(session: Session, args: list[bytes], reply: Reply) -> None:
     """Show the id of the shard that this node is part of. O(1)."""
     cluster = cluster_of(session)
     reply.bulk(cluster.nodes[cluster.myself].shard_id.encode())
 
 
-@command("CLUSTER|NODES", arity=2, flags=F.STALE, complexity="O(N)", **CHANGING, **CLUSTER)
+@command("CLUSTER|NODES", arity=2, flags=F.STALE, **CHANGING, **CLUSTER)
 def nodes(session: Session, args: list[bytes], reply: Reply) -> None:
     """Show all nodes with their addresses, states and slots. O(N) for N nodes."""
     text = cluster_of(session).describe_all(session, session.now_us // 1000)
     reply.verbatim(text, b"txt")
 
 
-@command("CLUSTER|INFO", arity=2, flags=F.STALE, complexity="O(1)", **CHANGING, **CLUSTER)
+@command("CLUSTER|INFO", arity=2, flags=F.STALE, **CHANGING, **CLUSTER)
 def info(session: Session, args: list[bytes], reply: Reply) -> None:
     """Show the state of the cluster. O(N) for N nodes."""
     reply.verbatim(cluster_of(session).info(session.now_us // 1000), b"txt")
 
 
-@command(
-    "CLUSTER|SLOTS", arity=2, flags=F.LOADING | F.STALE, complexity="O(N)", **CHANGING, **CLUSTER
-)
+@command("CLUSTER|SLOTS", arity=2, flags=F.LOADING | F.STALE, **CHANGING, **CLUSTER)
 def slots(session: Session, args: list[bytes], reply: Reply) -> None:
     """Show each range of slots with the nodes that serve it. O(N) for N nodes."""
     cluster_of(session).write_slots(reply, session)
 
 
 @command(
-    "CLUSTER|SHARDS", arity=2, flags=F.LOADING | F.STALE, complexity="O(N)",
-    **{**CLUSTER, **CHANGING, "since": "7.0.0"},
-)  # fmt: skip
+    "CLUSTER|SHARDS",
+    arity=2,
+    flags=F.LOADING | F.STALE,
+    **CLUSTER,
+    **CHANGING,
+)
 def shards(session: Session, args: list[bytes], reply: Reply) -> None:
     """Show the slots of each shard, and its nodes. O(N) for N nodes."""
     cluster_of(session).write_shards(reply, session, session.now_us // 1000)
 
 
 @command(
-    "CLUSTER|LINKS", arity=2, flags=F.STALE, complexity="O(N)",
-    **{**CLUSTER, **CHANGING, "since": "7.0.0"},
-)  # fmt: skip
+    "CLUSTER|LINKS",
+    arity=2,
+    flags=F.STALE,
+    **CLUSTER,
+    **CHANGING,
+)
 def links(session: Session, args: list[bytes], reply: Reply) -> None:
     """Show the links of the cluster bus: none, as nodes of one server need none. O(1)."""
     cluster_of(session)
     reply.array(0)
 
 
-@command("CLUSTER|KEYSLOT", arity=3, flags=F.STALE, complexity="O(N) for N bytes", **CLUSTER)
+@command("CLUSTER|KEYSLOT", arity=3, flags=F.STALE, **CLUSTER)
 def keyslot(session: Session, args: list[bytes], reply: Reply) -> None:
     """Show the slot that a key belongs to. O(N) for N bytes of the key."""
     cluster_of(session)
@@ -143,9 +150,12 @@ def keyslot(session: Session, args: list[bytes], reply: Reply) -> None:
 
 
 @command(
-    "CLUSTER|COUNT-FAILURE-REPORTS", arity=3, flags=F.ADMIN | F.STALE, complexity="O(N)",
-    **CHANGING, **CLUSTER,
-)  # fmt: skip
+    "CLUSTER|COUNT-FAILURE-REPORTS",
+    arity=3,
+    flags=F.ADMIN | F.STALE,
+    **CHANGING,
+    **CLUSTER,
+)
 def count_failure_reports(session: Session, args: list[bytes], reply: Reply) -> None:
     """Show how many nodes report a failure: none, as the router sees for itself. O(1)."""
     node_of(cluster_of(session), args[2])
@@ -153,12 +163,13 @@ def count_failure_reports(session: Session, args: list[bytes], reply: Reply) -> 
 
 
 @command(
-    "CLUSTER|REPLICAS", arity=3, flags=F.ADMIN | F.STALE, complexity="O(N)",
-    **{**CLUSTER, **CHANGING, "since": "5.0.0"},
-)  # fmt: skip
-@command(
-    "CLUSTER|SLAVES", arity=3, flags=F.ADMIN | F.STALE, complexity="O(N)", **CHANGING, **CLUSTER
+    "CLUSTER|REPLICAS",
+    arity=3,
+    flags=F.ADMIN | F.STALE,
+    **CLUSTER,
+    **CHANGING,
 )
+@command("CLUSTER|SLAVES", arity=3, flags=F.ADMIN | F.STALE, **CHANGING, **CLUSTER)
 def replicas(session: Session, args: list[bytes], reply: Reply) -> None:
     """Show the replicas of a node: there are none yet. O(1)."""
     node_of(cluster_of(session), args[2])
@@ -166,9 +177,11 @@ def replicas(session: Session, args: list[bytes], reply: Reply) -> None:
 
 
 @command(
-    "CLUSTER|HELP", arity=2, flags=F.LOADING | F.STALE, complexity="O(1)",
-    **{**CLUSTER, "since": "5.0.0"},
-)  # fmt: skip
+    "CLUSTER|HELP",
+    arity=2,
+    flags=F.LOADING | F.STALE,
+    **CLUSTER,
+)
 def help_(session: Session, args: list[bytes], reply: Reply) -> None:
     """List the subcommands of CLUSTER. O(1)."""
     cluster_of(session)

@@ -41,8 +41,6 @@ DEFAULT_USER: Final = b"default"
 SESSION: dict[str, Any] = {
     "group": "connection",
     "place": Place.SESSION,
-    "acl": ("connection",),
-    "complexity": "O(1)",
 }
 ALWAYS = F.LOADING | F.STALE
 UNAUTHENTICATED = F.NOSCRIPT | F.LOADING | F.STALE | F.FAST | F.NO_AUTH | F.ALLOW_BUSY
@@ -52,7 +50,6 @@ UNAUTHENTICATED = F.NOSCRIPT | F.LOADING | F.STALE | F.FAST | F.NO_AUTH | F.ALLO
     "PING",
     arity=-1,
     flags=F.FAST,
-    since="1.0.0",
     request=Request.ALL_SHARDS,
     response=Response.ALL_SUCCEEDED,
     **SESSION,
@@ -67,13 +64,13 @@ def ping(session: Session, args: list[bytes], reply: Reply) -> None:
         reply.status(b"PONG")
 
 
-@command("ECHO", arity=2, flags=ALWAYS | F.FAST, since="1.0.0", **SESSION)
+@command("ECHO", arity=2, flags=ALWAYS | F.FAST, **SESSION)
 def echo(session: Session, args: list[bytes], reply: Reply) -> None:
     """Answer the message. O(1)."""
     reply.bulk(args[1])
 
 
-@command("SELECT", arity=2, flags=ALWAYS | F.FAST, since="1.0.0", **SESSION)
+@command("SELECT", arity=2, flags=ALWAYS | F.FAST, **SESSION)
 def select(session: Session, args: list[bytes], reply: Reply) -> None:
     """Choose the database that this connection works on. O(1)."""
     number = parse_int64(args[1])
@@ -89,14 +86,14 @@ def select(session: Session, args: list[bytes], reply: Reply) -> None:
     reply.ok()
 
 
-@command("QUIT", arity=-1, flags=UNAUTHENTICATED, since="1.0.0", **SESSION)
+@command("QUIT", arity=-1, flags=UNAUTHENTICATED, **SESSION)
 def quit_(session: Session, args: list[bytes], reply: Reply) -> None:
     """Close the connection behind the reply. O(1)."""
     reply.ok()
     session.close_after_reply()
 
 
-@command("RESET", arity=1, flags=UNAUTHENTICATED, since="6.2.0", **SESSION)
+@command("RESET", arity=1, flags=UNAUTHENTICATED, **SESSION)
 def reset(session: Session, args: list[bytes], reply: Reply) -> None:
     """Bring the connection back to the state after connecting. O(1)."""
     session.reset()
@@ -104,7 +101,7 @@ def reset(session: Session, args: list[bytes], reply: Reply) -> None:
     reply.status(b"RESET")
 
 
-@command("AUTH", arity=-2, flags=UNAUTHENTICATED, since="1.0.0", **SESSION)
+@command("AUTH", arity=-2, flags=UNAUTHENTICATED, **SESSION)
 def auth(session: Session, args: list[bytes], reply: Reply) -> None:
     """Become a user by a password. O(1)."""
     if len(args) > 3:
@@ -118,7 +115,7 @@ def auth(session: Session, args: list[bytes], reply: Reply) -> None:
     reply.ok()
 
 
-@command("HELLO", arity=-1, flags=UNAUTHENTICATED, since="6.0.0", **SESSION)
+@command("HELLO", arity=-1, flags=UNAUTHENTICATED, **SESSION)
 def hello(session: Session, args: list[bytes], reply: Reply) -> None:
     """Agree on the protocol version, and show what this server is. O(1).
 

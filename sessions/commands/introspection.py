@@ -51,7 +51,7 @@ HELP = (
 )
 
 
-@command("COMMAND", arity=-1, since="2.8.13", tips=UNORDERED, complexity="O(N)", **COMMAND)
+@command("COMMAND", arity=-1, tips=UNORDERED, **COMMAND)
 def command_(session: Session, args: list[bytes], reply: Reply) -> None:
     """Describe all commands. O(N) for N commands."""
     if len(args) > 1:
@@ -59,13 +59,13 @@ def command_(session: Session, args: list[bytes], reply: Reply) -> None:
     _describe_all(session.table, reply)
 
 
-@command("COMMAND|COUNT", arity=2, since="2.8.13", complexity="O(1)", **COMMAND)
+@command("COMMAND|COUNT", arity=2, **COMMAND)
 def command_count(session: Session, args: list[bytes], reply: Reply) -> None:
     """Show how many commands there are. O(N) for N commands and subcommands."""
     reply.integer(len(_top_level(session.table)))
 
 
-@command("COMMAND|INFO", arity=-2, since="2.8.13", tips=UNORDERED, complexity="O(N)", **COMMAND)
+@command("COMMAND|INFO", arity=-2, tips=UNORDERED, **COMMAND)
 def command_info(session: Session, args: list[bytes], reply: Reply) -> None:
     """Describe some commands, or all without a name. O(N) for N names."""
     if len(args) == 2:
@@ -76,7 +76,7 @@ def command_info(session: Session, args: list[bytes], reply: Reply) -> None:
         write_command_info(reply, _public(session.table, name))
 
 
-@command("COMMAND|DOCS", arity=-2, since="7.0.0", tips=UNORDERED, complexity="O(N)", **COMMAND)
+@command("COMMAND|DOCS", arity=-2, tips=UNORDERED, **COMMAND)
 def command_docs(session: Session, args: list[bytes], reply: Reply) -> None:
     """Explain some commands, or all without a name. O(N) for N names.
 
@@ -96,7 +96,7 @@ def command_docs(session: Session, args: list[bytes], reply: Reply) -> None:
         write_command_docs(reply, declared)
 
 
-@command("COMMAND|LIST", arity=-2, since="7.0.0", tips=UNORDERED, complexity="O(N)", **COMMAND)
+@command("COMMAND|LIST", arity=-2, tips=UNORDERED, **COMMAND)
 def command_list(session: Session, args: list[bytes], reply: Reply) -> None:
     """Show the names of all commands and subcommands that pass a filter. O(N) for N of them."""
     chosen = [declared for declared in session.table if F.INTERNAL not in declared.flags]
@@ -108,14 +108,14 @@ def command_list(session: Session, args: list[bytes], reply: Reply) -> None:
     reply.bulks([_shown(declared) for declared in chosen])
 
 
-@command("COMMAND|GETKEYS", arity=-3, since="2.8.13", complexity="O(N)", **COMMAND)
+@command("COMMAND|GETKEYS", arity=-3, **COMMAND)
 def command_getkeys(session: Session, args: list[bytes], reply: Reply) -> None:
     """Show which arguments of a command are keys. O(N) for N arguments."""
     positions = _keys_of(session.table, args[2:])
     reply.bulks([args[index + 2] for index, _ in positions])
 
 
-@command("COMMAND|GETKEYSANDFLAGS", arity=-3, since="7.0.0", complexity="O(N)", **COMMAND)
+@command("COMMAND|GETKEYSANDFLAGS", arity=-3, **COMMAND)
 def command_getkeysandflags(session: Session, args: list[bytes], reply: Reply) -> None:
     """Show the keys of a command, and how it uses them. O(N) for N arguments."""
     positions = _keys_of(session.table, args[2:])
@@ -129,7 +129,7 @@ def command_getkeysandflags(session: Session, args: list[bytes], reply: Reply) -
             reply.status(flag.encode())
 
 
-@command("COMMAND|HELP", arity=2, since="5.0.0", complexity="O(1)", **COMMAND)
+@command("COMMAND|HELP", arity=2, **COMMAND)
 def command_help(session: Session, args: list[bytes], reply: Reply) -> None:
     """List the subcommands of COMMAND. O(1)."""
     reply.array(len(HELP))
@@ -141,9 +141,7 @@ def command_help(session: Session, args: list[bytes], reply: Reply) -> None:
     "TIME",
     arity=1,
     flags=F.LOADING | F.STALE | F.FAST,
-    since="2.6.0",
     tips=("nondeterministic_output",),
-    complexity="O(1)",
     **SERVER,
 )
 def time(session: Session, args: list[bytes], reply: Reply) -> None:

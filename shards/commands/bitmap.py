@@ -45,9 +45,6 @@ def bit_offset(ctx: Context, argument: bytes, width: int = 0) -> int:
     flags=F.WRITE | F.DENYOOM,
     verbatim=True,
     keys=UPDATE,
-    since="2.2.0",
-    acl=("bitmap",),
-    complexity="O(1)",
 )
 def setbit(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Set or clear a bit of a string, which grows as far as needed. O(1)."""
@@ -70,9 +67,6 @@ def setbit(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=3,
     flags=F.READONLY | F.FAST,
     keys=READ,
-    since="2.2.0",
-    acl=("bitmap",),
-    complexity="O(1)",
 )
 def getbit(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return a bit of a string; after its end all are 0. O(1)."""
@@ -109,9 +103,6 @@ def bit_range(string: Bits, start: int, end: int, unit: int) -> tuple[int, int] 
     arity=-2,
     flags=F.READONLY,
     keys=READ,
-    since="2.6.0",
-    acl=("bitmap",),
-    complexity="O(N) for N bytes",
 )
 def bitcount(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Count the bits that are set in a string or a range of it. O(N) for N bytes.
@@ -142,9 +133,6 @@ def bitcount(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-3,
     flags=F.READONLY,
     keys=READ,
-    since="2.8.7",
-    acl=("bitmap",),
-    complexity="O(N) for N bytes",
 )
 def bitpos(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Find the first bit that is set, or clear. O(N) for N bytes.
@@ -177,9 +165,6 @@ def bitpos(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM,
     verbatim=True,
     keys=(Keys(2, flags="OW update"), Keys(3, -1, flags="RO access")),
-    since="2.6.0",
-    acl=("bitmap",),
-    complexity="O(N) for N bytes",
 )
 def bitop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Combine strings bit by bit and store the result. O(N) for N bytes."""
@@ -303,11 +288,8 @@ def field_operations(ctx: Context, args: list[bytes]) -> list[Operation]:
     keys=Keys(
         1,
         flags="RW update access variable_flags",
-        notes="RO as long as all operations are `GET`",
+        notes="This command allows both access and modification of the key",
     ),
-    since="3.2.0",
-    acl=("bitmap",),
-    complexity="O(1) for each operation",
 )
 def bitfield(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Read, write and add to integers of any width inside a string. O(1) for each operation."""
@@ -347,9 +329,6 @@ def bitfield(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-2,
     flags=F.READONLY | F.FAST,
     keys=READ,
-    since="6.0.0",
-    acl=("bitmap",),
-    complexity="O(1) for each operation",
 )
 def bitfield_ro(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Read integers of any width inside a string. O(1) for each operation."""

@@ -26,8 +26,6 @@ def number(argument: bytes) -> int:
     "CLUSTER|COUNTKEYSINSLOT",
     arity=3,
     flags=F.STALE,
-    since="3.0.0",
-    complexity="O(1)",
     route_at=2,  # no key, but the endpoint asks the slot's shard
 )
 def count_keys_in_slot(ctx: Context, args: list[bytes], reply: Reply) -> None:
@@ -44,9 +42,7 @@ def count_keys_in_slot(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "CLUSTER|GETKEYSINSLOT",
     arity=4,
     flags=F.STALE,
-    since="3.0.0",
     tips=("nondeterministic_output",),
-    complexity="O(N) for N keys that are asked for",
     route_at=2,
 )
 def get_keys_in_slot(ctx: Context, args: list[bytes], reply: Reply) -> None:

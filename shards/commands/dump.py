@@ -21,10 +21,7 @@ BUSY_KEY = b"BUSYKEY Target key name already exists."
     arity=2,
     flags=F.READONLY,
     keys=Keys(1, flags="RO access"),
-    since="2.6.0",
     tips=("nondeterministic_output",),
-    acl=("keyspace",),
-    complexity="O(1) to find the key and O(N) for N bytes",
     group="generic",
 )
 def dump_(ctx: Context, args: list[bytes], reply: Reply) -> None:
@@ -61,9 +58,7 @@ RESTORE_OPTIONS = Options(
     arity=-4,
     flags=F.WRITE | F.DENYOOM,
     keys=Keys(1, flags="OW update"),
-    since="2.6.0",
     acl=("keyspace", "dangerous"),
-    complexity="O(N) for N bytes, O(N*log(N)) for a sorted set of N members",
     group="generic",
 )
 @command(
@@ -71,9 +66,7 @@ RESTORE_OPTIONS = Options(
     arity=-4,
     flags=F.WRITE | F.DENYOOM | F.ASKING,
     keys=Keys(1, flags="OW update"),
-    since="3.0.0",
     acl=("keyspace", "dangerous"),
-    complexity="O(N) for N bytes, O(N*log(N)) for a sorted set of N members",
     group="server",
 )
 def restore_(ctx: Context, args: list[bytes], reply: Reply) -> None:

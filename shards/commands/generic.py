@@ -56,11 +56,8 @@ LFU_NOT_SELECTED = (
     flags=F.WRITE,
     verbatim=True,
     keys=Keys(1, -1, flags="RM delete"),
-    since="1.0.0",
     request=Request.MULTI_SHARD,
     response=Response.AGG_SUM,
-    acl=("keyspace",),
-    complexity="O(N) for N keys, plus the size of each collection",
 )
 @command(
     "UNLINK",
@@ -68,11 +65,8 @@ LFU_NOT_SELECTED = (
     flags=F.WRITE | F.FAST,
     verbatim=True,
     keys=Keys(1, -1, flags="RM delete"),
-    since="4.0.0",
     request=Request.MULTI_SHARD,
     response=Response.AGG_SUM,
-    acl=("keyspace",),
-    complexity="O(1) for each key; memory is freed later",
 )
 def delete(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Delete keys and return how many there were. O(N) for N keys."""
@@ -89,11 +83,8 @@ def delete(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-2,
     flags=F.READONLY | F.FAST,
     keys=Keys(1, -1, flags="RO"),
-    since="1.0.0",
     request=Request.MULTI_SHARD,
     response=Response.AGG_SUM,
-    acl=("keyspace",),
-    complexity="O(N) for N keys",
 )
 def exists(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Count the keys that exist; one named twice counts twice. O(N) for N keys."""
@@ -105,11 +96,8 @@ def exists(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-2,
     flags=F.READONLY | F.FAST,
     keys=Keys(1, -1, flags="RO"),
-    since="3.2.1",
     request=Request.MULTI_SHARD,
     response=Response.AGG_SUM,
-    acl=("keyspace",),
-    complexity="O(N) for N keys",
 )
 def touch(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Count the keys that exist, and note them as just used. O(N) for N keys."""
@@ -121,9 +109,6 @@ def touch(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=2,
     flags=F.READONLY | F.FAST,
     keys=Keys(1, flags="RO"),
-    since="1.0.0",
-    acl=("keyspace",),
-    complexity="O(1)",
 )
 def type_(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the name of a key's type, `none` for a missing key. O(1)."""
@@ -136,9 +121,6 @@ def type_(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE,
     verbatim=True,
     keys=(Keys(1, flags="RW access delete"), Keys(2, flags="OW update")),
-    since="1.0.0",
-    acl=("keyspace",),
-    complexity="O(1), plus the size of a collection that is overwritten",
 )
 def rename(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Give a key another name, overwriting a key of that name. O(1)."""
@@ -156,9 +138,6 @@ def rename(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.FAST,
     verbatim=True,
     keys=(Keys(1, flags="RW access delete"), Keys(2, flags="OW insert")),
-    since="1.0.0",
-    acl=("keyspace",),
-    complexity="O(1)",
 )
 def renamenx(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Give a key another name, unless a key of that name exists. O(1)."""
@@ -211,9 +190,6 @@ def copy_options(args: list[bytes], databases: int, current: int) -> CopyOptions
     flags=F.WRITE | F.DENYOOM,
     verbatim=True,
     keys=(Keys(1, flags="RO access"), Keys(2, flags="OW update")),
-    since="6.2.0",
-    acl=("keyspace",),
-    complexity="O(N) for N nested items, O(1) for a string",
 )
 def copy(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Copy a key with its expiry to another name or database. O(N) for N nested items."""
@@ -237,9 +213,6 @@ def copy(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.FAST,
     verbatim=True,
     keys=Keys(1, flags="RW access update"),
-    since="1.0.0",
-    acl=("keyspace",),
-    complexity="O(1)",
 )
 def move(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Move a key to another database, unless that has a key of this name. O(1)."""
@@ -322,9 +295,6 @@ def expire_key(
     arity=-3,
     flags=F.WRITE | F.FAST,
     keys=Keys(1, flags="RW update"),
-    since="1.0.0",
-    acl=("keyspace",),
-    complexity="O(1)",
 )
 def expire(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Let a key expire after some seconds. O(1)."""
@@ -336,9 +306,6 @@ def expire(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-3,
     flags=F.WRITE | F.FAST,
     keys=Keys(1, flags="RW update"),
-    since="2.6.0",
-    acl=("keyspace",),
-    complexity="O(1)",
 )
 def pexpire(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Let a key expire after some milliseconds. O(1)."""
@@ -350,9 +317,6 @@ def pexpire(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-3,
     flags=F.WRITE | F.FAST,
     keys=Keys(1, flags="RW update"),
-    since="1.2.0",
-    acl=("keyspace",),
-    complexity="O(1)",
 )
 def expireat(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Let a key expire at a Unix time in seconds. O(1)."""
@@ -364,9 +328,6 @@ def expireat(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-3,
     flags=F.WRITE | F.FAST,
     keys=Keys(1, flags="RW update"),
-    since="2.6.0",
-    acl=("keyspace",),
-    complexity="O(1)",
 )
 def pexpireat(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Let a key expire at a Unix time in milliseconds. O(1)."""
@@ -391,10 +352,7 @@ def rounded_seconds(ms: int) -> int:
     arity=2,
     flags=F.READONLY | F.FAST,
     keys=Keys(1, flags="RO access"),
-    since="1.0.0",
     tips=("nondeterministic_output",),
-    acl=("keyspace",),
-    complexity="O(1)",
 )
 def ttl(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the seconds a key has left; -1 for ever, -2 for a missing key. O(1)."""
@@ -406,10 +364,7 @@ def ttl(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=2,
     flags=F.READONLY | F.FAST,
     keys=Keys(1, flags="RO access"),
-    since="2.6.0",
     tips=("nondeterministic_output",),
-    acl=("keyspace",),
-    complexity="O(1)",
 )
 def pttl(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the milliseconds a key has left; -1 for ever, -2 for a missing key. O(1)."""
@@ -421,9 +376,6 @@ def pttl(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=2,
     flags=F.READONLY | F.FAST,
     keys=Keys(1, flags="RO access"),
-    since="7.0.0",
-    acl=("keyspace",),
-    complexity="O(1)",
 )
 def expiretime(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the Unix time in seconds at which a key expires. O(1)."""
@@ -435,9 +387,6 @@ def expiretime(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=2,
     flags=F.READONLY | F.FAST,
     keys=Keys(1, flags="RO access"),
-    since="7.0.0",
-    acl=("keyspace",),
-    complexity="O(1)",
 )
 def pexpiretime(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the Unix time in milliseconds at which a key expires. O(1)."""
@@ -450,9 +399,6 @@ def pexpiretime(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.FAST,
     verbatim=True,
     keys=Keys(1, flags="RW update"),
-    since="2.2.0",
-    acl=("keyspace",),
-    complexity="O(1)",
 )
 def persist(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Let a key stay for ever again. O(1)."""
@@ -500,12 +446,9 @@ def scan_cursor(argument: bytes) -> int:
     "SCAN",
     arity=-2,
     flags=F.READONLY | F.TOUCHES_ARBITRARY_KEYS,
-    since="2.8.0",
     request=Request.SPECIAL,
     response=Response.SPECIAL,
     tips=("nondeterministic_output",),
-    acl=("keyspace",),
-    complexity="O(1) for each call, O(N) for a whole iteration over N keys",
 )
 def scan(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Iterate over the keys in small steps. O(1) for each call.
@@ -531,12 +474,10 @@ def scan(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "KEYS",
     arity=2,
     flags=F.READONLY,
-    since="1.0.0",
     place=Place.FANOUT,
     request=Request.ALL_SHARDS,
     tips=("request_policy:all_shards", "nondeterministic_output_order"),
     acl=("keyspace", "dangerous"),
-    complexity="O(N) for N keys in the database",
 )
 def keys(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return all keys that match a pattern. O(N) for N keys in the database."""
@@ -554,13 +495,10 @@ def has_expired(ctx: Context, key: bytes) -> bool:
     "RANDOMKEY",
     arity=1,
     flags=F.READONLY | F.TOUCHES_ARBITRARY_KEYS,
-    since="1.0.0",
     place=Place.FANOUT,
     request=Request.ALL_SHARDS,
     response=Response.SPECIAL,
     tips=("request_policy:all_shards", "response_policy:special", "nondeterministic_output"),
-    acl=("keyspace",),
-    complexity="O(1)",
 )
 def randomkey(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return a key chosen by chance, null from an empty database. O(1)."""
@@ -571,12 +509,10 @@ def randomkey(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "DBSIZE",
     arity=1,
     flags=F.READONLY | F.FAST,
-    since="1.0.0",
     place=Place.FANOUT,
     request=Request.ALL_SHARDS,
     response=Response.AGG_SUM,
     acl=("keyspace",),
-    complexity="O(1)",
     group="server",
 )
 def dbsize(ctx: Context, args: list[bytes], reply: Reply) -> None:
@@ -597,12 +533,10 @@ def is_lazy_flush(ctx: Context, args: list[bytes]) -> bool:
     "FLUSHDB",
     arity=-1,
     flags=F.WRITE,
-    since="1.0.0",
     place=Place.FANOUT,
     request=Request.ALL_SHARDS,
     response=Response.ALL_SUCCEEDED,
     acl=("keyspace", "dangerous"),
-    complexity="O(N) for N keys in the database",
     group="server",
 )
 def flushdb(ctx: Context, args: list[bytes], reply: Reply) -> None:
@@ -620,12 +554,10 @@ def flushdb(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "FLUSHALL",
     arity=-1,
     flags=F.WRITE,
-    since="1.0.0",
     place=Place.FANOUT,
     request=Request.ALL_SHARDS,
     response=Response.ALL_SUCCEEDED,
     acl=("keyspace", "dangerous"),
-    complexity="O(N) for N keys in all databases",
     group="server",
 )
 def flushall(ctx: Context, args: list[bytes], reply: Reply) -> None:
@@ -641,10 +573,8 @@ def flushall(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "SWAPDB",
     arity=3,
     flags=F.WRITE | F.FAST,
-    since="4.0.0",
     place=Place.FANOUT,
     acl=("keyspace", "dangerous"),
-    complexity="O(N) for N clients that watch or wait for keys of the two databases",
     group="server",
 )
 def swapdb(ctx: Context, args: list[bytes], reply: Reply) -> None:
@@ -688,7 +618,7 @@ def unknown_subcommand(args: list[bytes]) -> CommandError:
     )
 
 
-@command("OBJECT", arity=-2, since="2.2.3", complexity="Depends on the subcommand.")
+@command("OBJECT", arity=-2)
 def object_(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Look into how a key is stored."""
     raise unknown_subcommand(args)
@@ -698,9 +628,6 @@ def object_(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "OBJECT|HELP",
     arity=2,
     flags=F.LOADING | F.STALE,
-    since="6.2.0",
-    acl=("keyspace",),
-    complexity="O(1)",
 )
 def object_help(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Describe the subcommands of OBJECT. O(1)."""
@@ -712,10 +639,7 @@ def object_help(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=3,
     flags=F.READONLY,
     keys=Keys(2, flags="RO"),
-    since="2.2.3",
     tips=("nondeterministic_output",),
-    acl=("keyspace",),
-    complexity="O(1)",
 )
 def object_encoding(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return how a key's value is stored in memory. O(1)."""
@@ -727,10 +651,7 @@ def object_encoding(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=3,
     flags=F.READONLY,
     keys=Keys(2, flags="RO"),
-    since="4.0.0",
     tips=("nondeterministic_output",),
-    acl=("keyspace",),
-    complexity="O(1)",
 )
 def object_freq(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the logarithmic counter of a key's uses. O(1)."""
@@ -748,10 +669,7 @@ def object_freq(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=3,
     flags=F.READONLY,
     keys=Keys(2, flags="RO"),
-    since="2.2.3",
     tips=("nondeterministic_output",),
-    acl=("keyspace",),
-    complexity="O(1)",
 )
 def object_idletime(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return for how many seconds a key has not been used. O(1)."""
@@ -773,10 +691,7 @@ def uses_lfu(ctx: Context) -> bool:
     arity=3,
     flags=F.READONLY,
     keys=Keys(2, flags="RO"),
-    since="2.2.3",
     tips=("nondeterministic_output",),
-    acl=("keyspace",),
-    complexity="O(1)",
 )
 def object_refcount(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return how many references there are to a key's value. O(1)."""

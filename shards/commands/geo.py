@@ -38,7 +38,6 @@ ONE_CENTRE = b"ERR exactly one of FROMMEMBER or FROMLONLAT can be specified for 
 ONE_SHAPE = b"ERR exactly one of BYRADIUS and BYBOX can be specified for %s"
 
 READ = Keys(1, flags="RO access")
-ACL = ("geo",)
 
 
 def position_of(longitude: bytes, latitude: bytes) -> Position:
@@ -80,9 +79,6 @@ def reply_position(reply: Reply, position: Position) -> None:
     arity=-5,
     flags=F.WRITE | F.DENYOOM,
     keys=Keys(1, flags="RW update"),
-    since="3.2.0",
-    acl=ACL,
-    complexity="O(log(N)) for each member",
 )
 def geoadd(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Add members at positions, or move them. O(log n) for each."""
@@ -105,9 +101,6 @@ def geoadd(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-2,
     flags=F.READONLY,
     keys=READ,
-    since="3.2.0",
-    acl=ACL,
-    complexity="O(N)",
 )
 def geopos(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the positions of members. O(1) for each."""
@@ -126,9 +119,6 @@ def geopos(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-2,
     flags=F.READONLY,
     keys=READ,
-    since="3.2.0",
-    acl=ACL,
-    complexity="O(N)",
 )
 def geohash(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the positions of members as geohashes of the usual kind. O(1) for each."""
@@ -144,9 +134,6 @@ def geohash(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-4,
     flags=F.READONLY,
     keys=READ,
-    since="3.2.0",
-    acl=ACL,
-    complexity="O(1)",
 )
 def geodist(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return how far apart two members are. O(1)."""
@@ -347,9 +334,6 @@ def search_around(ctx: Context, args: list[bytes], reply: Reply, stores: bool) -
     arity=-7,
     flags=F.READONLY,
     keys=READ,
-    since="6.2.0",
-    acl=ACL,
-    complexity="O(N+log(M))",
 )
 def geosearch(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the members within a circle or a box. O(n + log m), n being those around it."""
@@ -364,9 +348,6 @@ def geosearch(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM,
     verbatim=True,
     keys=(Keys(1, flags="OW update"), Keys(2, flags="RO access")),
-    since="6.2.0",
-    acl=ACL,
-    complexity="O(N+log(M))",
 )
 def geosearchstore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Store the members within a circle or a box. O(n log n + log m)."""
@@ -391,9 +372,6 @@ def stored_at(index: int) -> tuple[Keys, ...]:
     flags=F.WRITE | F.DENYOOM,
     verbatim=True,
     keys=stored_at(6),
-    since="3.2.0",
-    acl=ACL,
-    complexity="O(N+log(M))",
 )
 def georadius(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return or store the members around a position. O(n + log m)."""
@@ -405,9 +383,6 @@ def georadius(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-6,
     flags=F.READONLY,
     keys=READ,
-    since="3.2.10",
-    acl=ACL,
-    complexity="O(N+log(M))",
 )
 def georadius_ro(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the members around a position. O(n + log m)."""
@@ -420,9 +395,6 @@ def georadius_ro(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM,
     verbatim=True,
     keys=stored_at(5),
-    since="3.2.0",
-    acl=ACL,
-    complexity="O(N+log(M))",
 )
 def georadiusbymember(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return or store the members around a member. O(n + log m)."""
@@ -434,9 +406,6 @@ def georadiusbymember(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-5,
     flags=F.READONLY,
     keys=READ,
-    since="3.2.10",
-    acl=ACL,
-    complexity="O(N+log(M))",
 )
 def georadiusbymember_ro(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the members around a member. O(n + log m)."""

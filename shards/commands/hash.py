@@ -43,9 +43,6 @@ SPARSE_SHARE = 3  # so many times fewer fields than there are: they are drawn on
     flags=F.WRITE | F.DENYOOM | F.FAST,
     verbatim=True,
     keys=UPDATE,
-    since="2.0.0",
-    acl=("hash",),
-    complexity="O(1) for each field",
 )
 def hset(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Set fields of a hash, and count the new ones. O(N) for N fields."""
@@ -58,9 +55,6 @@ def hset(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM | F.FAST,
     verbatim=True,
     keys=UPDATE,
-    since="2.0.0",
-    acl=("hash",),
-    complexity="O(N) for N fields",
 )
 def hmset(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Set fields of a hash. O(N) for N fields."""
@@ -84,9 +78,6 @@ def set_fields(ctx: Context, args: list[bytes]) -> int:
     flags=F.WRITE | F.DENYOOM | F.FAST,
     verbatim=True,
     keys=Keys(1, flags="RW insert"),
-    since="2.0.0",
-    acl=("hash",),
-    complexity="O(1)",
 )
 def hsetnx(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Set a field of a hash unless it exists. O(1)."""
@@ -104,9 +95,6 @@ def hsetnx(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=3,
     flags=F.READONLY | F.FAST,
     keys=READ,
-    since="2.0.0",
-    acl=("hash",),
-    complexity="O(1)",
 )
 def hget(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the value of a field. O(1)."""
@@ -118,9 +106,6 @@ def hget(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-3,
     flags=F.READONLY | F.FAST,
     keys=READ,
-    since="2.0.0",
-    acl=("hash",),
-    complexity="O(N) for N fields",
 )
 def hmget(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the values of several fields; null for a missing one. O(N) for N fields."""
@@ -135,10 +120,7 @@ def hmget(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=2,
     flags=F.READONLY,
     keys=READ,
-    since="2.0.0",
     tips=("nondeterministic_output_order",),
-    acl=("hash",),
-    complexity="O(N) for N fields in the hash",
 )
 def hgetall(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return all fields of a hash with their values. O(N) for N fields."""
@@ -154,10 +136,7 @@ def hgetall(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=2,
     flags=F.READONLY,
     keys=READ,
-    since="2.0.0",
     tips=("nondeterministic_output_order",),
-    acl=("hash",),
-    complexity="O(N) for N fields in the hash",
 )
 def hkeys(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return all fields of a hash. O(N) for N fields."""
@@ -169,10 +148,7 @@ def hkeys(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=2,
     flags=F.READONLY,
     keys=READ,
-    since="2.0.0",
     tips=("nondeterministic_output_order",),
-    acl=("hash",),
-    complexity="O(N) for N fields in the hash",
 )
 def hvals(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return all values of a hash. O(N) for N fields."""
@@ -184,9 +160,6 @@ def hvals(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=2,
     flags=F.READONLY | F.FAST,
     keys=LOOK,
-    since="2.0.0",
-    acl=("hash",),
-    complexity="O(1)",
 )
 def hlen(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return how many fields a hash has. O(1)."""
@@ -198,9 +171,6 @@ def hlen(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=3,
     flags=F.READONLY | F.FAST,
     keys=LOOK,
-    since="3.2.0",
-    acl=("hash",),
-    complexity="O(1)",
 )
 def hstrlen(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the length of a field's value, 0 for a missing one. O(1)."""
@@ -212,9 +182,6 @@ def hstrlen(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=3,
     flags=F.READONLY | F.FAST,
     keys=LOOK,
-    since="2.0.0",
-    acl=("hash",),
-    complexity="O(1)",
 )
 def hexists(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return whether a hash has a field. O(1)."""
@@ -227,9 +194,6 @@ def hexists(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.FAST,
     verbatim=True,
     keys=Keys(1, flags="RW delete"),
-    since="2.0.0",
-    acl=("hash",),
-    complexity="O(N) for N fields",
 )
 def hdel(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Delete fields of a hash, and count them. O(N) for N fields."""
@@ -248,9 +212,6 @@ def hdel(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM | F.FAST,
     verbatim=True,
     keys=CHANGE,
-    since="2.0.0",
-    acl=("hash",),
-    complexity="O(1)",
 )
 def hincrby(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Add a number to the integer in a field; a missing field counts as 0. O(1)."""
@@ -273,9 +234,6 @@ def hincrby(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=4,
     flags=F.WRITE | F.DENYOOM | F.FAST,
     keys=CHANGE,
-    since="2.6.0",
-    acl=("hash",),
-    complexity="O(1)",
 )
 def hincrbyfloat(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Add a floating point number to the number in a field. O(1).
@@ -308,10 +266,7 @@ def hincrbyfloat(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-2,
     flags=F.READONLY,
     keys=READ,
-    since="6.2.0",
     tips=("nondeterministic_output",),
-    acl=("hash",),
-    complexity="O(N) for N fields returned",
 )
 def hrandfield(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return fields of a hash chosen by chance. O(N) for N fields returned.
@@ -386,10 +341,7 @@ def write_pairs(reply: Reply, pairs: Iterable[Pair], with_values: bool) -> None:
     arity=-3,
     flags=F.READONLY,
     keys=READ,
-    since="2.8.0",
     tips=("nondeterministic_output",),
-    acl=("hash",),
-    complexity="O(1) for each call, O(N) for a whole iteration over N fields",
 )
 def hscan(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Iterate over the fields of a hash in small steps. O(1) for each call.

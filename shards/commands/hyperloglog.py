@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     flags=F.WRITE | F.DENYOOM | F.FAST,
     verbatim=True,
     keys=Keys(1, flags="RW insert"),
-    since="2.8.9",
-    acl=("hyperloglog",),
-    complexity="O(1) for each element",
 )
 def pfadd(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Add elements to a HyperLogLog; return whether its estimate may have changed. O(1) each."""
@@ -50,9 +47,6 @@ def pfadd(ctx: Context, args: list[bytes], reply: Reply) -> None:
         notes="RW because it may change the internal representation of the key,"
         " and propagate to replicas",
     ),
-    since="2.8.9",
-    acl=("hyperloglog",),
-    complexity="O(1) for one key, O(N) for N keys",
 )
 def pfcount(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Estimate how many different elements were added to one or more HyperLogLogs. O(N) for N keys.
@@ -87,9 +81,6 @@ def pfcount(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM,
     verbatim=True,
     keys=(Keys(1, flags="RW access insert"), Keys(2, -1, flags="RO access")),
-    since="2.8.9",
-    acl=("hyperloglog",),
-    complexity="O(N) for N keys",
 )
 def pfmerge(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Merge HyperLogLogs into the first one. O(N) for N keys."""
@@ -117,9 +108,6 @@ def pfmerge(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM | F.ADMIN,
     verbatim=True,
     keys=Keys(2, flags="RW access"),
-    since="2.8.9",
-    acl=("hyperloglog",),
-    complexity="O(1)",
 )
 def pfdebug(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Show the inside of a HyperLogLog: GETREG, DECODE, ENCODING, TODENSE. O(1)."""
@@ -160,9 +148,6 @@ def make_dense(ctx: Context, key: bytes, hll: Hll) -> bool:
     "PFSELFTEST",
     arity=1,
     flags=F.ADMIN,
-    since="2.8.9",
-    acl=("hyperloglog",),
-    complexity="Takes a good part of a second",
 )
 def pfselftest(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Test the registers and estimates of HyperLogLogs; no key is concerned."""

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SINCE = "7.2.0"
 
 
-@command("SHARDIS.LOCK", arity=-2, flags=F.READONLY | F.INTERNAL, since=SINCE)
+@command("SHARDIS.LOCK", arity=-2, flags=F.READONLY | F.INTERNAL)
 def lock(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Lock keys: try or wait, then (key, w alone or r shared) each. Gives this shard's clock.
 
@@ -51,7 +51,6 @@ def lock(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=2,
     flags=F.READONLY | F.INTERNAL,
     keys=Keys(1, flags="RO ACCESS"),
-    since=SINCE,
 )
 def lend(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Give a key's parcel, which is empty without the key, or if it is large, its size, for PIECE.
@@ -70,14 +69,13 @@ def lend(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=3,
     flags=F.READONLY | F.INTERNAL,
     keys=Keys(1, flags="RO ACCESS"),
-    since=SINCE,
 )
 def piece(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Give a piece of a lent key's parcel, from an offset on. O(1): 256 KiB at most"""
     reply.bulk(next_piece(ctx, args[1], int(args[2])))
 
 
-@command("SHARDIS.BORROW", arity=3, flags=F.READONLY | F.INTERNAL, since=SINCE)
+@command("SHARDIS.BORROW", arity=3, flags=F.READONLY | F.INTERNAL)
 def borrow(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Keep the next piece of a parcel that another shard lends: key, piece. O(N) for N bytes."""
     ctx.transaction.borrow(args[1], args[2])
@@ -113,7 +111,7 @@ def logged_as_values(ctx: Context) -> Iterator[None]:
         ctx.propagate(as_restore(ctx, key, database), database)
 
 
-@command("SHARDIS.WITH", arity=-2, flags=F.WRITE | F.INTERNAL, since=SINCE)
+@command("SHARDIS.WITH", arity=-2, flags=F.WRITE | F.INTERNAL)
 def with_keys(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Run a command lent what was borrowed: it may read these keys, not change them.
 
@@ -153,7 +151,6 @@ def with_keys(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=3,
     flags=F.WRITE | F.INTERNAL,
     keys=Keys(1, flags="OW UPDATE"),
-    since=SINCE,
 )
 def store(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Make a key what the one borrowed parcel says, as RENAME's target: key, event. O(N)"""
@@ -170,7 +167,6 @@ def store(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=3,
     flags=F.WRITE | F.INTERNAL,
     keys=Keys(1, flags="RM DELETE"),
-    since=SINCE,
 )
 def drop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Delete a key whose value is another's by now, as RENAME's source: key, event.
@@ -188,7 +184,6 @@ def drop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=3,
     flags=F.WRITE | F.INTERNAL,
     keys=Keys(1, flags="RW ACCESS DELETE"),
-    since=SINCE,
 )
 def pop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Take the element that LMOVE has put elsewhere off its list: key, LEFT or RIGHT. O(1)
@@ -210,7 +205,6 @@ def pop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=2,
     flags=F.READONLY | F.INTERNAL,
     keys=Keys(1, flags="RO ACCESS"),
-    since=SINCE,
 )
 def meet(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Look a key up for nothing but that an expired one goes by it. O(1)"""
@@ -223,7 +217,6 @@ def meet(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=3,
     flags=F.READONLY | F.INTERNAL,
     keys=Keys(1, flags="RO ACCESS"),
-    since=SINCE,
 )
 def has_group(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Say OK if a key is a stream that has this group, else an error of no matter. O(1)"""
@@ -233,13 +226,13 @@ def has_group(ctx: Context, args: list[bytes], reply: Reply) -> None:
     reply.ok()
 
 
-@command("SHARDIS.COMMIT", arity=1, flags=F.WRITE | F.INTERNAL, since=SINCE)
+@command("SHARDIS.COMMIT", arity=1, flags=F.WRITE | F.INTERNAL)
 def commit(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Stand for the part that this shard holds: the executor runs that instead. O(the part)"""
     raise AssertionError("SHARDIS.COMMIT outside of a COMMIT run")
 
 
-@command("SHARDIS.RELEASE", arity=-1, flags=F.READONLY | F.INTERNAL, since=SINCE)
+@command("SHARDIS.RELEASE", arity=-1, flags=F.READONLY | F.INTERNAL)
 def release(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """End a transaction on this shard: (key, usage) of what was lent and used. O(keys)
 
@@ -254,8 +247,6 @@ def release(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "SHARDIS.SWAP",
     arity=3,
     flags=F.WRITE | F.INTERNAL,
-    since=SINCE,
-    complexity="O(1)",
 )
 def swap(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """SWAPDB in all shards but the first, which counts the change. What one refuses, all do."""
@@ -268,8 +259,6 @@ def swap(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "SHARDIS.DIGEST",
     arity=1,
     flags=F.READONLY | F.INTERNAL,
-    since=SINCE,
-    complexity="O(N) for N bytes",
 )
 def digest(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """DEBUG DIGEST: the digest of each database, empty without keys."""
@@ -283,8 +272,6 @@ def digest(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "SHARDIS.HTSTATS",
     arity=3,
     flags=F.READONLY | F.INTERNAL,
-    since=SINCE,
-    complexity="O(N) for N keys if chains are wanted",
 )
 def hash_tables(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """DEBUG HTSTATS: database, and 1 if chains are wanted. The figures of keys, then of TTLs."""
@@ -302,8 +289,6 @@ def hash_tables(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "SHARDIS.POPULATE",
     arity=5,
     flags=F.WRITE | F.INTERNAL,
-    since=SINCE,
-    complexity="O(N) for N keys",
 )
 def populate(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """DEBUG POPULATE: count, prefix, size (0: as it comes), and a byte for each slot, 1 for ours.

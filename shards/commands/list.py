@@ -94,9 +94,6 @@ def push(ctx: Context, args: list[bytes], reply: Reply, at_tail: bool, only: boo
     flags=F.WRITE | F.DENYOOM | F.FAST,
     verbatim=True,
     keys=PUSHED,
-    since="1.0.0",
-    acl=("list",),
-    complexity="O(1) for each element",
 )
 def lpush(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Put elements at the front of a list, one after the other. O(1) for each element."""
@@ -109,9 +106,6 @@ def lpush(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM | F.FAST,
     verbatim=True,
     keys=PUSHED,
-    since="1.0.0",
-    acl=("list",),
-    complexity="O(1) for each element",
 )
 def rpush(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Put elements at the end of a list. O(1) for each element."""
@@ -124,9 +118,6 @@ def rpush(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM | F.FAST,
     verbatim=True,
     keys=PUSHED,
-    since="2.2.0",
-    acl=("list",),
-    complexity="O(1) for each element",
 )
 def lpushx(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Put elements at the front of a list that exists. O(1) for each element."""
@@ -139,9 +130,6 @@ def lpushx(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM | F.FAST,
     verbatim=True,
     keys=PUSHED,
-    since="2.2.0",
-    acl=("list",),
-    complexity="O(1) for each element",
 )
 def rpushx(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Put elements at the end of a list that exists. O(1) for each element."""
@@ -182,9 +170,6 @@ def pop(ctx: Context, args: list[bytes], reply: Reply, at_tail: bool) -> None:
     flags=F.WRITE | F.FAST,
     verbatim=True,
     keys=POPPED,
-    since="1.0.0",
-    acl=("list",),
-    complexity="O(N) for N elements taken",
 )
 def lpop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Take elements off the front of a list. O(N) for N elements taken."""
@@ -197,9 +182,6 @@ def lpop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.FAST,
     verbatim=True,
     keys=POPPED,
-    since="1.0.0",
-    acl=("list",),
-    complexity="O(N) for N elements taken",
 )
 def rpop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Take elements off the end of a list, the last one first. O(N) for N elements taken."""
@@ -214,9 +196,6 @@ def rpop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=2,
     flags=F.READONLY | F.FAST,
     keys=Keys(1, flags="RO"),
-    since="1.0.0",
-    acl=("list",),
-    complexity="O(1)",
 )
 def llen(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return how many elements a list has, 0 for a missing key. O(1)."""
@@ -228,9 +207,6 @@ def llen(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=4,
     flags=F.READONLY,
     keys=READ,
-    since="1.0.0",
-    acl=("list",),
-    complexity="O(S+N) for N elements, S of a list's nodes away from its nearer end",
 )
 def lrange(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the elements between two positions, both included. O(S+N) for N elements.
@@ -246,9 +222,6 @@ def lrange(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=3,
     flags=F.READONLY,
     keys=READ,
-    since="1.0.0",
-    acl=("list",),
-    complexity="O(S), S of a list's nodes away from its nearer end",
 )
 def lindex(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the element at a position. O(S), S nodes away from the nearer end.
@@ -264,9 +237,6 @@ def lindex(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-3,
     flags=F.READONLY,
     keys=READ,
-    since="6.0.6",
-    acl=("list",),
-    complexity="O(N) for N elements compared",
 )
 def lpos(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return where in a list an element is. O(N) for N elements compared."""
@@ -299,9 +269,6 @@ def lpos(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM,
     verbatim=True,
     keys=Keys(1, flags="RW update"),
-    since="1.0.0",
-    acl=("list",),
-    complexity="O(S), S of a list's nodes away from its nearer end",
 )
 def lset(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Replace the element at a position. O(S), S nodes away from the nearer end."""
@@ -321,9 +288,6 @@ def lset(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM,
     verbatim=True,
     keys=PUSHED,
-    since="2.2.0",
-    acl=("list",),
-    complexity="O(N) for N elements before the pivot",
 )
 def linsert(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Put an element before or after the first one that equals a pivot. O(N) to find it."""
@@ -347,9 +311,6 @@ def linsert(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE,
     verbatim=True,
     keys=DELETED,
-    since="1.0.0",
-    acl=("list",),
-    complexity="O(N) for N elements compared",
 )
 def lrem(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Delete elements that equal a value, from either end. O(N) for N elements compared.
@@ -372,9 +333,6 @@ def lrem(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE,
     verbatim=True,
     keys=DELETED,
-    since="1.0.0",
-    acl=("list",),
-    complexity="O(N) for N elements deleted",
 )
 def ltrim(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Delete all but the elements between two positions. O(N) for N elements deleted.
@@ -435,9 +393,6 @@ def move(
     flags=F.WRITE | F.DENYOOM,
     verbatim=True,
     keys=MOVED,
-    since="6.2.0",
-    acl=("list",),
-    complexity="O(1)",
 )
 def lmove(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Move an element from an end of one list to an end of another. O(1)."""
@@ -450,9 +405,6 @@ def lmove(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM,
     verbatim=True,
     keys=MOVED,
-    since="1.2.0",
-    acl=("list",),
-    complexity="O(1)",
 )
 def rpoplpush(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Move the last element of one list to the front of another. O(1)."""
@@ -464,9 +416,6 @@ def rpoplpush(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=6,
     flags=F.WRITE | F.DENYOOM | F.BLOCKING,
     keys=MOVED,
-    since="6.2.0",
-    acl=("list",),
-    complexity="O(1)",
 )
 def blmove(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Move an element as LMOVE does, and wait for one if there is none. O(1)."""
@@ -480,9 +429,6 @@ def blmove(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=4,
     flags=F.WRITE | F.DENYOOM | F.BLOCKING,
     keys=MOVED,
-    since="2.2.0",
-    acl=("list",),
-    complexity="O(1)",
 )
 def brpoplpush(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Move an element as RPOPLPUSH does, and wait for one if there is none. O(1)."""
@@ -532,9 +478,6 @@ def pop_many(
     arity=-4,
     flags=F.WRITE,
     keys=Keys(2, count_at=1, flags="RW access delete"),
-    since="7.0.0",
-    acl=("list",),
-    complexity="O(N+M) for N keys and M elements taken",
 )
 def lmpop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Take elements off the first of several lists that has any. O(N+M) for N keys, M elements."""
@@ -546,9 +489,6 @@ def lmpop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-5,
     flags=F.WRITE | F.BLOCKING,
     keys=Keys(3, count_at=2, flags="RW access delete"),
-    since="7.0.0",
-    acl=("list",),
-    complexity="O(N+M) for N keys and M elements taken",
 )
 def blmpop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Take elements as LMPOP does, and wait for some if there are none. O(N+M)."""
@@ -572,9 +512,6 @@ def blocking_pop(ctx: Context, args: list[bytes], reply: Reply, at_tail: bool) -
     arity=-3,
     flags=F.WRITE | F.BLOCKING,
     keys=Keys(1, -2, flags="RW access delete"),
-    since="2.0.0",
-    acl=("list",),
-    complexity="O(N) for N keys",
 )
 def blpop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Take the first element of the first list that has one, or wait for it. O(N) for N keys."""
@@ -586,9 +523,6 @@ def blpop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-3,
     flags=F.WRITE | F.BLOCKING,
     keys=Keys(1, -2, flags="RW access delete"),
-    since="2.0.0",
-    acl=("list",),
-    complexity="O(N) for N keys",
 )
 def brpop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Take the last element of the first list that has one, or wait for it. O(N) for N keys."""

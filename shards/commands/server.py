@@ -87,8 +87,6 @@ NO_HASH_TABLE = b"ERR The value stored at the specified key is not represented u
     "DEBUG",
     arity=-2,
     flags=F.ADMIN | F.NOSCRIPT | F.LOADING | F.STALE | F.PROTECTED,
-    since="1.0.0",
-    complexity="Depends on the subcommand.",
     # The process that has the client asks whom the subcommand concerns: shards/process/debug.py.
     place=Place.FANOUT,
 )
@@ -246,7 +244,7 @@ def serialized_length(value: bytes) -> int:
     return 9 + len(value)
 
 
-@command("MEMORY", arity=-2, since="4.0.0", complexity="Depends on the subcommand.")
+@command("MEMORY", arity=-2)
 def memory(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Look into the use of memory."""
     raise unknown_subcommand(args)
@@ -256,8 +254,6 @@ def memory(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "MEMORY|HELP",
     arity=2,
     flags=F.LOADING | F.STALE,
-    since="4.0.0",
-    complexity="O(1)",
 )
 def memory_help(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Describe the subcommands of MEMORY. O(1)."""
@@ -280,8 +276,6 @@ USAGE_OPTIONS = Options(Option(b"SAMPLES", samples))
     arity=-3,
     flags=F.READONLY,
     keys=Keys(2, flags="RO"),
-    since="4.0.0",
-    complexity="O(N) for N samples",
 )
 def memory_usage(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return how many bytes a key and its value take. O(N) for N samples.

@@ -59,9 +59,6 @@ def reply_set(reply: Reply, members: list[bytes]) -> None:
     flags=F.WRITE | F.DENYOOM | F.FAST,
     verbatim=True,
     keys=Keys(1, flags="RW insert"),
-    since="1.0.0",
-    acl=("set",),
-    complexity="O(N) for N members",
 )
 def sadd(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Add members to a set, which is made if there is none. O(N) for N members."""
@@ -77,9 +74,6 @@ def sadd(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.FAST,
     verbatim=True,
     keys=Keys(1, flags="RW delete"),
-    since="1.0.0",
-    acl=("set",),
-    complexity="O(N) for N members",
 )
 def srem(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Remove members from a set, and the key with the last one. O(N) for N members."""
@@ -97,9 +91,6 @@ def srem(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=3,
     flags=F.READONLY | F.FAST,
     keys=Keys(1, flags="RO"),
-    since="1.0.0",
-    acl=("set",),
-    complexity="O(1)",
 )
 def sismember(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Tell whether a set has a member. O(1)."""
@@ -111,9 +102,6 @@ def sismember(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-3,
     flags=F.READONLY | F.FAST,
     keys=READ,
-    since="6.2.0",
-    acl=("set",),
-    complexity="O(N) for N members",
 )
 def smismember(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Tell of each of several members whether a set has it. O(N) for N members."""
@@ -128,9 +116,6 @@ def smismember(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=2,
     flags=F.READONLY | F.FAST,
     keys=Keys(1, flags="RO"),
-    since="1.0.0",
-    acl=("set",),
-    complexity="O(1)",
 )
 def scard(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return how many members a set has, 0 for a missing key. O(1)."""
@@ -142,10 +127,7 @@ def scard(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=2,
     flags=F.READONLY,
     keys=READ,
-    since="1.0.0",
     tips=("nondeterministic_output_order",),
-    acl=("set",),
-    complexity="O(N) for N members",
 )
 def smembers(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return all members of a set. O(N) for N members."""
@@ -157,10 +139,7 @@ def smembers(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-2,
     flags=F.WRITE | F.FAST,
     keys=Keys(1, flags="RW access delete"),
-    since="1.0.0",
     tips=("nondeterministic_output",),
-    acl=("set",),
-    complexity="O(N) for N members that are returned",
 )
 def spop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Remove members chosen by chance from a set and return them. O(N) for N of them.
@@ -196,10 +175,7 @@ def spop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-2,
     flags=F.READONLY,
     keys=READ,
-    since="1.0.0",
     tips=("nondeterministic_output",),
-    acl=("set",),
-    complexity="O(N) for N members that are returned",
 )
 def srandmember(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return members of a set chosen by chance. O(N) for N of them.
@@ -231,9 +207,6 @@ def srandmember(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.FAST,
     verbatim=True,
     keys=(Keys(1, flags="RW access delete"), Keys(2, flags="RW insert")),
-    since="1.0.0",
-    acl=("set",),
-    complexity="O(1)",
 )
 def smove(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Move a member from one set to another. O(1).
@@ -280,10 +253,7 @@ def store(ctx: Context, key: bytes, result: SetResult, event: bytes, reply: Repl
     arity=-2,
     flags=F.READONLY,
     keys=SOURCES,
-    since="1.0.0",
     tips=("nondeterministic_output_order",),
-    acl=("set",),
-    complexity="O(N*M) for N members in the smallest of M sets",
 )
 def sinter(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the members that all of several sets have. O(N*M) for N in the smallest of M."""
@@ -298,9 +268,6 @@ SINTERCARD_OPTIONS = Options(Option(b"LIMIT", lambda argument: positive(argument
     arity=-3,
     flags=F.READONLY,
     keys=Keys(2, count_at=1, flags="RO access"),
-    since="7.0.0",
-    acl=("set",),
-    complexity="O(N*M) for N members in the smallest of M sets",
 )
 def sintercard(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Count the members that all of several sets have. O(N*M) for N in the smallest of M."""
@@ -318,9 +285,6 @@ def sintercard(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM,
     verbatim=True,
     keys=(Keys(1, flags="RW update"), STORED_SOURCES),
-    since="1.0.0",
-    acl=("set",),
-    complexity="O(N*M) for N members in the smallest of M sets",
 )
 def sinterstore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Store the members that all of several sets have. O(N*M) for N in the smallest of M."""
@@ -332,10 +296,7 @@ def sinterstore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-2,
     flags=F.READONLY,
     keys=SOURCES,
-    since="1.0.0",
     tips=("nondeterministic_output_order",),
-    acl=("set",),
-    complexity="O(N) for N members in all sets",
 )
 def sunion(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the members that any of several sets has. O(N) for N in all of them."""
@@ -348,9 +309,6 @@ def sunion(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM,
     verbatim=True,
     keys=(REPLACED, STORED_SOURCES),
-    since="1.0.0",
-    acl=("set",),
-    complexity="O(N) for N members in all sets",
 )
 def sunionstore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Store the members that any of several sets has. O(N) for N in all of them."""
@@ -362,10 +320,7 @@ def sunionstore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-2,
     flags=F.READONLY,
     keys=SOURCES,
-    since="1.0.0",
     tips=("nondeterministic_output_order",),
-    acl=("set",),
-    complexity="O(N) for N members in all sets",
 )
 def sdiff(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the members of a set that no other of several has. O(N) for N in all of them."""
@@ -378,9 +333,6 @@ def sdiff(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM,
     verbatim=True,
     keys=(REPLACED, STORED_SOURCES),
-    since="1.0.0",
-    acl=("set",),
-    complexity="O(N) for N members in all sets",
 )
 def sdiffstore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Store the members of a set that no other of several has. O(N) for N in all of them."""
@@ -406,10 +358,7 @@ SSCAN_OPTIONS = Options(Option(b"COUNT", count_of_members), Option(b"MATCH", as_
     arity=-3,
     flags=F.READONLY,
     keys=READ,
-    since="2.8.0",
     tips=("nondeterministic_output",),
-    acl=("set",),
-    complexity="O(1) for each call, O(N) for a whole iteration over N members",
 )
 def sscan(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Iterate over the members of a set in small steps. O(1) for each call.

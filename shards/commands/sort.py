@@ -243,9 +243,7 @@ def sort_key(ctx: Context, wanted: Sorting, key: bytes, reply: Reply) -> None:
             " appear anywhere in the argument array",
         ),
     ),
-    since="1.0.0",
     acl=("set", "sortedset", "list", "dangerous"),
-    complexity="O(N+M*log(M)) for N elements of which M are returned",
     group="generic",
 )
 def sort(ctx: Context, args: list[bytes], reply: Reply) -> None:
@@ -266,9 +264,7 @@ def sort(ctx: Context, args: list[bytes], reply: Reply) -> None:
             " derive from the content of the key we sort",
         ),
     ),
-    since="7.0.0",
     acl=("set", "sortedset", "list", "dangerous"),
-    complexity="O(N+M*log(M)) for N elements of which M are returned",
     group="generic",
 )
 def sort_ro(ctx: Context, args: list[bytes], reply: Reply) -> None:

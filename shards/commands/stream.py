@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from protocol.commands import F, Keys, command
@@ -268,11 +268,8 @@ def new_id(ctx: Context, given: tuple[int | None, int | None], last: StreamId) -
     "XADD",
     arity=-5,
     flags=F.WRITE | F.DENYOOM | F.FAST,
-    keys=UPDATE,
-    since="5.0.0",
+    keys=replace(UPDATE, notes="UPDATE instead of INSERT because of the optional trimming feature"),
     tips=("nondeterministic_output",),
-    acl=("stream",),
-    complexity="O(1), and O(N) for N entries that are trimmed",
 )
 def xadd(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Append an entry to a stream. O(1), and O(N) for N entries that are trimmed."""
@@ -319,10 +316,7 @@ def xadd(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-4,
     flags=F.WRITE,
     keys=DELETE,
-    since="5.0.0",
     tips=("nondeterministic_output",),
-    acl=("stream",),
-    complexity="O(N) for N entries that go; most of them by whole nodes of many entries",
 )
 def xtrim(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Drop the oldest entries of a stream. O(N) for N entries that go."""
@@ -345,9 +339,6 @@ def xtrim(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.FAST,
     verbatim=True,
     keys=DELETE,
-    since="5.0.0",
-    acl=("stream",),
-    complexity="O(1) for each entry",
 )
 def xdel(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Delete entries of a stream by their ids. O(1) for each."""
@@ -363,9 +354,6 @@ def xdel(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM | F.FAST,
     verbatim=True,
     keys=UPDATE,
-    since="5.0.0",
-    acl=("stream",),
-    complexity="O(1)",
 )
 def xsetid(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Set the last id of a stream, and what it counts. O(1)."""
@@ -423,9 +411,6 @@ def xsetid(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=2,
     flags=F.READONLY | F.FAST,
     keys=Keys(1, flags="RO"),
-    since="5.0.0",
-    acl=("stream",),
-    complexity="O(1)",
 )
 def xlen(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return how many entries a stream has, 0 for a missing key. O(1)."""
@@ -466,9 +451,6 @@ def reply_interval(
     arity=-4,
     flags=F.READONLY,
     keys=READ,
-    since="5.0.0",
-    acl=("stream",),
-    complexity="O(log(S) + N) for N entries out of S",
 )
 def xrange(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the entries of a stream between two ids. O(log(S) + N) for N entries out of S."""
@@ -480,9 +462,6 @@ def xrange(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-4,
     flags=F.READONLY,
     keys=READ,
-    since="5.0.0",
-    acl=("stream",),
-    complexity="O(log(S) + N) for N entries out of S",
 )
 def xrevrange(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the entries between two ids, the last one first. O(log(S) + N) for N out of S."""
@@ -575,9 +554,6 @@ def look_again(ctx: Context, reading: Reading) -> None:
     arity=-4,
     flags=F.READONLY | F.BLOCKING,
     keys=Keys(1, -1, keyword="STREAMS", limit=2, flags="RO access"),
-    since="5.0.0",
-    acl=("stream",),
-    complexity="O(log(S) + N) for each stream, N entries out of S being returned",
 )
 def xread(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the entries of streams after given ids. O(log(S) + N) for N entries out of S."""
@@ -669,9 +645,6 @@ def log_position(ctx: Context, view: StreamView, key: bytes, group: bytes) -> No
     arity=-7,
     flags=F.WRITE | F.BLOCKING,
     keys=Keys(4, -1, keyword="STREAMS", limit=2, flags="RO access"),
-    since="5.0.0",
-    acl=("stream",),
-    complexity="O(N log(P)) for N entries returned while P are pending",
 )
 def xreadgroup(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return what a group has not read yet, or what is pending for a consumer of it.
@@ -745,9 +718,6 @@ def read_history(
     flags=F.WRITE | F.FAST,
     verbatim=True,
     keys=UPDATE,
-    since="5.0.0",
-    acl=("stream",),
-    complexity="O(log(P)) for each id while P are pending",
 )
 def xack(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Acknowledge entries: they are pending no longer. O(log(P)) for each while P are pending."""
@@ -764,10 +734,7 @@ def xack(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-3,
     flags=F.READONLY,
     keys=READ,
-    since="5.0.0",
     tips=("nondeterministic_output",),
-    acl=("stream",),
-    complexity="O(log(P) + N) for N entries out of P; a summary takes O(C) for C consumers",
 )
 def xpending(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return which entries of a group are pending, or a summary. O(log(P) + N) for N out of P."""
@@ -865,10 +832,7 @@ def parse_claim(ctx: Context, args: list[bytes], index: int) -> Claim:
     arity=-6,
     flags=F.WRITE | F.FAST,
     keys=UPDATE,
-    since="5.0.0",
     tips=("nondeterministic_output",),
-    acl=("stream",),
-    complexity="O(log(P)) for each id while P are pending",
 )
 def xclaim(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Take pending entries over from other consumers. O(log(P)) for each while P are pending."""
@@ -944,10 +908,7 @@ def take(
     arity=-6,
     flags=F.WRITE | F.FAST,
     keys=DELETE,
-    since="6.2.0",
     tips=("nondeterministic_output",),
-    acl=("stream",),
-    complexity="O(1) if COUNT is small",
 )
 def xautoclaim(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Take over what is pending too long, from an id on. O(C log(P)) for a COUNT of C."""
@@ -1057,7 +1018,7 @@ def stream_of_group(ctx: Context, args: list[bytes], *, must_exist: bool = True)
     return view
 
 
-@command("XGROUP", arity=-2, since="5.0.0", complexity="Depends on the subcommand.")
+@command("XGROUP", arity=-2)
 def xgroup(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Manage the groups of a stream."""
     raise unknown_subcommand(args)
@@ -1067,9 +1028,6 @@ def xgroup(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "XGROUP|HELP",
     arity=2,
     flags=F.LOADING | F.STALE,
-    since="5.0.0",
-    acl=("stream",),
-    complexity="O(1)",
 )
 def xgroup_help(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Describe the subcommands of XGROUP. O(1)."""
@@ -1082,9 +1040,6 @@ def xgroup_help(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM,
     verbatim=True,
     keys=Keys(2, flags="RW insert"),
-    since="5.0.0",
-    acl=("stream",),
-    complexity="O(1)",
 )
 def xgroup_create(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Create a consumer group. O(1)."""
@@ -1113,9 +1068,6 @@ def xgroup_create(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE,
     verbatim=True,
     keys=Keys(2, flags="RW update"),
-    since="5.0.0",
-    acl=("stream",),
-    complexity="O(1)",
 )
 def xgroup_setid(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Set the last id that a group has read. O(1)."""
@@ -1135,9 +1087,6 @@ def xgroup_setid(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE,
     verbatim=True,
     keys=Keys(2, flags="RW delete"),
-    since="5.0.0",
-    acl=("stream",),
-    complexity="O(N) for N pending entries of the group",
 )
 def xgroup_destroy(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Remove a group. O(N) for its N pending entries."""
@@ -1152,9 +1101,6 @@ def xgroup_destroy(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM,
     verbatim=True,
     keys=Keys(2, flags="RW insert"),
-    since="6.2.0",
-    acl=("stream",),
-    complexity="O(1)",
 )
 def xgroup_createconsumer(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Create a consumer of a group. O(1)."""
@@ -1169,9 +1115,6 @@ def xgroup_createconsumer(ctx: Context, args: list[bytes], reply: Reply) -> None
     flags=F.WRITE,
     verbatim=True,
     keys=Keys(2, flags="RW delete"),
-    since="5.0.0",
-    acl=("stream",),
-    complexity="O(N) for N entries pending for the consumer",
 )
 def xgroup_delconsumer(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Remove a consumer with all that is pending for it. O(N) for N pending entries."""
@@ -1193,7 +1136,7 @@ INFO_HELP = (
 )
 
 
-@command("XINFO", arity=-2, since="5.0.0", complexity="Depends on the subcommand.")
+@command("XINFO", arity=-2)
 def xinfo(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Look into a stream and its groups."""
     raise unknown_subcommand(args)
@@ -1203,9 +1146,6 @@ def xinfo(ctx: Context, args: list[bytes], reply: Reply) -> None:
     "XINFO|HELP",
     arity=2,
     flags=F.LOADING | F.STALE,
-    since="5.0.0",
-    acl=("stream",),
-    complexity="O(1)",
 )
 def xinfo_help(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Describe the subcommands of XINFO. O(1)."""
@@ -1231,10 +1171,7 @@ def integer_or_null(reply: Reply, value: int | None) -> None:
     arity=4,
     flags=F.READONLY,
     keys=Keys(2, flags="RO access"),
-    since="5.0.0",
     tips=("nondeterministic_output",),
-    acl=("stream",),
-    complexity="O(N) for N consumers",
 )
 def xinfo_consumers(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """List the consumers of a group. O(N) for N consumers."""
@@ -1263,9 +1200,6 @@ def xinfo_consumers(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=3,
     flags=F.READONLY,
     keys=Keys(2, flags="RO access"),
-    since="5.0.0",
-    acl=("stream",),
-    complexity="O(N) for N groups",
 )
 def xinfo_groups(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """List the groups of a stream. O(N) for N groups."""
@@ -1292,9 +1226,6 @@ def xinfo_groups(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-3,
     flags=F.READONLY,
     keys=Keys(2, flags="RO access"),
-    since="5.0.0",
-    acl=("stream",),
-    complexity="O(1); with FULL, O(N) for what is returned",
 )
 def xinfo_stream(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Describe a stream. O(1), and in full O(N) for what is returned."""

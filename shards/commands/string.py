@@ -98,9 +98,6 @@ def store(ctx: Context, key: bytes, value: bytes, expire_ms: int | None, verbati
         flags="RW access update variable_flags",
         notes="RW and ACCESS due to the optional `GET` argument",
     ),
-    since="1.0.0",
-    acl=("string",),
-    complexity="O(1)",
 )
 def set_(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Set a key to a string, whatever it held, and optionally its expiry. O(1)."""
@@ -140,9 +137,6 @@ def set_(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM | F.FAST,
     verbatim=True,
     keys=Keys(1, flags="OW insert"),
-    since="1.0.0",
-    acl=("string",),
-    complexity="O(1)",
 )
 def setnx(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Set a key to a string unless the key exists. O(1)."""
@@ -158,9 +152,6 @@ def setnx(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=4,
     flags=F.WRITE | F.DENYOOM,
     keys=OVERWRITE,
-    since="2.0.0",
-    acl=("string",),
-    complexity="O(1)",
 )
 def setex(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Set a key to a string that expires after some seconds. O(1)."""
@@ -174,9 +165,6 @@ def setex(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=4,
     flags=F.WRITE | F.DENYOOM,
     keys=OVERWRITE,
-    since="2.6.0",
-    acl=("string",),
-    complexity="O(1)",
 )
 def psetex(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Set a key to a string that expires after some milliseconds. O(1)."""
@@ -190,9 +178,6 @@ def psetex(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=2,
     flags=F.READONLY | F.FAST,
     keys=READ,
-    since="1.0.0",
-    acl=("string",),
-    complexity="O(1)",
 )
 def get(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the string a key holds. O(1)."""
@@ -204,9 +189,6 @@ def get(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=3,
     flags=F.WRITE | F.DENYOOM | F.FAST,
     keys=UPDATE,
-    since="1.0.0",
-    acl=("string",),
-    complexity="O(1)",
 )
 def getset(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Set a key to a string and return the one it held before. O(1)."""
@@ -222,9 +204,6 @@ def getset(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=2,
     flags=F.WRITE | F.FAST,
     keys=Keys(1, flags="RW access delete"),
-    since="6.2.0",
-    acl=("string",),
-    complexity="O(1)",
 )
 def getdel(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the string a key holds and delete the key. O(1)."""
@@ -241,9 +220,6 @@ def getdel(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-2,
     flags=F.WRITE | F.FAST,
     keys=replace(UPDATE, notes="RW and UPDATE because it changes the TTL"),
-    since="6.2.0",
-    acl=("string",),
-    complexity="O(1)",
 )
 def getex(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the string a key holds and change the key's expiry. O(1).
@@ -280,9 +256,6 @@ def getex(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=2,
     flags=F.READONLY | F.FAST,
     keys=Keys(1, flags="RO"),
-    since="2.2.0",
-    acl=("string",),
-    complexity="O(1)",
 )
 def strlen(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the length of the string a key holds, 0 for a missing key. O(1)."""
@@ -294,18 +267,12 @@ def strlen(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=4,
     flags=F.READONLY,
     keys=READ,
-    since="2.4.0",
-    acl=("string",),
-    complexity="O(N) for a result of N bytes",
 )
 @command(
     "SUBSTR",
     arity=4,
     flags=F.READONLY,
     keys=READ,
-    since="1.0.0",
-    acl=("string",),
-    complexity="O(N) for a result of N bytes",
 )
 def getrange(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the part of a string between two positions, both included. O(N) for N bytes.
@@ -322,9 +289,6 @@ def getrange(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM,
     verbatim=True,
     keys=Keys(1, flags="RW update"),
-    since="2.2.0",
-    acl=("string",),
-    complexity="O(N) for N bytes written, and O(M) to grow a string of M bytes",
 )
 def setrange(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Write bytes into a string at a position, padding it with zero bytes. O(N) for N bytes."""
@@ -350,9 +314,6 @@ def setrange(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM | F.FAST,
     verbatim=True,
     keys=Keys(1, flags="RW insert"),
-    since="2.0.0",
-    acl=("string",),
-    complexity="O(1) amortised, as a string doubles when it must move",
 )
 def append(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Append bytes to the string a key holds, or create it. O(1) amortised."""
@@ -384,9 +345,6 @@ def increment(ctx: Context, key: bytes, by: int, reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM | F.FAST,
     verbatim=True,
     keys=UPDATE,
-    since="1.0.0",
-    acl=("string",),
-    complexity="O(1)",
 )
 def incr(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Add one to the integer a key holds. O(1)."""
@@ -399,9 +357,6 @@ def incr(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM | F.FAST,
     verbatim=True,
     keys=UPDATE,
-    since="1.0.0",
-    acl=("string",),
-    complexity="O(1)",
 )
 def decr(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Subtract one from the integer a key holds. O(1)."""
@@ -414,9 +369,6 @@ def decr(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM | F.FAST,
     verbatim=True,
     keys=UPDATE,
-    since="1.0.0",
-    acl=("string",),
-    complexity="O(1)",
 )
 def incrby(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Add a number to the integer a key holds. O(1)."""
@@ -429,9 +381,6 @@ def incrby(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM | F.FAST,
     verbatim=True,
     keys=UPDATE,
-    since="1.0.0",
-    acl=("string",),
-    complexity="O(1)",
 )
 def decrby(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Subtract a number from the integer a key holds. O(1)."""
@@ -446,9 +395,6 @@ def decrby(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=3,
     flags=F.WRITE | F.DENYOOM | F.FAST,
     keys=UPDATE,
-    since="2.6.0",
-    acl=("string",),
-    complexity="O(1)",
 )
 def incrbyfloat(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Add a floating point number to the number a key holds. O(1).
@@ -468,10 +414,7 @@ def incrbyfloat(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-2,
     flags=F.READONLY | F.FAST,
     keys=Keys(1, -1, flags="RO access"),
-    since="1.0.0",
     request=Request.MULTI_SHARD,
-    acl=("string",),
-    complexity="O(N) for N keys",
 )
 def mget(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the strings that several keys hold; null for a key without one. O(N) for N keys."""
@@ -497,11 +440,8 @@ def pairs(args: list[bytes]) -> list[tuple[bytes, bytes]]:
     flags=F.WRITE | F.DENYOOM,
     verbatim=True,
     keys=Keys(1, -1, 2, flags="OW update"),
-    since="1.0.1",
     request=Request.MULTI_SHARD,
     response=Response.ALL_SUCCEEDED,
-    acl=("string",),
-    complexity="O(N) for N keys",
 )
 def mset(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Set several keys to strings. O(N) for N keys."""
@@ -516,9 +456,6 @@ def mset(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM,
     verbatim=True,
     keys=Keys(1, -1, 2, flags="OW insert"),
-    since="1.0.1",
-    acl=("string",),
-    complexity="O(N) for N keys",
 )
 def msetnx(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Set several keys to strings, unless one of them exists. O(N) for N keys."""
@@ -536,9 +473,6 @@ def msetnx(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-3,
     flags=F.READONLY,
     keys=Keys(1, 2, flags="RO access"),
-    since="7.0.0",
-    acl=("string",),
-    complexity="O(N*M) for strings of N and M bytes",
 )
 def lcs(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Find the longest common subsequence of two strings. O(N*M) for strings of N and M bytes.

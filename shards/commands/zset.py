@@ -168,9 +168,6 @@ def add(
     flags=F.WRITE | F.DENYOOM | F.FAST,
     verbatim=True,
     keys=Keys(1, flags="RW update"),
-    since="1.2.0",
-    acl=ACL,
-    complexity="O(log(N)) for each member",
 )
 def zadd(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Add members with scores to a sorted set, or change their scores. O(log n) for each."""
@@ -183,9 +180,6 @@ def zadd(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM | F.FAST,
     verbatim=True,
     keys=Keys(1, flags="RW access update"),
-    since="1.2.0",
-    acl=ACL,
-    complexity="O(log(N))",
 )
 def zincrby(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Add to the score of a member, which is 0 if it is new. O(log n)."""
@@ -200,9 +194,6 @@ def zincrby(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=2,
     flags=F.READONLY | F.FAST,
     keys=Keys(1, flags="RO"),
-    since="1.2.0",
-    acl=ACL,
-    complexity="O(1)",
 )
 def zcard(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Count the members of a sorted set. O(1)."""
@@ -214,9 +205,6 @@ def zcard(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=3,
     flags=F.READONLY | F.FAST,
     keys=READ,
-    since="1.2.0",
-    acl=ACL,
-    complexity="O(1)",
 )
 def zscore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the score of a member. O(1)."""
@@ -228,9 +216,6 @@ def zscore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-3,
     flags=F.READONLY | F.FAST,
     keys=READ,
-    since="6.2.0",
-    acl=ACL,
-    complexity="O(N)",
 )
 def zmscore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the scores of members. O(1) for each."""
@@ -264,9 +249,6 @@ def rank(ctx: Context, args: list[bytes], reply: Reply, backwards: bool) -> None
     arity=-3,
     flags=F.READONLY | F.FAST,
     keys=READ,
-    since="2.0.0",
-    acl=ACL,
-    complexity="O(log(N))",
 )
 def zrank(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return how many members come before a member. O(log n)."""
@@ -278,9 +260,6 @@ def zrank(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-3,
     flags=F.READONLY | F.FAST,
     keys=READ,
-    since="2.0.0",
-    acl=ACL,
-    complexity="O(log(N))",
 )
 def zrevrank(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return how many members stand after a member. O(log n)."""
@@ -292,9 +271,6 @@ def zrevrank(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=4,
     flags=F.READONLY | F.FAST,
     keys=READ,
-    since="2.0.0",
-    acl=ACL,
-    complexity="O(log(N))",
 )
 def zcount(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Count the members with scores in a range. O(log n)."""
@@ -307,9 +283,6 @@ def zcount(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=4,
     flags=F.READONLY | F.FAST,
     keys=READ,
-    since="2.8.9",
-    acl=ACL,
-    complexity="O(log(N))",
 )
 def zlexcount(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Count the members in a range by their bytes. O(log n)."""
@@ -387,9 +360,6 @@ def show(ctx: Context, ranged: Ranged, reply: Reply) -> None:
     arity=-4,
     flags=F.READONLY,
     keys=READ,
-    since="1.2.0",
-    acl=ACL,
-    complexity="O(log(N)+M)",
 )
 def zrange(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the members of a range by rank, score or bytes. O(log n + m)."""
@@ -401,9 +371,6 @@ def zrange(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-4,
     flags=F.READONLY,
     keys=READ,
-    since="1.2.0",
-    acl=ACL,
-    complexity="O(log(N)+M)",
 )
 def zrevrange(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the members of a range by rank, the highest first. O(log n + m)."""
@@ -415,9 +382,6 @@ def zrevrange(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-4,
     flags=F.READONLY,
     keys=READ,
-    since="1.0.5",
-    acl=ACL,
-    complexity="O(log(N)+M)",
 )
 def zrangebyscore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the members of a range by score. O(log n + m)."""
@@ -429,9 +393,6 @@ def zrangebyscore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-4,
     flags=F.READONLY,
     keys=READ,
-    since="2.2.0",
-    acl=ACL,
-    complexity="O(log(N)+M)",
 )
 def zrevrangebyscore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the members of a range by score, the highest first. O(log n + m)."""
@@ -443,9 +404,6 @@ def zrevrangebyscore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-4,
     flags=F.READONLY,
     keys=READ,
-    since="2.8.9",
-    acl=ACL,
-    complexity="O(log(N)+M)",
 )
 def zrangebylex(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the members of a range by their bytes. O(log n + m)."""
@@ -457,9 +415,6 @@ def zrangebylex(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-4,
     flags=F.READONLY,
     keys=READ,
-    since="2.8.9",
-    acl=ACL,
-    complexity="O(log(N)+M)",
 )
 def zrevrangebylex(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the members of a range by their bytes, the last first. O(log n + m)."""
@@ -472,9 +427,6 @@ def zrevrangebylex(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM,
     verbatim=True,
     keys=(STORE, Keys(2, flags="RO access")),
-    since="6.2.0",
-    acl=ACL,
-    complexity="O(log(N)+M)",
 )
 def zrangestore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Store the members of a range in another key. O(log n + m log m)."""
@@ -502,9 +454,6 @@ def removed(ctx: Context, view: ZsetView, key: bytes, event: bytes, count: int) 
     flags=F.WRITE | F.FAST,
     verbatim=True,
     keys=REMOVE,
-    since="1.2.0",
-    acl=ACL,
-    complexity="O(log(N)) for each member",
 )
 def zrem(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Remove members from a sorted set. O(log n) for each."""
@@ -518,9 +467,6 @@ def zrem(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE,
     verbatim=True,
     keys=REMOVE,
-    since="2.0.0",
-    acl=ACL,
-    complexity="O(log(N)+M)",
 )
 def zremrangebyrank(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Remove the members of a range by rank. O(log n + m)."""
@@ -536,9 +482,6 @@ def zremrangebyrank(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE,
     verbatim=True,
     keys=REMOVE,
-    since="1.2.0",
-    acl=ACL,
-    complexity="O(log(N)+M)",
 )
 def zremrangebyscore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Remove the members of a range by score. O(log n + m)."""
@@ -554,9 +497,6 @@ def zremrangebyscore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE,
     verbatim=True,
     keys=REMOVE,
-    since="2.8.9",
-    acl=ACL,
-    complexity="O(log(N)+M)",
 )
 def zremrangebylex(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Remove the members of a range by their bytes. O(log n + m)."""
@@ -601,9 +541,6 @@ def pop_one_key(ctx: Context, args: list[bytes], reply: Reply, last: bool) -> No
     flags=F.WRITE | F.FAST,
     verbatim=True,
     keys=POP,
-    since="5.0.0",
-    acl=ACL,
-    complexity="O(log(N)*M)",
 )
 def zpopmin(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Remove and return the members with the lowest scores. O(log n) for each."""
@@ -616,9 +553,6 @@ def zpopmin(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.FAST,
     verbatim=True,
     keys=POP,
-    since="5.0.0",
-    acl=ACL,
-    complexity="O(log(N)*M)",
 )
 def zpopmax(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Remove and return the members with the highest scores. O(log n) for each."""
@@ -671,9 +605,6 @@ def pop_many_keys(ctx: Context, args: list[bytes], reply: Reply, at: int) -> Non
     arity=-4,
     flags=F.WRITE,
     keys=Keys(2, count_at=1, flags="RW access delete"),
-    since="7.0.0",
-    acl=ACL,
-    complexity="O(K) + O(M*log(N))",
 )
 def zmpop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Remove and return members at one end of the first sorted set that has any. O(k + m log n)."""
@@ -685,9 +616,6 @@ def zmpop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-5,
     flags=F.WRITE | F.BLOCKING,
     keys=Keys(3, count_at=2, flags="RW access delete"),
-    since="7.0.0",
-    acl=ACL,
-    complexity="O(K) + O(M*log(N))",
 )
 def bzmpop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """ZMPOP with a time to wait, which is not waited yet. O(k + m log n)."""
@@ -714,9 +642,6 @@ def pop_or_wait(ctx: Context, args: list[bytes], reply: Reply, last: bool) -> No
     arity=-3,
     flags=F.WRITE | F.BLOCKING | F.FAST,
     keys=Keys(1, -2, flags="RW access delete"),
-    since="5.0.0",
-    acl=ACL,
-    complexity="O(log(N))",
 )
 def bzpopmin(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """ZPOPMIN of several keys with a time to wait, which is not waited yet. O(log n)."""
@@ -728,9 +653,6 @@ def bzpopmin(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-3,
     flags=F.WRITE | F.BLOCKING | F.FAST,
     keys=Keys(1, -2, flags="RW access delete"),
-    since="5.0.0",
-    acl=ACL,
-    complexity="O(log(N))",
 )
 def bzpopmax(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """ZPOPMAX of several keys with a time to wait, which is not waited yet. O(log n)."""
@@ -755,10 +677,7 @@ def distinct(ctx: Context, view: ZsetView, count: int) -> list[Item]:
     arity=-2,
     flags=F.READONLY,
     keys=READ,
-    since="6.2.0",
     tips=("nondeterministic_output",),
-    acl=ACL,
-    complexity="O(N)",
 )
 def zrandmember(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return random members of a sorted set. O(count), or O(n) for most of them."""
@@ -803,10 +722,7 @@ SCAN_COUNT = 10
     arity=-3,
     flags=F.READONLY,
     keys=READ,
-    since="2.8.0",
     tips=("nondeterministic_output",),
-    acl=ACL,
-    complexity="O(1) for every call",
 )
 def zscan(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Iterate over members and scores in small steps. O(1) for each call.
@@ -1001,9 +917,6 @@ def difference(operands: Operands) -> list[Item]:
     arity=-3,
     flags=F.READONLY,
     keys=READ_MANY,
-    since="6.2.0",
-    acl=ACL,
-    complexity="O(N)+O(M*log(M))",
 )
 def zunion(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the members of any of several sorted sets. O(n log n)."""
@@ -1017,9 +930,6 @@ def zunion(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM,
     verbatim=True,
     keys=STORE_MANY,
-    since="2.0.0",
-    acl=ACL,
-    complexity="O(N)+O(M log(M))",
 )
 def zunionstore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Store the members of any of several sorted sets. O(n log n)."""
@@ -1032,9 +942,6 @@ def zunionstore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-3,
     flags=F.READONLY,
     keys=READ_MANY,
-    since="6.2.0",
-    acl=ACL,
-    complexity="O(N*K)+O(M*log(M))",
 )
 def zinter(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the members that several sorted sets have in common. O(n k)."""
@@ -1048,9 +955,6 @@ def zinter(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM,
     verbatim=True,
     keys=STORE_MANY,
-    since="2.0.0",
-    acl=ACL,
-    complexity="O(N*K)+O(M*log(M))",
 )
 def zinterstore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Store the members that several sorted sets have in common. O(n k)."""
@@ -1063,9 +967,6 @@ def zinterstore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-3,
     flags=F.READONLY,
     keys=READ_MANY,
-    since="7.0.0",
-    acl=ACL,
-    complexity="O(N*K)",
 )
 def zintercard(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Count the members that several sorted sets have in common. O(n k)."""
@@ -1078,9 +979,6 @@ def zintercard(ctx: Context, args: list[bytes], reply: Reply) -> None:
     arity=-3,
     flags=F.READONLY,
     keys=READ_MANY,
-    since="6.2.0",
-    acl=ACL,
-    complexity="O(L + (N-K)log(N))",
 )
 def zdiff(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the members of a sorted set that several others don't have. O(n)."""
@@ -1094,9 +992,6 @@ def zdiff(ctx: Context, args: list[bytes], reply: Reply) -> None:
     flags=F.WRITE | F.DENYOOM,
     verbatim=True,
     keys=STORE_MANY,
-    since="6.2.0",
-    acl=ACL,
-    complexity="O(L + (N-K)log(N))",
 )
 def zdiffstore(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Store the members of a sorted set that several others don't have. O(n log n)."""

@@ -3,7 +3,8 @@
 Whoever has a command fills in a Call and says where the reply goes: the executor for runs from
 workers, the dispatcher of the shard's port, and commands that run others in turn (`run_arguments`).
 
-    own slots    a key of a slot that is not this shard's, and not lent to it, is refused
+    guards       what may refuse it, one bit each in `guards`; none is set: one branch
+                 own slots: a key of a slot that is not this shard's, and not lent to it
     handler      the native one; if it declines or there is none, the Python one
     figures      calls, time, errors, slow log; not for CALL_INTERNAL
 
@@ -27,6 +28,9 @@ from shards.lane.handler cimport Argv, NativeLane, Shard, native_handler
 
 cdef enum CallFlag:             # beside envelope.RunFlag
     CALL_PORT = 1 << 15         # by the shard's own port
+
+cdef enum Guard:                # bits of Runner.guards: what looks at each command first
+    GUARD_SLOTS = 1             # not all slots are ours
 
 cdef enum Ran:                  # bits of what run_one returns
     RAN_BLOB = 1                # `shard.blob` is the rest of the reply
@@ -53,7 +57,7 @@ cdef class Runner:
     cdef public bint native_lane
     cdef Reply reply                    # of the outermost Python handler
     cdef uint32_t depth                 # of commands that run others
-    cdef bint partial                   # not all slots are ours
+    cdef uint32_t guards                # of Guard
     cdef uint8_t owned[2048]            # a bit for each slot
     cdef readonly set lent              # keys of other shards, for the command that runs; None: none
     # time
@@ -76,6 +80,7 @@ cdef class Runner:
     # Run a command; bits of Ran.
     cdef int run_one(self, Call *call, Buffer *out) except -1
     cdef void check_declined(self, const Call *call, uint64_t touches, size_t replied) noexcept
+    cdef bint refused(self, const Call *call, Buffer *out) except -1
     cdef bint foreign(self, const Call *call) noexcept
     cdef bint is_foreign(self, const char *key, size_t n, uint32_t slot)
     cdef int refuse_foreign(self, const Call *call, Buffer *out) except -1

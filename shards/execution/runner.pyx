@@ -92,10 +92,11 @@ cdef class Runner:
         """Refuse keys of slots that are not ours: a byte for each slot, 1: it is; None: all are."""
         cdef uint32_t slot
         self.context.own_slots = owned
-        self.partial = owned is not None
+        self.guards &= ~<uint32_t>GUARD_SLOTS
         memset(self.owned, 0xFF, sizeof(self.owned))
         if owned is None:
             return
+        self.guards |= GUARD_SLOTS
         for slot in range(<uint32_t>SLOTS):
             if not owned[slot]:
                 self.owned[slot >> 3] &= ~<uint8_t>(1 << (slot & 7))
@@ -211,11 +212,7 @@ cdef class Runner:
         self.shard.resp = call.resp
         self.shard.flags = <uint8_t>call.flags
         self.shard.store.no_touch = call.flags & RUN_NO_TOUCH != 0
-        if unlikely(self.partial) and call.keyed and (
-                self.is_foreign(call.argv.key.data, call.argv.key.length, call.argv.key.slot)
-                or self.foreign(call)):
-            self.refuse_foreign(call, out)
-        else:
+        if self.guards == 0 or not self.refused(call, out):
             effects_begin(self.shard.store, call.database, call.argv.raw, call.argv.raw_length,
                           self.table.specs[call.id].logging, call.transaction)
             if DEBUG:
@@ -247,6 +244,15 @@ cdef class Runner:
         if unlikely(elapsed >= self.slow_ticks) and self.note_slow(call, elapsed):
             ran |= RAN_SLOW
         return ran
+
+    cdef bint refused(self, const Call *call, Buffer *out) except -1:
+        """Whether a guard has refused a command, and answered it."""
+        if self.guards & GUARD_SLOTS and call.keyed and (
+                self.is_foreign(call.argv.key.data, call.argv.key.length, call.argv.key.slot)
+                or self.foreign(call)):
+            self.refuse_foreign(call, out)
+            return True
+        return False
 
     cdef void check_declined(self, const Call *call, uint64_t touches, size_t replied) noexcept:
         """A native handler has declined: it must have left no trace (debug builds)."""

@@ -72,6 +72,26 @@ cdef bytes entry_key_bytes(const Entry *entry):
     return PyBytes_FromStringAndSize(data, n)
 
 
+cdef uint64_t index_bytes(const Database *database, bint expiring) noexcept nogil:
+    """What the tables and the tree of a database take, or those of its keys with a TTL. O(slots)"""
+    cdef uint64_t bytes
+    cdef uint32_t slot
+    cdef Table **tables
+    if database == NULL:
+        return 0
+    tables = database.expiring if expiring else database.keys
+    if tables == NULL:
+        return 0
+    bytes = malloc_usable_size(tables)
+    bytes += malloc_usable_size(database.expiring_tree if expiring else database.keys_tree)
+    for slot in range(SLOTS):
+        if tables[slot] != NULL:
+            bytes += table_footprint(tables[slot])
+            if tables[slot].old != NULL:
+                bytes += table_footprint(tables[slot].old)
+    return bytes
+
+
 cdef void free_blob_later(void *reaper, Blob *blob) noexcept nogil:
     reaper_free_blob(<Reaper *>reaper, blob)
 
@@ -155,27 +175,16 @@ cdef class Keyspace:
     def overhead(self) -> int:
         """Bytes of used_memory that are not entries: tables, trees, databases. O(slots)"""
         cdef Store *store = self.store
-        cdef Database *database
         cdef uint64_t bytes = malloc_usable_size(store)
-        cdef uint32_t number, slot
-        cdef int which
-        cdef Table **tables
+        cdef uint32_t number
         for number in range(store.database_count):
-            database = store.databases[number]
-            if database == NULL:
-                continue
-            for which in range(2):
-                tables = database.expiring if which else database.keys
-                if tables == NULL:
-                    continue
-                bytes += malloc_usable_size(tables)
-                bytes += malloc_usable_size(database.expiring_tree if which else database.keys_tree)
-                for slot in range(SLOTS):
-                    if tables[slot] != NULL:
-                        bytes += table_footprint(tables[slot])
-                        if tables[slot].old != NULL:
-                            bytes += table_footprint(tables[slot].old)
+            bytes += index_bytes(store.databases[number], False)
+            bytes += index_bytes(store.databases[number], True)
         return bytes
+
+    def index_bytes(self, int database, bint expiring=False) -> int:
+        """Bytes of a database's tables, or of those of its keys with a TTL. O(slots)"""
+        return index_bytes(self.store.databases[self.number(database)], expiring)
 
     @property
     def lazyfreed(self) -> int:

@@ -21,6 +21,7 @@ from sessions.dispatcher cimport Dispatcher
 from sessions.output cimport Block, Output, block_new, output_append_block
 from sessions.session cimport STATE_CLOSING, STATE_SHARD_FULL, TAKEN, WAIT, Session
 from shards.execution.executor cimport Executor
+from shards.execution.parked cimport is_untouched
 from shards.execution.runner cimport CALL_PORT, RAN_BLOB, Call, Runner
 from shards.lane.handler cimport Arg
 from shards.keyspace.keyspace cimport (
@@ -162,16 +163,16 @@ cdef class LocalDispatcher(Dispatcher):
             key.length = spans[spec.key_first].length
             key.slot = key_slot(key.data, key.length)
             key.hash = store_hash(self.executor.store, key.data, key.length)
-        if self.executor.is_untouched(spec, &key):
+        if is_untouched(self.executor.parked, spec, &key):
             return False
         arguments = session._arguments(raw)
         session.argument_bytes = 0
-        ticket = self.executor.ticket_of(
+        ticket = self.executor.parked.ticket_of(
             spec.id, arguments, lambda granted: self.host.loop.call_soon(self._admit, session, granted)
         )
-        if not self.executor.locks.blocks(ticket):
+        if not self.executor.parked.locks.blocks(ticket):
             return False
-        self.executor.locks.request(ticket)
+        self.executor.parked.locks.request(ticket)
         session.state |= STATE_SHARD_FULL
         return True
 
@@ -181,8 +182,8 @@ cdef class LocalDispatcher(Dispatcher):
         self.admitted = session
         session.resume()
         self.admitted = None
-        self.executor.release(ticket)
-        self.executor.run_granted()
+        self.executor.parked.release(ticket)
+        self.executor.parked.run_granted()
         self.host.schedule_flush()
         if self.on_granted is not None:
             self.on_granted()
@@ -198,7 +199,7 @@ cdef class LocalDispatcher(Dispatcher):
         cdef Call *call
         cdef Database *database
         cdef Arg *args
-        if unlikely(self.executor.locks.tickets != 0) and self._must_wait(session, spec, raw):
+        if unlikely(self.executor.parked.locks.tickets != 0) and self._must_wait(session, spec, raw):
             return WAIT
         if likely(spec.key_mode == KEYS_RANGE):
             first = spec.key_first

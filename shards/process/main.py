@@ -287,6 +287,8 @@ class ShardProcess:
                     keyspace.size(number),
                     keyspace.expiring_size(number),
                     keyspace.average_ttl_ms(number),
+                    keyspace.index_bytes(number),
+                    keyspace.index_bytes(number, expiring=True),
                 ]
                 for number in range(self.runner.context.databases)
                 if keyspace.size(number)

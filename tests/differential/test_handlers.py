@@ -20,12 +20,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
-from protocol.commands import Command, F, Keys
-from tests.model.context import TABLE, Model
+from tests.model.context import Model
 from tests.support.servers import free_port
 
 ORACLE = os.environ.get("SHARDIS_ORACLE") or shutil.which("redis-server")
@@ -595,72 +593,3 @@ def test_lcs_aligns_like_redis(oracle: Oracle) -> None:
         ]
         ours = [model.run(*args) for args in commands]
         assert ours == oracle.run(commands), (first, second)
-
-
-def as_python(reply: bytes) -> Any:
-    """A RESP2 reply as lists, bytes and integers."""
-    lines = iter(reply.split(b"\r\n"))
-
-    def value() -> Any:
-        line = next(lines)
-        if line[:1] == b"*":
-            return [value() for _ in range(int(line[1:]))]
-        if line[:1] == b"$":
-            return next(lines)
-        return int(line[1:]) if line[:1] == b":" else line[1:]
-
-    return value()
-
-
-def key_specification(spec: Keys) -> list[object]:
-    """A key specification as COMMAND INFO prints it. Redis counts the last key from the first."""
-    last = spec.last_index if spec.last_index < 0 else spec.last_index - spec.first
-    return [
-        *(b"flags", [flag.encode() for flag in spec.flags.split()]),
-        *(b"begin_search", [b"type", b"index", b"spec", [b"index", spec.first]]),
-        b"find_keys",
-        [*(b"type", b"range", b"spec"), [b"lastkey", last, b"keystep", spec.step, b"limit", 0]],
-    ]
-
-
-def categories(declared: Command) -> set[bytes]:
-    """The ACL categories of a command: its own, and those that its flags bring."""
-    found = {*declared.acl, "fast" if F.FAST in declared.flags else "slow"}
-    found |= {"write"} if F.WRITE in declared.flags else set()
-    found |= {"read"} if F.READONLY in declared.flags else set()
-    found |= {"admin", "dangerous"} if F.ADMIN in declared.flags else set()
-    return {b"@" + category.encode() for category in found}
-
-
-def tips(declared: Command) -> set[str]:
-    found = set(declared.tips)
-    if declared.request.value:
-        found.add(f"request_policy:{declared.request.value}")
-    if declared.response.value:
-        found.add(f"response_policy:{declared.response.value}")
-    return found
-
-
-def test_commands_are_declared_as_in_redis(oracle: Oracle) -> None:
-    info = oracle.run([[b"HELLO", b"2"], [b"INFO", b"server"]])[1]
-    version = re.search(rb"redis_version:([0-9]+)\.([0-9]+)", info)
-    assert version is not None
-    if (int(version[1]), int(version[2])) != (7, 2):
-        pytest.skip("the declarations are those of Redis 7.2")
-    for declared in TABLE:
-        name = declared.name.lower().encode()
-        info, docs = oracle.run([[b"COMMAND", b"INFO", name], [b"COMMAND", b"DOCS", name]])
-        [entry] = as_python(info)
-        described = as_python(docs)[1]
-        facts = dict(zip(described[::2], described[1::2], strict=True))
-        # COMMAND INFO keeps these two to itself.
-        shown = declared.flags & ~(F.PROTECTED | F.TOUCHES_ARBITRARY_KEYS)
-        flags = {str(flag.name).lower().encode() for flag in F if flag in shown}
-        assert entry[1] == declared.arity, name
-        assert set(entry[2]) == flags, name
-        assert set(entry[6]) == categories(declared), name
-        assert {tip.decode() for tip in entry[7]} == tips(declared), name
-        theirs = [spec[2:] if spec[0] == b"notes" else spec for spec in entry[8]]
-        assert theirs == [key_specification(spec) for spec in declared.keys], name
-        assert facts[b"since"].decode() == declared.since, name
-        assert facts[b"group"].decode() == declared.group, name

@@ -95,7 +95,7 @@ async def hold(boot: Boot) -> None:
                 return {
                     **process_figures(),
                     "used_memory": 1000,
-                    "databases": {0: [3, 1, 50]},
+                    "databases": {0: [3, 1, 50, 1000, 1000]},
                     "hits": 5,
                     "commands": {"ping": [1, 5, 0, 0]},
                 }

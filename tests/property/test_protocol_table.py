@@ -18,15 +18,12 @@ def declare(name: str, keys: tuple[Keys, ...] = (), flags: F = NO_FLAGS) -> Comm
         arity=-1,
         flags=flags,
         keys=keys,
-        since="1.0.0",
         place=Place.SHARD,
         request=Request.DEFAULT,
         response=Response.DEFAULT,
         tips=(),
         acl=(),
-        complexity="",
         group="test",
-        summary="A command.",
         handler=None,
     )
 

@@ -47,15 +47,12 @@ def declare(
         arity=arity,
         flags=flags,
         keys=keys,
-        since="1.0.0",
         place=Place.SHARD,
         request=request,
         response=response,
         tips=tips,
         acl=acl,
-        complexity="",
         group=group,
-        summary="A command.",
         handler=None,
     )
 

@@ -31,7 +31,7 @@ for name, arity, keys in (
         ),
     ),
 ):
-    command(name, arity=arity, flags=F.WRITE, keys=keys, since="1.0.0", group="generic")(handler)
+    command(name, arity=arity, flags=F.WRITE, keys=keys, group="generic")(handler)
 TABLE = CommandTable(handler.commands)  # type: ignore[attr-defined]
 WORDS = ("a", "", "1", "get", "SET", "incrby", "overflow", "store", "by", "limit", "keys", "auth")
 CALLS = st.tuples(

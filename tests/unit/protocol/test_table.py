@@ -30,15 +30,12 @@ def declare(name: str, arity: int, *keys: Keys, flags: F = F.READONLY) -> Comman
         arity=arity,
         flags=flags,
         keys=keys,
-        since="1.0.0",
         place=Place.SHARD,
         request=Request.DEFAULT,
         response=Response.DEFAULT,
         tips=(),
         acl=(),
-        complexity="",
         group="test",
-        summary="A command.",
         handler=None,
     )
 

@@ -14,7 +14,7 @@ def declare(name: str, *keys: Keys) -> None:
     def handler() -> None:
         """Nothing."""
 
-    HANDLERS.append(command(name, arity=-1, keys=keys, since="1.0.0")(handler))
+    HANDLERS.append(command(name, arity=-1, keys=keys)(handler))
 
 
 HANDLERS: list[object] = []

@@ -25,10 +25,10 @@ def test_commands_and_errors_are_added_by_name() -> None:
 
 def test_average_ttls_are_weighted_and_empty_databases_left_out() -> None:
     answers = [
-        {"databases": {0: [10, 1, 100], 3: [0, 0, 0]}},
-        {"databases": {0: [5, 3, 200], 1: [1, 0, 0]}},
+        {"databases": {0: [10, 1, 100, 7, 8], 3: [0, 0, 0, 9, 0]}},
+        {"databases": {0: [5, 3, 200, 20, 30], 1: [1, 0, 0, 5, 0]}},
     ]
-    assert merged_databases(answers) == {0: (15, 4, 175), 1: (1, 0, 0)}
+    assert merged_databases(answers) == {0: (15, 4, 175, 27, 38), 1: (1, 0, 0, 5, 0)}
 
 
 @pytest.mark.parametrize(

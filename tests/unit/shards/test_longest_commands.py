@@ -74,7 +74,7 @@ HUGE = [
 ]
 
 
-@pytest.fixture(scope="module", params=["native", pytest.param("python", marks=pytest.mark.slow)])
+@pytest.fixture(params=["native", pytest.param("python", marks=pytest.mark.slow)])
 def shard(request: pytest.FixtureRequest) -> Iterator[Driver]:
     """A shard with collections of all kinds, and a ceiling on what it may allocate."""
     driver = Driver(request.param == "native")

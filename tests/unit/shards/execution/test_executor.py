@@ -21,6 +21,7 @@ from shards.lane.handler import NativeLane
 from tests.support.envelopes import (
     PART_DONE,
     PART_PARKED,
+    RUN_ATOMIC,
     RUN_BULK,
     RUN_COMMIT,
     RUN_INTERNAL,
@@ -53,9 +54,9 @@ class Shard:
         self.keyspace = Keyspace(16, bytes(16), 1)
         lane = NativeLane()
         native.register(lane)
-        context = Context(self.keyspace, Settings({}), TABLE.table, 16, Random(0))
+        self.context = Context(self.keyspace, Settings({}), TABLE.table, 16, Random(0))
         self.executor = Executor(
-            Runner(TABLE, self.keyspace, context, lane, lambda: self.now_ms), epoch
+            Runner(TABLE, self.keyspace, self.context, lane, lambda: self.now_ms), epoch
         )
         self.executor.runner.native_lane = native_lane
         self.links: list[MemoryLink] = []
@@ -730,3 +731,140 @@ def test_time_is_the_clocks() -> None:
     shard.now_ms += 1
     assert shard.call("GET", "k") == b"$-1\r\n"
     assert shard.executor.runner.refresh_time() == START_MS + 101
+
+
+def atomic(commands: list[list[bytes | str | int]], **more: int) -> Run:
+    """An EXEC of these commands."""
+    return replace(run(commands, **more), flags=RUN_ATOMIC)
+
+
+def test_an_exec_is_one_command_with_one_array_for_its_reply() -> None:
+    shard = Shard()
+    shard.send(
+        run([["SET", "a", "1"]], client=1),
+        atomic([["INCR", "a"], ["LPUSH", "a", "x"], ["GET", "a"]], client=1, sequence=1),
+        run([["GET", "a"]], client=1, sequence=2),
+    )
+    wrong = b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"
+    assert shard.parts() == [
+        Part(1, 0, b"+OK\r\n", 1),
+        Part(1, 1, b"*3\r\n:2\r\n" + wrong + b"$1\r\n2\r\n", 1),
+        Part(1, 2, b"$1\r\n2\r\n", 1),
+    ]
+
+
+def test_an_exec_waits_for_all_of_its_keys_together() -> None:
+    shard = Shard()
+    lease = Lease(shard, b"b", b"c")
+    shard.send(
+        atomic([["SET", "a", "1"], ["SET", "b", "1"], ["GET", "c"]], client=1),
+        run([["GET", "a"]], client=2),
+        run([["GET", "a"]], client=1, sequence=1),
+    )
+    # Nothing of it has run. Its client waits with it, and who needs a key of it is after it.
+    assert shard.parts() == []
+    assert shard.executor.unfinished == 3
+    assert {(part.client, part.data) for part in lease.release()} == {
+        (1, b"*3\r\n+OK\r\n+OK\r\n$-1\r\n"),
+        (1, b"$1\r\n1\r\n"),
+        (2, b"$1\r\n1\r\n"),
+    }
+    assert shard.executor.unfinished == 0
+    assert shard.executor.locks.tickets == 0
+
+
+def test_an_exec_of_free_keys_passes_others_locks() -> None:
+    shard = Shard()
+    Lease(shard, b"b")
+    shard.send(atomic([["SET", "a", "1"], ["DEL", "c"]]))
+    (part,) = shard.parts()
+    assert part.data == b"*2\r\n+OK\r\n:0\r\n"
+
+
+def test_an_exec_that_concerns_the_whole_shard_waits_for_any_lock() -> None:
+    shard = Shard()
+    lease = Lease(shard, b"b")
+    shard.send(atomic([["SET", "a", "1"], ["FLUSHALL"], ["DBSIZE"]]))
+    assert shard.parts() == []
+    (part,) = lease.release()
+    assert part.data == b"*3\r\n+OK\r\n+OK\r\n:0\r\n"
+
+
+def test_a_large_exec_comes_by_the_bulk_link() -> None:
+    shard = Shard()
+    commands: list[list[bytes | str | int]] = [["SET", "a", b"x" * 70_000], ["STRLEN", "a"]]
+    whole = atomic(commands, client=1)
+    shard.send(
+        replace(whole, raw=b"", bulk=1, flags=RUN_ATOMIC | RUN_BULK),
+        run([["GET", "b"]], client=1, sequence=1),
+    )
+    assert shard.parts() == []
+    shard.bulk[0].post(whole.raw)
+    assert [part.data for part in shard.parts()] == [b"*2\r\n+OK\r\n:70000\r\n", b"$-1\r\n"]
+
+
+def test_large_replies_inside_an_exec_go_by_the_bulk_link_and_count_once() -> None:
+    shard = Shard()
+    shard.keyspace.set_string(0, b"blob", b"y" * 100_000)
+    shard.call("RPUSH", "list", *[b"z" * 1000] * 100)
+    shard.send(atomic([["GET", "blob"], ["LRANGE", "list", "0", "-1"], ["PING"]]))
+    parts = shard.parts()
+    assert [part.commands for part in parts] == [0, 0, 1]
+    found = b""
+    for part in parts:
+        found += part.data
+        if part.bulk:
+            bulk = shard.bulk[0].fetch()
+            assert bulk is not None
+            found += bulk
+    assert found == (
+        b"*3\r\n$100000\r\n" + b"y" * 100_000 + b"\r\n*100\r\n"
+        + (b"$1000\r\n" + b"z" * 1000 + b"\r\n") * 100 + b"+PONG\r\n"
+    )  # fmt: skip
+
+
+def test_an_exec_is_postponed_whole_while_its_worker_does_not_read() -> None:
+    shard = Shard()
+    shard.keyspace.set_string(0, b"value", b"x" * 60_000)
+    shard.executor.unread_bytes_max = 100_000
+    shard.executor.out_bytes_max = 50_000
+    shard.send(*(atomic([["GET", "value"], ["INCR", "n"]], client=n) for n in range(4)))
+    assert len(shard.parts()) == 2
+    assert shard.keyspace.read_string(0, b"n") == b"2"
+    shard.links[0].post(have_read(1, 200_000))
+    assert len(shard.parts()) == 2
+    assert shard.keyspace.read_string(0, b"n") == b"4"
+
+
+class Records:
+    """What a log is told."""
+
+    def __init__(self, found: list[bytes]) -> None:
+        self.found = found
+
+    def record(self, number: int, time_ns: int, first: int, last: int, data: bytes) -> None:
+        self.found.append(data)
+
+
+def test_the_effects_of_an_exec_are_one_record() -> None:
+    shard = Shard()
+    records: list[bytes] = []
+    shard.context.effects.attach(Records(records))
+    shard.send(atomic([["SET", "a", "1"], ["GET", "a"], ["RPUSH", "b", "x"]]))
+    shard.parts()
+    shard.send(atomic([["GET", "a"]]), atomic([["INCR", "a"], ["PING"]], sequence=1))
+    shard.parts()
+    assert records == [
+        encode("MULTI") + encode("SET", "a", 1) + encode("RPUSH", "b", "x") + encode("EXEC"),
+        encode("INCR", "a"),
+    ]
+
+
+def test_a_client_that_has_gone_gets_no_exec() -> None:
+    shard = Shard()
+    lease = Lease(shard, b"b")
+    shard.send(atomic([["SET", "b", "1"]], client=3))
+    shard.links[0].post(cancel(1, 3))
+    assert shard.parts() == [Part(3, 0, b"", 0)]
+    lease.release()
+    assert shard.call("EXISTS", "b") == b":0\r\n"
