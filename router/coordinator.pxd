@@ -47,6 +47,7 @@ cdef enum Policy:               # how the replies of the parts become one
     POLICY_INTERLEAVE = 1       # arrays: each element at its key's place
     POLICY_SUM = 2
     POLICY_SUCCEEDED = 3        # the first one, as they are alike
+    POLICY_IN_ORDER = 4         # EXEC: an array of all, in the order of the commands
 
 cdef enum Phase:
     PHASE_FREE = 0
@@ -64,9 +65,11 @@ cdef enum Hop:                  # in a run's sequence: the lowest bits
 
 cdef struct Participant:
     int32_t shard
-    uint32_t items              # keys of its part
-    size_t part_at              # of its part, in the transaction's `parts`
-    CommandHeader header        # of its part
+    uint32_t items              # keys, or commands, of its part
+    uint32_t commands           # of its part, whose headers begin at `first` in the transaction's
+    uint32_t first
+    uint32_t bytes              # of its part, from `part_at` on in the transaction's `parts`
+    size_t part_at
     bint asked                  # READ, LOCK or COMMIT is unanswered
     bint done                   # its last part has come, but not yet a block of it
     bint granted
@@ -103,10 +106,11 @@ cdef struct Transaction:
     uint32_t releases           # unanswered, of all participants
     uint32_t shards             # places in `participants`
     uint32_t count              # of participants
-    uint32_t keys
-    uint32_t keys_size
+    uint32_t items              # keys, or commands, of all parts
+    uint32_t items_size
     Participant *participants   # owned, as many as there are shards; in the order of shards
-    uint16_t *owners            # owned: by key, its participant
+    uint16_t *owners            # owned: by key or command, its participant
+    Buffer headers              # CommandHeaders of all parts
     Buffer parts
     Transaction *next           # free one
 

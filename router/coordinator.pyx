@@ -189,6 +189,7 @@ cdef class Coordinator:
             transaction = self.all[i]
             for j in range(<int32_t>transaction.shards):
                 output_free(&transaction.participants[j].reply)
+            buffer_free(&transaction.headers)
             buffer_free(&transaction.parts)
             free(transaction.participants)
             free(transaction.owners)
@@ -350,13 +351,15 @@ cdef class Coordinator:
         cdef int32_t shard, index
         cdef int outcome = CUT_DONE
         cdef char *target
-        if keys > transaction.keys_size:
+        cdef CommandHeader *headers
+        cdef CommandHeader *header
+        if keys > transaction.items_size:
             owners = <uint16_t *>realloc(owners, keys * sizeof(uint16_t))
             if owners == NULL:
                 out_of_memory(keys * sizeof(uint16_t))
             transaction.owners = owners
-            transaction.keys_size = keys
-        transaction.keys = keys
+            transaction.items_size = keys
+        transaction.items = keys
         transaction.count = 0
         for i in range(keys):
             at = 1 + i * step
@@ -370,7 +373,7 @@ cdef class Coordinator:
             participant = &transaction.participants[transaction.count]
             participant.shard = shard
             participant.items = 0
-            participant.header.length = 0
+            participant.bytes = 0
             participant.asked = participant.done = participant.granted = False
             participant.refused = participant.lost = False
             participant.releases = participant.blocks = 0
@@ -391,8 +394,8 @@ cdef class Coordinator:
             at = spans[at].offset + spans[at].length + 2
             participant.items += 1
             # Of more than the limit, no more than that it is so matters.
-            if likely(participant.header.length <= <uint32_t>BULK_BYTES_MIN):
-                participant.header.length += <uint32_t>min(at - end, <size_t>BULK_BYTES_MIN + 1)
+            if likely(participant.bytes <= <uint32_t>BULK_BYTES_MIN):
+                participant.bytes += <uint32_t>min(at - end, <size_t>BULK_BYTES_MIN + 1)
             end = at
         for i in range(transaction.count):
             self.by_shard[transaction.participants[i].shard] = -1
@@ -402,13 +405,17 @@ cdef class Coordinator:
         name_bytes = spans[0].offset + spans[0].length + 2 - name_at
         for i in range(transaction.count):
             participant = &transaction.participants[i]
-            if unlikely(name_bytes + HEAD_BYTES_MAX + participant.header.length > <size_t>BULK_BYTES_MIN):
+            if unlikely(name_bytes + HEAD_BYTES_MAX + participant.bytes > <size_t>BULK_BYTES_MIN):
                 return CUT_LARGE
             participant.part_at = total
-            total += name_bytes + HEAD_BYTES_MAX + participant.header.length
+            total += name_bytes + HEAD_BYTES_MAX + participant.bytes
         transaction.parts.used = 0
         target = buffer_reserve(&transaction.parts, total)
         transaction.parts.used = total
+        transaction.headers.used = 0
+        headers = <CommandHeader *>buffer_reserve(
+            &transaction.headers, transaction.count * sizeof(CommandHeader))
+        transaction.headers.used = transaction.count * sizeof(CommandHeader)
         for i in range(transaction.count):
             participant = &transaction.participants[i]
             participant.cursor = participant.part_at
@@ -421,11 +428,12 @@ cdef class Coordinator:
             participant = &transaction.participants[owners[i]]
             if participant.items == 0:
                 at = 1 + i * step
-                participant.header.key_offset = <uint32_t>(
+                header = &headers[owners[i]]
+                header.key_offset = <uint32_t>(
                     participant.cursor - participant.part_at + spans[at].offset - end)
-                participant.header.key_length = <uint32_t>spans[at].length
-                participant.header.id = spec.id
-                participant.header.slot = <uint16_t>key_slot(raw + spans[at].offset, spans[at].length)
+                header.key_length = <uint32_t>spans[at].length
+                header.id = spec.id
+                header.slot = <uint16_t>key_slot(raw + spans[at].offset, spans[at].length)
             participant.items += 1
             at = (i + 1) * step
             at = spans[at].offset + spans[at].length + 2
@@ -434,7 +442,10 @@ cdef class Coordinator:
             end = at
         for i in range(transaction.count):
             participant = &transaction.participants[i]
-            participant.header.length = <uint32_t>(participant.cursor - participant.part_at)
+            participant.bytes = <uint32_t>(participant.cursor - participant.part_at)
+            participant.commands = 1
+            participant.first = i
+            headers[i].length = participant.bytes
         return CUT_DONE
 
     # -- hops
@@ -450,6 +461,7 @@ cdef class Coordinator:
         run.map_version = self.batches.map_version
         run.client_id = transaction.client_id
         run.commands = 1
+        run.bytes = COMMIT_BYTES if hop == HOP_COMMIT else RELEASE_BYTES
         run.database = transaction.database
         run.resp = transaction.resp
         run.flags = RUN_INTERNAL | transaction.flags
@@ -458,16 +470,16 @@ cdef class Coordinator:
         label.id = transaction.id
         label.number = transaction.number
         label.time_ms = transaction.time_ms
-        if hop == HOP_READ:
-            header = &participant.header
-            raw = transaction.parts.data + participant.part_at
-        elif hop == HOP_LOCK:
-            run.flags |= RUN_LOCKS | RUN_KEYS
-            if transaction.writes:
-                run.flags |= RUN_PREPARE
-            if waits:
-                run.flags |= RUN_WAIT
-            header = &participant.header
+        if hop == HOP_READ or hop == HOP_LOCK:
+            if hop == HOP_LOCK:
+                run.flags |= RUN_LOCKS | RUN_KEYS
+                if transaction.writes:
+                    run.flags |= RUN_PREPARE
+                if waits:
+                    run.flags |= RUN_WAIT
+            run.commands = participant.commands
+            run.bytes = participant.bytes
+            header = <CommandHeader *>transaction.headers.data + participant.first
             raw = transaction.parts.data + participant.part_at
         elif hop == HOP_COMMIT:
             run.flags |= RUN_COMMIT
@@ -477,7 +489,6 @@ cdef class Coordinator:
             run.flags |= RUN_RELEASE
             header = &self.release_header
             raw = RELEASE_RAW
-        run.bytes = header.length
         self.batches.append(participant.shard, &run, &label, header, raw)
         if hop == HOP_RELEASE:
             participant.releases += 1
@@ -537,7 +548,7 @@ cdef class Coordinator:
         buffer_append(&participant.reply.tail, data, part.bytes)
         if ended:
             self.batches.shards[shard].bytes_in_flight -= (
-                COMMIT_BYTES if hop == HOP_COMMIT else participant.header.length
+                COMMIT_BYTES if hop == HOP_COMMIT else participant.bytes
             )
             participant.done = True
             if likely(participant.blocks == 0):
@@ -821,8 +832,8 @@ cdef class Coordinator:
             block.ready = True
         else:
             target = buffer_reserve(&output.tail, total)
-        used = write_head(target, c"*", transaction.keys)
-        for i in range(transaction.keys):
+        used = write_head(target, c"*", transaction.items)
+        for i in range(transaction.items):
             participant = &transaction.participants[transaction.owners[i]]
             reply = &participant.reply.tail
             end = element_end(reply.data, participant.cursor, reply.used)
@@ -853,7 +864,7 @@ cdef class Coordinator:
                 read_number(data, participant.cursor, end, c"$", &count, &at)
                 arguments.append(PyBytes_FromStringAndSize(data + at, count))
             participant.cursor = end
-        for i in range(transaction.keys):
+        for i in range(transaction.items):
             participant = &transaction.participants[transaction.owners[i]]
             for word in range(step):
                 end = element_end(data, participant.cursor, transaction.parts.used)
