@@ -12,8 +12,9 @@ cdef int reply_wrong_type(Buffer *out) noexcept nogil
 cdef bint draws_too_much(Shard *shard, const Argv *argv, int64_t draws) noexcept nogil
 # A time to wait that is surely right: short, and in digits. Others are Python's to judge.
 cdef bint is_timeout(const Arg *arg) noexcept nogil
-# `numkeys key [key ...] WORD [COUNT count]` from `at` on: where WORD is, for the caller to read, and
-# the count, 1 without it. False where the Python handler has to find the words for what is wrong.
+# `numkeys key [key ...] WORD [COUNT count]` from `at` on: where WORD is, for the caller to read,
+# and the count, 1 without it. False where the Python handler has to find the words for what is
+# wrong.
 cdef bint numbered_keys(const Argv *argv, uint32_t at, uint32_t *end,
                         int64_t *count) noexcept nogil
 # For a change, the first of the keys at..end - 1 that exists; `at` becomes its index. NULL: none.

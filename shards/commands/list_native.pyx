@@ -28,7 +28,9 @@ from shards.types.list cimport (
     List, ListWalk, list_count, list_delete_range, list_grow, list_peek, list_pop, list_push,
     list_seek, walk_close, walk_get, walk_next, walk_previous, walk_replace,
 )
-from shards.types.listpack cimport Element, Listpack, element_text, listpack_get, listpack_seek, listpack_skip
+from shards.types.listpack cimport (
+    Element, Listpack, element_text, listpack_get, listpack_seek, listpack_skip,
+)
 from shards.views.list cimport list_keep, list_keep_rest, list_of
 
 
@@ -225,7 +227,8 @@ cdef int move(Shard *shard, const Argv *argv, Buffer *out, bint from_tail, bint 
     return NATIVE_DONE
 
 
-cdef void log_move(Shard *shard, const Argv *argv, const char *name, size_t n, uint32_t argc) noexcept nogil:
+cdef void log_move(Shard *shard, const Argv *argv, const char *name, size_t n,
+                   uint32_t argc) noexcept nogil:
     """Log a move that was made without waiting: the same words but the time to wait."""
     cdef uint32_t i
     shard_log(shard, argc, name, n)
@@ -264,7 +267,7 @@ cdef int brpoplpush(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 
 cdef int pop_first(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, uint32_t end,
                    bint at_tail, int64_t count) noexcept:
-    """Take from the first of the keys at..end - 1 that exists. A count of 0: one, without an array."""
+    """Take from the first of the keys at..end - 1 that exists. A count of 0: one, no array."""
     cdef Entry *entry
     cdef Key key
     cdef List list

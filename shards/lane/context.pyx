@@ -45,7 +45,7 @@ class Settings:
         return self.client_output_buffer_limit[0][0] if self.client_output_buffer_limit else 0
 
     def update(self, changes):
-        """Apply CONFIG SET: {directive: value}; directives that no shard acts on are passed over."""
+        """Apply CONFIG SET: {directive: value}; those that no shard acts on are passed over."""
         for directive, value in changes.items():
             name = directive.replace("-", "_")
             if hasattr(self, name):
@@ -65,7 +65,7 @@ class NeedKeys(Exception):
 
 @cython.final
 cdef class Context:
-    """See context.pyi. One per shard; the executor sets `now_ms` and `database` for each command."""
+    """See context.pyi. One per shard; the executor sets `now_ms` and `database` each time."""
 
     cdef public int64_t now_ms
     cdef public int database
@@ -76,7 +76,7 @@ cdef class Context:
     cdef readonly object table          # CommandTable
     cdef public bint cluster            # the caller is at the shard's own port
     cdef public object runner           # execution.runner.Runner, for commands that run others
-    cdef public object transaction      # execution.waiting.Transaction of the running command, or None
+    cdef public object transaction  # execution.waiting.Transaction of the running command, or None
     cdef readonly Effects effects
     cdef bytes slots                    # `own_slots`
 
@@ -144,8 +144,9 @@ cdef class Context:
     @own_slots.setter
     def own_slots(self, bytes slots):
         self.slots = slots
-        self.effects.state.own_slots = (
-            NULL if slots is None else <const uint8_t *>PyBytes_AS_STRING(slots))
+        self.effects.state.own_slots = NULL
+        if slots is not None:
+            self.effects.state.own_slots = <const uint8_t *>PyBytes_AS_STRING(slots)
 
     @property
     def logs(self):
