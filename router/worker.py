@@ -42,7 +42,7 @@ class Worker(Host):
     def __init__(self, boot: Boot, table: NativeTable) -> None:
         super().__init__(table, len(boot.topology.shards), boot.config, uvloop.new_event_loop())
         self.boot = boot
-        self.coordinator = coordinator(boot.index, boot.epoch)
+        self.coordinator.incarnation = coordinator(boot.index, boot.epoch)
         if boot.nodes:
             self.dispatcher.cluster = Cluster(boot.nodes, self.settings)
         self.zmq = zmq.Context(1)

@@ -32,6 +32,7 @@ cdef class Dispatcher(DispatcherBase):
     cdef int32_t xreadgroup_id
     # Whether the scanned command, which is BLOCKING, may wait.
     cdef bint may_block(self, const CommandSpec *spec, const char *raw) noexcept
+    cdef uint32_t take_slot(self) noexcept
     cdef bint flush(self) except -1
     cdef int receive(self) except -1
     cdef void note_peaks(self, size_t input, size_t output) noexcept

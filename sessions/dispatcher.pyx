@@ -58,23 +58,8 @@ cdef class Dispatcher(DispatcherBase):
     def open_session(self, uint64_t client_id):
         """A new session in a free slot; `close()` gives the slot back when all is answered."""
         cdef Session session = Session.__new__(Session)
-        cdef PyObject **slots
-        if self.free_slots:
-            session.slot = self.free_slots.pop()
-            self.sessions[session.slot] = session
-        else:
-            session.slot = len(self.sessions)
-            self.sessions.append(session)
-            if session.slot >= self.slots_size:
-                self.slots_size = self.slots_size * 2 if self.slots_size else 64
-                slots = <PyObject **>realloc(self.slots, self.slots_size * sizeof(PyObject *))
-                if slots == NULL:
-                    out_of_memory(self.slots_size * sizeof(PyObject *))
-                # An answer for a slot that was never taken is found out by its NULL.
-                memset(
-                    slots + session.slot, 0, (self.slots_size - session.slot) * sizeof(PyObject *)
-                )
-                self.slots = slots
+        session.slot = self.take_slot()
+        self.sessions[session.slot] = session
         self.slots[session.slot] = <PyObject *>session
         session.dispatcher = self
         session.id = client_id
@@ -85,6 +70,25 @@ cdef class Dispatcher(DispatcherBase):
             session.authenticated = not self.attention & ATTENTION_AUTH
             session.ever_authenticated = session.authenticated
         return session
+
+    cdef uint32_t take_slot(self) noexcept:
+        """A slot that is no session's; its place in `sessions` is None."""
+        cdef PyObject **slots
+        cdef uint32_t slot, size
+        if self.free_slots:
+            return self.free_slots.pop()
+        slot = len(self.sessions)
+        self.sessions.append(None)
+        if slot >= self.slots_size:
+            size = self.slots_size * 2 if self.slots_size else 64
+            slots = <PyObject **>realloc(self.slots, size * sizeof(PyObject *))
+            if slots == NULL:
+                out_of_memory(size * sizeof(PyObject *))
+            # An answer for a slot that was never taken is found out by its NULL.
+            memset(slots + slot, 0, (size - slot) * sizeof(PyObject *))
+            self.slots = slots
+            self.slots_size = size
+        return slot
 
     cdef int remove(self, Session session) except -1:
         self.slots[session.slot] = NULL

@@ -140,10 +140,11 @@ class SimHost(Host):
         self.worker = worker
         loop = VirtualLoop()  # type: ignore[abstract]
         super().__init__(TABLE, SHARDS, {"databases": 16}, loop)
-        self.coordinator = coordinator(worker.index, worker.epoch)
+        self.coordinator.incarnation = coordinator(worker.index, worker.epoch)
         options = worker.world.options
         if options.transactions_max is not None:
             self.transactions = asyncio.Semaphore(options.transactions_max)
+            self.coordinator.open_max = options.transactions_max
         if options.shard_bytes_max is not None:
             self.dispatcher.shard_bytes_max = options.shard_bytes_max
         if options.bulk_bytes_max is not None:
@@ -524,7 +525,8 @@ class World:
             left = [one for one in worker.host.dispatcher.sessions if one is not None]
             if left:
                 self.fail(f"{len(left)} sessions of worker{worker.index} are left")
-            if worker.host.tasks or worker.connections:
+            worker.host.coordinator.check()
+            if worker.host.tasks or worker.connections or worker.host.coordinator.open:
                 self.fail(f"worker{worker.index} is not idle")
             for index, figures in enumerate(worker.host.dispatcher.statistics()):
                 if figures["bytes_in_flight"]:

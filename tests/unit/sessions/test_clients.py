@@ -227,7 +227,7 @@ def test_shards_are_told_which_replies_are_not_wanted(rig: Rig) -> None:
 def test_a_skipped_barrier_is_silent_and_the_next_command_is_not(rig: Rig) -> None:
     client = rig.client()
     both = [rig.key(0), rig.key(1)]
-    rig.send(client, ["GET", both[0]], ["CLIENT", "REPLY", "SKIP"], ["DEL", *both], ["PING"])
+    rig.send(client, ["GET", both[0]], ["CLIENT", "REPLY", "SKIP"], ["SINTER", *both], ["PING"])
     (run,) = rig.shards[0].runs()
     rig.shards[0].answer(reply_to(run, b"$-1\r\n"))
     rig.tick()
