@@ -11,8 +11,8 @@ FILE_BYTES_MAX = 256 * 1024
 RESULT_BYTES_MAX = 1024 * 1024  # raw samples of a benchmark
 LINE_CHARACTERS_MAX = 100  # as ruff holds for .py
 WITH_LONG_LINES = re.compile(  # to shrink, never to grow
-    r"shards/execution/.*|(router/(dispatch|batches|coordinator)|sessions/session|shards/process/dispatcher)\.p..|"
-    r"protocol/envelope\.pxd"
+    r"shards/execution/.*|router/(dispatch|batches|coordinator)\.p..|sessions/session\.p..|"
+    r"shards/process/dispatcher\.p..|protocol/envelope\.pxd"
 )
 MAY_PRINT = ("shardctl/", "router/main.py")
 PRINT = re.compile(r"(?<![\w.\"'])print\(")
