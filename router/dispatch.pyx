@@ -174,7 +174,7 @@ cdef class WorkerDispatcher(Batches):
         """The shard of a command, its first key and slot; SEVERAL_SHARDS when they differ."""
         cdef uint32_t argc = self.scan.argc
         cdef uint32_t first = 0, index
-        cdef int32_t last, shard, found
+        cdef int32_t last, shard, found = 0
         cdef uint32_t indexes[KEY_INDEXES_MAX]
         cdef int32_t i
         key_offset[0] = 0

@@ -197,7 +197,7 @@ class Host(Barriers):
                 self.epochs[shard] = epoch
 
     def link_broken(self, shard: int) -> None:
-        """What a shard has sent can't be right: leave it, until it is another incarnation."""
+        """What a shard has sent can't be right: leave it, until there are new links to it."""
         self.leave(shard)
 
     def leave(self, shard: int) -> None:

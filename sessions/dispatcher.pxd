@@ -21,7 +21,7 @@ cdef class Dispatcher(DispatcherBase):
     cdef PyObject **slots                   # the same, borrowed
     cdef uint32_t slots_size
     cdef uint32_t trim_next                 # the slot where `trim_idle` goes on
-    cdef size_t trimmed_bytes               # given back since the allocator was asked to do the same
+    cdef size_t trimmed_bytes  # given back since the allocator was asked to do the same
     cdef public int64_t idle_seconds_max    # timeout; 0: none
     cdef uint32_t sweep_at                  # the next slot that `sweep` looks at
     cdef size_t input_peak[PEAK_SECONDS]    # largest buffers by second, a ring

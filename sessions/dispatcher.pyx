@@ -166,7 +166,10 @@ cdef class Dispatcher(DispatcherBase):
             # Who waits in a shard executes nothing.
             if session.blocked and session.tail == tail:
                 tail -= 1
-            if <int32_t>(session.head - tail) < 0 and self.slots[session.slot] == <PyObject *>session:
+            if (
+                <int32_t>(session.head - tail) < 0
+                and self.slots[session.slot] == <PyObject *>session
+            ):
                 return False
         return True
 
@@ -232,7 +235,10 @@ cdef class Dispatcher(DispatcherBase):
                 if session.input.used == session.input_start:
                     buffer_free(&session.input)
                     session.input_start = 0
-                elif session.input.size > INPUT_KEEP_BYTES + 2 * (session.input.used - session.input_start):
+                elif (
+                    session.input.size
+                    > INPUT_KEEP_BYTES + 2 * (session.input.used - session.input_start)
+                ):
                     session._compact()
 
     cdef void note_peaks(self, size_t input, size_t output) noexcept:
@@ -279,7 +285,7 @@ cdef class Dispatcher(DispatcherBase):
     def set_limits(self, int64_t bulk_bytes_max, size_t query_buffer_max):
         """Apply proto-max-bulk-len and client-query-buffer-limit."""
         self.limits.bulk_bytes_max = bulk_bytes_max
-        self.query_buffer_max = min(query_buffer_max, COMMAND_BYTES_MAX)
+        self.query_buffer_max = min(query_buffer_max, <size_t>COMMAND_BYTES_MAX)
 
     def count_call(self, Session session, int32_t id, uint64_t nanoseconds, list args, bytes reply):
         """Count a command that the host has run, and its error if that is the raw reply."""
