@@ -8,6 +8,7 @@ from protocol.envelope cimport CommandHeader
 from protocol.table cimport CommandSpec
 from sessions.dispatcher cimport Dispatcher
 from sessions.output cimport Output
+from sessions.queue cimport CommandQueue
 from sessions.session cimport Session
 
 cdef struct ShardState:
@@ -54,6 +55,8 @@ cdef class WorkerDispatcher(Dispatcher):
                           size_t length, const CommandHeader *header) except -1
     cdef int _append_run(self, Session session, int32_t shard, uint32_t count, const CommandHeader *headers,
                          const char *raw, size_t bytes, uint16_t flags, uint32_t bulk) except -1
+    cdef size_t _argument_bytes(self) noexcept
+    cdef int _append_exec(self, Session session, int32_t shard, CommandQueue queue) except -1
     cdef int32_t _place(self, Session session, const CommandSpec *spec, const char *raw,
                         uint32_t *key_offset, uint32_t *key_length, uint16_t *slot) noexcept
     cdef int _demux(self, int32_t shard, const char *data, size_t n) except -1

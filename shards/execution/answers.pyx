@@ -15,6 +15,7 @@ from protocol.envelope cimport (
 from protocol.native cimport fatal, out_of_memory, unlikely
 from protocol.numbers cimport format_int64
 from shards.execution.runner cimport RAN_BLOB, RAN_SLOW, Call, Runner
+from shards.execution.watches cimport Watches
 from shards.keyspace.keyspace cimport Blob, Key, Store, blob_release, store_hash
 from shards.lane.effects cimport effects_begin, effects_end
 from shards.lane.handler cimport Arg, Argv
@@ -39,6 +40,8 @@ cdef class Answers:
         self.store = runner.shard.store
         self.epoch = epoch
         self.counted = 1
+        self.watches = Watches(runner.keyspace)
+        runner.context.watches = self.watches
         self.links = []
         self.bulk_links = []
         self.bulk_sent = []
@@ -129,6 +132,7 @@ cdef class Answers:
         self.out.used += sizeof(PartHeader)
         self.part_commands = 0
         self.part_open = True
+        self.watches.link = self.out_link
 
     cdef void close_part(self, uint8_t status, uint32_t bulk) noexcept:
         cdef PartHeader part
@@ -252,7 +256,7 @@ cdef class Answers:
         if self.args == NULL:
             out_of_memory(size * sizeof(Arg))
 
-    cdef void _parse(self, const char *raw, const CommandHeader *header, Argv *argv) noexcept:
+    cdef void parse(self, const char *raw, const CommandHeader *header, Argv *argv) noexcept:
         """Split raw RESP, which the worker's scanner has validated, into arguments."""
         cdef const char *p = raw + 1
         cdef const char *end = raw + header.length
@@ -286,7 +290,7 @@ cdef class Answers:
     cdef list arguments(self, const CommandHeader *header, const char *raw):
         cdef Argv argv
         cdef uint32_t i
-        self._parse(raw, header, &argv)
+        self.parse(raw, header, &argv)
         return [
             PyBytes_FromStringAndSize(argv.args[i].data, argv.args[i].length) for i in range(argv.argc)
         ]
@@ -295,7 +299,7 @@ cdef class Answers:
         cdef Call *call = &self.call
         cdef size_t start = self.out.used
         cdef int ran
-        self._parse(raw, header, &call.argv)
+        self.parse(raw, header, &call.argv)
         call.argv.key = key[0]
         call.id = header.id
         call.keyed = header.key_offset != 0
@@ -326,6 +330,12 @@ cdef class Answers:
         next_ms_ticks = self.runner.next_ms_ticks
         self.runner.next_ms_ticks = <uint64_t>-1
         self.open_part(run)
+        if unlikely(run.watches) and not self._is_unchanged(run):
+            buffer_append(&self.out, b"*-1\r\n" if run.resp == 2 else b"_\r\n", 5 if run.resp == 2 else 3)
+            self.part_commands += 1
+            self.close_part(PART_DONE, 0)
+            self.runner.next_ms_ticks = next_ms_ticks
+            return 0
         length[0] = c"*"
         digits = 1 + <size_t>format_int64(length + 1, run.commands)
         length[digits] = c"\r"
@@ -350,3 +360,9 @@ cdef class Answers:
         self.part_commands += 1
         self.close_part(PART_DONE, 0)
         return 0
+
+    cdef bint _is_unchanged(self, const RunHeader *run) except -1:
+        """Whether EXEC may run: nothing that its client watches has changed. It ends the watches."""
+        cdef bint unchanged = self.watches.unchanged(run.client_id)
+        self.watches.unwatch(run.client_id)
+        return unchanged

@@ -76,6 +76,7 @@ cdef class Context:
     cdef readonly object table          # CommandTable
     cdef public bint cluster            # the caller is at the shard's own port
     cdef public object runner           # execution.runner.Runner, for commands that run others
+    cdef public object watches          # execution.watches.Watches
     cdef public object transaction      # execution.waiting.Transaction of the running command, or None
     cdef readonly Effects effects
     cdef bytes slots                    # `own_slots`
