@@ -16,7 +16,14 @@ from collections.abc import Callable
 import pytest
 
 from tests.serializability.driver import Driver
-from tests.serializability.workloads import Appends, Queues, Rings, Workload
+from tests.serializability.workloads import (
+    AllOrNothing,
+    Appends,
+    Queues,
+    Registers,
+    Rings,
+    Workload,
+)
 from tests.support import processes
 from tests.support.servers import Configuration, ServerPool, Shardis
 
@@ -28,7 +35,7 @@ DONE_MIN = 50  # transactions in a run that means anything, on however slow a ma
 Kind = Callable[..., Workload]
 # What clients do, and whether they use MULTI.
 CASES: list[tuple[Kind, bool]] = [
-    *((kind, False) for kind in (Rings, Queues)),
+    *((kind, False) for kind in (Registers, AllOrNothing, Rings, Queues)),
 ]
 SHAPES = [(2, 2), (3, 1)]
 SOAK_SHAPE = Configuration(shards=3, workers=2)
