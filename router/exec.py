@@ -50,18 +50,16 @@ class Plan:
         self.is_simple = None not in self.homes
 
     def _add(self, shards: Shards, command: Command, args: list[bytes]) -> int | None:
-        if command.place is Place.FANOUT:
+        if command.place not in (Place.SHARD, Place.FANOUT):
+            return None
+        uses = shards.uses(command, args)
+        if not uses:  # it concerns all keys (SCAN, DBSIZE, FLUSHALL), or its arguments are wrong
             self.alone |= F.WRITE in command.flags or F.PROTECTED in command.flags
             self.reads_all = True
             return None
-        if command.place is not Place.SHARD:
-            return None
-        uses = shards.uses(command, args)
-        if not uses:
-            return None
         for key, alone in locked_alone(args, uses).items():
             self.keys[key] = self.keys.get(key, False) or alone
-        if len(args) > 2 and any("INCOMPLETE" in keys.flags.upper() for keys in command.keys):
+        if len(args) > 2 and any(not keys.first and not keys.keyword for keys in command.keys):
             # It may ask for keys that it does not name, which nobody must wait for in the middle.
             self.alone = shards.count > 1
             return None
@@ -89,7 +87,9 @@ async def execute(host: Host, session: Session) -> bytes:
             parts.setdefault(home, []).append(args)
     try:
         async with host.transactions:
-            unchanged = {shard: [[b"SHARDIS.UNCHANGED", b"%d" % session.id]] for shard in plan.watching}
+            unchanged = {
+                shard: [[b"SHARDIS.UNCHANGED", b"%d" % session.id]] for shard in plan.watching
+            }
             try:
                 answers = await transaction.lock(quiet=unchanged, parts=parts)
             except CommandError as error:
@@ -206,7 +206,9 @@ class Nested(Transaction):
     async def execute(
         self, parts: Mapping[int, Commands], *, writes: bool
     ) -> dict[int, list[bytes]]:
-        answers = await self.together(self.hop(shard, (self.flags, parts[shard])) for shard in parts)
+        answers = await self.together(
+            self.hop(shard, (self.flags, parts[shard])) for shard in parts
+        )
         for answer in answers:
             self.require(answer)
         return dict(zip(parts, answers, strict=True))

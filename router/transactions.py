@@ -89,7 +89,7 @@ class Transaction:
             self.groups.setdefault(host.shard_of(key), {})[key] = alone
         self.mode = b"keys"  # or `reads`, `alone`: of the shards as a whole
         self.lines: dict[int, Line] = {}
-        self.prepared: set[int] = set()
+        self.prepared: dict[int, int] = {}  # by shard, how many commands its part has
         self.last_words: dict[int, list[Command]] = {}  # run with the release
         self.usage: list[bytes] = []  # (key, usage) of keys that were lent
 
@@ -161,7 +161,7 @@ class Transaction:
             return runs
 
         answers = await self._grant(sorted(self.groups), ask)
-        self.prepared = set(parts)
+        self.prepared = {shard: len(part) for shard, part in parts.items()}
         return answers
 
     async def execute(
@@ -180,7 +180,7 @@ class Transaction:
         answers = await self._grant(sorted(parts), ask)
         if not writes:
             return answers
-        self.prepared = set(parts)
+        self.prepared = {shard: len(part) for shard, part in parts.items()}
         return await self.commit()
 
     async def read_beside(self, shard: int, commands: Commands, *, waits: bool) -> list[bytes]:
@@ -278,9 +278,11 @@ class Transaction:
             answer = await self.hop(agent, *loans, (COMMIT | self.flags, parts[agent]))
             replies[agent] = answer[sum(len(run[1]) for run in loans) :]
             self.require(replies[agent])
-        rest = [*sorted(self.prepared), *others]
+        rest = {**self.prepared, **{shard: len(parts[shard]) for shard in others}}
+        # As many as the part has commands: each is answered.
         answers = await self.together(
-            self.hop(shard, (COMMIT | self.flags, [[b"SHARDIS.COMMIT"]])) for shard in rest
+            self.hop(shard, (COMMIT | self.flags, [[b"SHARDIS.COMMIT"]] * count))
+            for shard, count in rest.items()
         )
         for shard, committed in zip(rest, answers, strict=True):
             self.require(committed)

@@ -230,7 +230,7 @@ def has_group(ctx: Context, args: list[bytes], reply: Reply) -> None:
 
 @command("SHARDIS.COMMIT", arity=1, flags=F.WRITE | F.INTERNAL)
 def commit(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Stand for the part that this shard holds: the executor runs that instead. O(the part)"""
+    """Stand for a command of the part that this shard holds, which the executor runs instead."""
     raise AssertionError("SHARDIS.COMMIT outside of a COMMIT run")
 
 
