@@ -20,8 +20,11 @@ is granted or refused, until a RELEASE run. Between them, its runs pass the lock
 not executed: it is the shard's part. A COMMIT run is executed at once and whole, or, if its one command is
 SHARDIS.COMMIT, the part is. Runs of a transaction that the shard does not know are answered REFUSED.
 
-A cancel message says that a client has gone: what is parked for it is dropped, and answered by DONE parts
-without a reply, so that the worker can give its slot to another. A push message brings bytes that answer
+A blocking command (BLPOP) of a client is a run of its own, the last one that its session has sent. If it
+finds nothing, the shard answers a BLOCKED part at once, and the reply comes in a DONE part later.
+
+A cancel message says that a client has gone: what is parked or blocked for it is dropped, and answered by
+DONE parts without a reply, so that the worker can give its slot to another. Or that it is CLIENT UNBLOCK's. A push message brings bytes that answer
 no command, for a client's output: after all replies of this shard that were sent before it.
 
 No link has a limit of its own. What a worker has not read of a shard's replies is bounded by the shard:
@@ -56,6 +59,7 @@ cdef enum PartStatus:
     PART_DONE = 0               # the run is complete
     PART_PARKED = 1             # so far; the rest of this run will come in later parts
     PART_BOUNCED = 2            # stops here; commands beyond `commands` were not executed
+    PART_BLOCKED = 3            # its one command waits; its reply will come in a later part
 
 cdef enum RunFlag:
     RUN_BULK = 1                # its one command's raw bytes are the message `bulk` on the bulk link
@@ -77,6 +81,13 @@ cdef enum RunFlag:
 cdef enum PartFlag:
     PART_BULK = 1               # `bulk` on the bulk link follows after the part's inline bytes
     PART_SLOW = 2               # a command of it is in the shard's slow log: remember whose it was
+    PART_UNBLOCKED = 4          # it answers a command that CLIENT UNBLOCK has ended
+
+cdef enum CancelAction:
+    CANCEL_GONE = 0             # the client has gone: whatever waits for it is dropped
+    CANCEL_ENDED = 1            # the client sends no more: its blocked command is dropped, as Redis does
+    CANCEL_TIMEOUT = 2          # CLIENT UNBLOCK: its blocked command is answered
+    CANCEL_ERROR = 3
 
 cdef packed struct RequestHeader:
     uint8_t kind
@@ -127,9 +138,11 @@ cdef packed struct ReadHeader:
 
 cdef packed struct CancelHeader:
     uint8_t kind
-    uint8_t reserved[3]
+    uint8_t action              # CancelAction
+    uint8_t reserved[2]
     uint32_t epoch              # incarnation of the shard this is meant for
     uint32_t client             # the worker's slot for it, which stays its own until all is answered
+    uint32_t sequence           # of the run with the blocked command; for all but CANCEL_GONE
 
 cdef packed struct PushHeader:
     uint8_t kind

@@ -46,7 +46,8 @@ cdef class WorkerDispatcher(Dispatcher):
     cdef public uint64_t read_bytes_min     # a shard is told that so much has been read
     cdef public uint64_t shard_bytes_max    # with more under way to a shard, its clients wait
     cdef list full                      # (session, shard with too much in flight for which it waits)
-    cdef list cancels                   # slots of clients that have gone, for each shard to be told of
+    cdef list cancels                   # (slot, envelope.CancelAction, sequence), for each shard to be told of
+    cdef dict unblocking                # slot -> futures of who wants its blocked command to end
     cdef dict blocks                    # (shard, bulk number) -> address of the Block that waits for it
     cdef dict early_bulks               # (shard, bulk number) -> bulk that came before its part
     cdef int32_t scan_id
@@ -57,6 +58,9 @@ cdef class WorkerDispatcher(Dispatcher):
                          const char *raw, size_t bytes, uint16_t flags, uint32_t bulk) except -1
     cdef size_t _argument_bytes(self) noexcept
     cdef int _append_exec(self, Session session, int32_t shard, CommandQueue queue) except -1
+    cdef int _submit_blocking(self, Session session, int32_t shard, const CommandSpec *spec, const char *raw,
+                              size_t length, const CommandHeader *header) except -1
+    cdef int _settle_unblocking(self, Session session, bint done) except -1
     cdef int32_t _place(self, Session session, const CommandSpec *spec, const char *raw,
                         uint32_t *key_offset, uint32_t *key_length, uint16_t *slot) noexcept
     cdef int _demux(self, int32_t shard, const char *data, size_t n) except -1

@@ -19,8 +19,10 @@ from actors.mailbox cimport (
 )
 from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 from protocol.envelope cimport (
-    BULK_BYTES_MIN, MESSAGE_CANCEL, MESSAGE_PUSH, MESSAGE_READ, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BULK, PART_DONE, PART_SLOW,
-    READ_BYTES_MIN, RUN_ATOMIC, RUN_BULK, RUN_INTERNAL, RUN_PREPARE, RUN_TRANSACTION, CancelHeader, CommandHeader, PartHeader,
+    BULK_BYTES_MIN, CANCEL_ERROR, CANCEL_GONE, CANCEL_TIMEOUT, MESSAGE_CANCEL, MESSAGE_PUSH,
+    MESSAGE_READ, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BLOCKED, PART_BULK, PART_DONE, PART_SLOW,
+    PART_UNBLOCKED, READ_BYTES_MIN, RUN_ATOMIC, RUN_BULK, RUN_INTERNAL, RUN_PREPARE,
+    RUN_TRANSACTION, CancelHeader, CommandHeader, PartHeader,
     PushHeader, ReadHeader, ReplyHeader, RequestHeader, RunHeader, TransactionHeader, bulk_counted, run_head, run_size,
 )
 from protocol.native cimport likely, out_of_memory, unlikely
@@ -30,7 +32,7 @@ from protocol.table cimport KEYS_DECLARED, KEYS_RANGE, CommandSpec, NativeTable
 from sessions.dispatcher cimport Dispatcher
 from sessions.output cimport Block, Output, block_free, block_new, output_append_block
 from sessions.queue cimport MANY_SHARDS, NO_SHARD, CommandQueue
-from sessions.session cimport HOLD, STATE_CLOSED, STATE_SHARD_FULL, TAKEN, Pending, Session
+from sessions.session cimport HOLD, STATE_BLOCKED, STATE_CLOSED, STATE_SHARD_FULL, TAKEN, Pending, Session
 
 cdef enum:
     RUN_COMMANDS_MAX = 1024
@@ -45,6 +47,7 @@ cdef uint32_t FLAG_WRITE = F.WRITE
 cdef uint32_t FLAG_PROTECTED = F.PROTECTED
 cdef uint8_t PLACE_SHARD = Place.SHARD.value
 cdef uint8_t PLACE_FANOUT = Place.FANOUT.value
+cdef uint32_t FLAG_BLOCKING = F.BLOCKING
 
 logger = logging.getLogger("shardis")
 
@@ -83,6 +86,7 @@ cdef class WorkerDispatcher(Dispatcher):
         self.single = shard_count == 1
         self.full = []
         self.cancels = [[] for _ in range(shard_count)]
+        self.unblocking = {}
         self.blocks = {}
         self.early_bulks = {}
         self.scan_id = table.table["SCAN"].id if "SCAN" in table.table else -1
@@ -251,6 +255,13 @@ cdef class WorkerDispatcher(Dispatcher):
         cdef uint32_t key_offset, key_length
         cdef uint16_t slot
         cdef int32_t shard = self._place(session, spec, raw, &key_offset, &key_length, &slot)
+        if unlikely(spec.flags & FLAG_BLOCKING) and session.pinned < 0 and self.may_block(spec, raw):
+            single.length = <uint32_t>length
+            single.key_offset = key_offset
+            single.key_length = key_length
+            single.id = spec.id
+            single.slot = slot
+            return self._submit_blocking(session, shard, spec, raw, length, &single)
         if unlikely(shard != self.run_shard or raw != self.run_end or self.run_count == RUN_COMMANDS_MAX
                     or length > BULK_BYTES_MIN):
             self.finish(session)
@@ -378,6 +389,27 @@ cdef class WorkerDispatcher(Dispatcher):
         for shard in set(session.watched.values()):
             self.host.unwatch(session, shard)
         return 0
+
+    cdef int _submit_blocking(self, Session session, int32_t shard, const CommandSpec *spec, const char *raw,
+                              size_t length, const CommandHeader *header) except -1:
+        """A command that may wait is a run of its own, and the session's last one until it is answered."""
+        cdef Pending *pending
+        self.finish(session)
+        if shard < 0 or (self.strict_order and self._elsewhere(session, shard)):
+            return HOLD
+        if not self.shards[shard].up:
+            self.unreachable += 1
+            session._refuse(spec.id, LOADING)
+            return TAKEN
+        if length > BULK_BYTES_MIN:
+            self._submit_bulk(session, shard, spec, raw, length, header)
+        else:
+            self._append_run(session, shard, 1, header, raw, length, session.run_flags, 0)
+            session.open_pending(shard, 1, <uint32_t>length, True)
+        pending = &session.ring[(session.tail - 1) & (session.ring_size - 1)]
+        pending.writes = True       # a client that waits on a shard that dies is disconnected
+        session.state |= STATE_BLOCKED
+        return TAKEN
 
     cdef bint _elsewhere(self, Session session, int32_t shard) noexcept:
         """Whether the session's last command has gone to another shard, and is unanswered."""
@@ -536,6 +568,32 @@ cdef class WorkerDispatcher(Dispatcher):
                 self._send_cancels(i)
         return sent
 
+    cdef int end_blocking(self, Session session, uint8_t action) except -1:
+        cdef const Pending *pending
+        if session.head == session.tail:
+            return 0
+        pending = &session.ring[(session.tail - 1) & (session.ring_size - 1)]
+        if pending.shard >= 0 and not pending.done and self.shards[pending.shard].up:
+            self.cancels[pending.shard].append((session.slot, action, session.tail - 1))
+        return 0
+
+    def unblock(self, Session session not None, bint error):
+        if not session.blocked:
+            return False
+        future = self.host.loop.create_future()
+        self.unblocking.setdefault(session.slot, []).append(future)
+        self.end_blocking(session, CANCEL_ERROR if error else CANCEL_TIMEOUT)
+        self.host.schedule_flush()
+        return future
+
+    cdef int _settle_unblocking(self, Session session, bint done) except -1:
+        """Tell who has asked whether CLIENT UNBLOCK was what has ended a command."""
+        for future in self.unblocking.pop(session.slot, ()):
+            if not future.done():
+                future.set_result(bool(done))
+                done = False
+        return 0
+
     cdef int cancel(self, Session session) except -1:
         """Tell the shards that a client has gone, after what it has sent them. O(runs under way)"""
         cdef uint32_t i
@@ -548,21 +606,29 @@ cdef class WorkerDispatcher(Dispatcher):
             if pending.shard >= 0 and not pending.done and self.shards[pending.shard].up:
                 shards.add(pending.shard)
         for shard in shards:
-            self.cancels[shard].append(session.slot)
+            self.cancels[shard].append((session.slot, CANCEL_GONE, 0))
+        if self.unblocking:
+            self._settle_unblocking(session, False)
         return 0
 
     cdef int _send_cancels(self, int32_t shard) except -1:
         cdef CancelHeader header
-        cdef list slots = self.cancels[shard]
+        cdef list cancels = self.cancels[shard]
+        cdef Session session
         memset(&header, 0, sizeof(header))
         header.kind = MESSAGE_CANCEL
         header.epoch = self.shards[shard].epoch
-        for slot in slots:
-            if self.slots[<uint32_t>slot] != NULL and (<Session>self.slots[<uint32_t>slot]).state & STATE_CLOSED:
+        for slot, action, sequence in cancels:
+            if self.slots[<uint32_t>slot] == NULL:
+                continue
+            session = <Session>self.slots[<uint32_t>slot]
+            if session.state & (STATE_CLOSED if action == CANCEL_GONE else STATE_BLOCKED):
                 header.client = <uint32_t>slot
+                header.action = action
+                header.sequence = sequence
                 (<Link>self.links[shard]).send(<const char *>&header, sizeof(header))
                 self.shards[shard].due = True
-        slots.clear()
+        cancels.clear()
         return 0
 
     def post(self):
@@ -687,13 +753,23 @@ cdef class WorkerDispatcher(Dispatcher):
             if unlikely(part.flags):
                 if part.flags & PART_SLOW and session.pinned < 0:
                     self.host.note_slow_client(session)
+                if part.flags & PART_UNBLOCKED:
+                    self._settle_unblocking(session, True)
                 if part.flags & PART_BULK:
                     self._append_block(session, shard, part.sequence, part.bulk)
                     pending.writes = True   # a reply that has begun can't become an error any more
             pending.commands -= part.commands
             if likely(part.status == PART_DONE):
                 state.bytes_in_flight -= pending.bytes
+                if unlikely(session.blocked) and self.unblocking:
+                    self._settle_unblocking(session, False)
                 session.complete_pending(part.sequence)
+            elif part.status == PART_BLOCKED:
+                # It may wait for long, and nobody has to wait for room because of it.
+                session.blocked = not session.state & STATE_CLOSED
+                state.bytes_in_flight -= pending.bytes
+                session.bytes_in_flight -= pending.bytes
+                pending.bytes = 0
         return 0
 
     cdef int _take_push(self, int32_t shard, const char *data, size_t n) except -1:

@@ -73,7 +73,9 @@ class ShardStats(ProcessStats, total=False):
     cron_us: int  # periodic work
     commands_at_once: int  # the most that were executed between two looks at the links
     changes: int  # writes since the start: nothing is saved yet
-    blocked_clients: int
+    blocked_clients: int  # that wait here
+    blocking_keys: int  # for which somebody waits
+    blocking_keys_on_nokey: int  # of those, whose removal somebody waits for as well
     startup_memory: int  # used_memory before the first key
     startup_rss: int  # rss before the first key: the interpreter's, mostly
     startup_active: int  # allocator_active before the first key

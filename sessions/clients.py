@@ -1,10 +1,11 @@
 """The clients of one process, for commands that are about the clients of all processes.
 
-CLIENT LIST, KILL, PAUSE and UNPAUSE run in the router, which asks every process that may hold
-connections, workers and shards alike, by control messages:
+CLIENT LIST, KILL, PAUSE, UNPAUSE and UNBLOCK run in the router, which asks every process that may
+hold connections, workers and shards alike, by control messages:
 
     {"op": "clients", "kind", "ids"}   -> [[id, line], ...]
     {"op": "kill", filters, "caller"}  -> how many were closed
+    {"op": "unblock", "id", "error"}   -> whether this client was blocked here, and is no more
     {"op": "pause", "mode", "until"}   -> when nothing that the pause forbids runs any more
 
 `ClientControl` answers them for any process that has a Dispatcher.
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from sessions.session import Session
 
 POLL_SECONDS: Final = 0.001
-OPERATIONS: Final = frozenset({"clients", "kill", "pause"})
+OPERATIONS: Final = frozenset({"clients", "kill", "pause", "unblock"})
 PAUSE_MODES: Final = ("", "write", "all")  # each forbids more than the one before
 
 
@@ -102,10 +103,20 @@ class ClientControl:
                 killed = kill_clients(self.dispatcher, message["filters"], message["caller"])
                 self.flush()
                 return killed
+            case "unblock":
+                return self._unblock(message["id"], message["error"])
             case "pause":
                 return self._pause(message["mode"], message["until"])
             case operation:
                 raise ValueError(f"unknown control operation {operation!r}")
+
+    def _unblock(self, client: int, error: bool) -> Any:
+        for session in sessions_of(self.dispatcher):
+            if session.id == client:
+                done = self.dispatcher.unblock(session, error)
+                self.flush()
+                return done
+        return False
 
     def set_pause(self, mode: str, until: float) -> None:
         """Postpone commands until this time (time.monotonic), which this process ends itself."""

@@ -48,7 +48,7 @@ def describe(session: Session) -> bytes:
 def flags_of(session: Session) -> str:
     """The letters of Redis for the states that a client is in; N for none."""
     letters = (
-        ("b", session.paused),
+        ("b", session.paused or session.blocked),
         ("x", session.in_multi),
         ("c", session.closing),
         ("U", session.transport == "unix"),

@@ -7,8 +7,9 @@ Contract
 """
 
 from cpython.ref cimport PyObject
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint32_t
 
+from protocol.table cimport CommandSpec
 from sessions.session cimport DispatcherBase, Session
 
 cdef enum:
@@ -27,6 +28,10 @@ cdef class Dispatcher(DispatcherBase):
     cdef size_t output_peak[PEAK_SECONDS]
     cdef int64_t peak_second                # of the newest place in the rings
     cdef bint receive_due
+    cdef int32_t xread_id
+    cdef int32_t xreadgroup_id
+    # Whether the scanned command, which is BLOCKING, may wait.
+    cdef bint may_block(self, const CommandSpec *spec, const char *raw) noexcept
     cdef bint flush(self) except -1
     cdef int receive(self) except -1
     cdef void note_peaks(self, size_t input, size_t output) noexcept

@@ -9,11 +9,16 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 
 from protocol.buffer cimport buffer_free
-from protocol.native cimport CLOCK_MONOTONIC, clock_ns, out_of_memory
+from protocol.native cimport CLOCK_MONOTONIC, clock_ns, likely, out_of_memory
+from protocol.resp cimport Span
+from protocol.table cimport CommandSpec, NativeTable
 from sessions.session cimport (
     ATTENTION_AUTH, ATTENTION_PAUSE, ATTENTION_PAUSE_ALL, ATTENTION_PAUSE_WRITE, INPUT_KEEP_BYTES,
-    STATE_CLOSED, STATE_HELD, STATE_PAUSED, DispatcherBase, Session,
+    STATE_BLOCKED, STATE_CLOSED, STATE_HELD, STATE_PAUSED, DispatcherBase, Session,
 )
+
+cdef extern from "strings.h" nogil:
+    int strncasecmp(const char *, const char *, size_t)
 
 cdef extern from "malloc.h" nogil:
     int malloc_trim(size_t)
@@ -35,7 +40,9 @@ cdef class Dispatcher(DispatcherBase):
     it returns), and `closed(session)` hears that a session has gone.
     """
 
-    def __cinit__(self, *args, **kwargs):
+    def __cinit__(self, NativeTable table, *args, **kwargs):
+        self.xread_id = table.table["XREAD"].id if "XREAD" in table.table else -1
+        self.xreadgroup_id = table.table["XREADGROUP"].id if "XREADGROUP" in table.table else -1
         self.sessions = []
         self.free_slots = []
 
@@ -152,9 +159,30 @@ cdef class Dispatcher(DispatcherBase):
         cdef Session session
         cdef uint32_t tail
         for session, tail in marks:
+            # Who waits in a shard executes nothing.
+            if session.blocked and session.tail == tail:
+                tail -= 1
             if <int32_t>(session.head - tail) < 0 and self.slots[session.slot] == <PyObject *>session:
                 return False
         return True
+
+    cdef bint may_block(self, const CommandSpec *spec, const char *raw) noexcept:
+        """Whether a BLOCKING command may wait: XREAD and XREADGROUP do so only when told."""
+        cdef uint32_t i
+        cdef const Span *span
+        if likely(spec.id != self.xread_id and spec.id != self.xreadgroup_id):
+            return True
+        for i in range(1, self.scan.argc):
+            span = &self.scan.spans[i]
+            if span.length == 5 and strncasecmp(raw + span.offset, b"BLOCK", 5) == 0:
+                return True
+            if span.length == 7 and strncasecmp(raw + span.offset, b"STREAMS", 7) == 0:
+                break
+        return False
+
+    def unblock(self, Session session not None, bint error):
+        """End a client's blocked command; whether it was one, or a future of that."""
+        return False
 
     def set_output_limits(self, limits):
         """Apply client-output-buffer-limit: (hard bytes, soft bytes, seconds) of each class."""
@@ -186,7 +214,7 @@ cdef class Dispatcher(DispatcherBase):
             if (
                 self.idle_seconds_max
                 and idle_ms >= (self.idle_seconds_max + 1) * 1000
-                and not session.state & (STATE_HELD | STATE_PAUSED)
+                and not session.state & (STATE_HELD | STATE_PAUSED | STATE_BLOCKED)
                 and session.head == session.tail
                 and session.output_class == 0
             ):

@@ -286,7 +286,7 @@ cdef class Reactor:
 
     cdef int _end_of_input(self, Session session) except -1:
         """The client will send no more; it still gets the replies to what it has sent."""
-        session.input_ended = True
+        session.input_has_ended()
         if session.state & STATE_PAUSED:
             session.forget_postponed()
         if session.ends():

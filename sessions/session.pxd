@@ -10,11 +10,13 @@ Contract for a dispatcher, of which a session sees the DispatcherBase (the rest:
    somebody calls `session.resume()`.
 2. `finish` is called before the raw bytes go away, and before anything else is answered.
 3. Each `session.open_pending` is matched by replies until `session.complete_pending`.
-4. `cancel` hears that a session with something open is closed: what has not run need not.
-5. `queue` is called for a command inside of MULTI: it goes into the session's queue (TAKEN), or is refused
+4. A command that may block is the last one that `submit` takes before the session goes on again: it sets
+   STATE_BLOCKED. `end_blocking` hears that its command is not to wait any longer (envelope.CancelAction).
+5. `cancel` hears that a session with something open is closed: what has not run need not.
+6. `queue` is called for a command inside of MULTI: it goes into the session's queue (TAKEN), or is refused
    with an answer (HOLD). `submit_exec` runs the queue (TAKEN), lets the host do it (HOLD), or stops the
    session in front of EXEC for now (WAIT). `submit_watch` likewise.
-6. `remove` hears that a closed session has nothing open any more: its slot may be another's.
+7. `remove` hears that a closed session has nothing open any more: its slot may be another's.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -43,7 +45,8 @@ cdef enum SessionState:         # bits; any of them stops the parser
     STATE_CLOSED = 8            # the connection has gone
     STATE_SHARD_FULL = 16       # too many bytes in flight to a shard, or a key is held there
     STATE_PAUSED = 32           # its next command waits for the end of a CLIENT PAUSE
-    STATE_WAITS = 1 | 2 | 16 | 32   # what ends again: the parser goes on afterwards
+    STATE_BLOCKED = 64          # its last command may wait in a shard, or does
+    STATE_WAITS = 1 | 2 | 16 | 32 | 64  # what ends again: the parser goes on afterwards
 
 cdef enum Attention:            # bits; with any of them set, each command is looked at before it runs
     ATTENTION_AUTH = 1          # nothing but NO_AUTH commands before AUTH
@@ -103,6 +106,7 @@ cdef class DispatcherBase:
     cdef int unwatch(self, Session session) except -1
     cdef int finish(self, Session session) except -1
     cdef int cancel(self, Session session) except -1
+    cdef int end_blocking(self, Session session, uint8_t action) except -1
     cdef int remove(self, Session session) except -1
     cdef int note_slow(self, Session session, int32_t id, list args, int64_t microseconds) except -1
     cdef int warn_of_http(self, str address) except -1
@@ -129,6 +133,7 @@ cdef class Session:
     cdef uint8_t attention                  # Attention
     cdef uint8_t output_class               # index in client-output-buffer-limit
     cdef bint reply_off                     # CLIENT REPLY OFF
+    cdef readonly bint blocked              # its last command waits in a shard, which has said so
     cdef readonly bint authenticated        # by AUTH, or because no password was needed when it came
     cdef bint ever_authenticated            # it has been so once; RESET does not change this
     cdef public bint no_evict               # CLIENT NO-EVICT
@@ -196,6 +201,8 @@ cdef class Session:
     cdef int complete_pending(self, uint32_t sequence) except -1
     cdef void mark_dirty(self) noexcept
     cdef int _ring_empty(self) except -1
+    cdef int input_has_ended(self) except -1
+    cdef int unblocked(self) except -1
     cdef bint finished(self) noexcept
     cdef bint reads_on(self) noexcept
     cdef bint ends(self) noexcept

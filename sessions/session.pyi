@@ -77,6 +77,8 @@ class Session:
     @property
     def last_command_name(self) -> str: ...  # "NULL" before the first
     @property
+    def blocked(self) -> bool: ...  # its last command waits in a shard
+    @property
     def paused(self) -> bool: ...  # its next command waits for the end of a CLIENT PAUSE
     @property
     def closing(self) -> bool: ...

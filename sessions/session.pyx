@@ -16,7 +16,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from protocol.buffer cimport Buffer, buffer_append, buffer_free
-from protocol.envelope cimport RUN_NO_TOUCH, RUN_REPLY_OFF
+from protocol.envelope cimport CANCEL_ENDED, RUN_NO_TOUCH, RUN_REPLY_OFF
 from protocol.native cimport CLOCK_MONOTONIC, clock_ns, likely, out_of_memory, unlikely
 from protocol.reply cimport Reply
 from protocol.resp cimport Limits, SCAN_COMMAND, SCAN_MORE, ScanResult, scan, scan_free, scan_init
@@ -106,6 +106,9 @@ cdef class DispatcherBase:
         return 0
 
     cdef int cancel(self, Session session) except -1:
+        return 0
+
+    cdef int end_blocking(self, Session session, uint8_t action) except -1:
         return 0
 
     cdef int remove(self, Session session) except -1:
@@ -211,8 +214,8 @@ cdef class Session:
 
     @property
     def unanswered(self):
-        """How many places of the ring are open."""
-        return self.tail - self.head
+        """How many places of the ring are open, without that of a command that waits in a shard."""
+        return self.tail - self.head - (1 if self.blocked else 0)
 
     def close_after_reply(self):
         self.state |= STATE_CLOSING
@@ -456,7 +459,15 @@ cdef class Session:
 
     def end_input(self):
         """The client will send no more; it still gets the replies to what it has sent."""
-        self.input_ended = True
+        self.input_has_ended()
+
+    cdef int input_has_ended(self) except -1:
+        if not self.input_ended:
+            self.input_ended = True
+            if self.state & STATE_BLOCKED:
+                # As in Redis it is gone: nothing is taken for it. What is answered already it gets.
+                self.dispatcher.end_blocking(self, CANCEL_ENDED)
+        return 0
 
     @property
     def wants_input(self):
@@ -845,10 +856,19 @@ cdef class Session:
         if self.state & STATE_CLOSED:
             if not self.state & STATE_HELD or self.waits_for_barrier:
                 self.dispatcher.remove(self)
+        elif self.state & STATE_BLOCKED:
+            self.unblocked()
+            self.resume()
         elif self.waits_for_barrier:
             self.waits_for_barrier = False
             self.state &= ~STATE_HELD
             self.resume()
+        return 0
+
+    cdef int unblocked(self) except -1:
+        """The command that waited, or might have, is answered."""
+        self.state &= ~STATE_BLOCKED
+        self.blocked = False
         return 0
 
     # -- commands that run here
@@ -1026,7 +1046,7 @@ cdef class Session:
                 self.head += 1
             if not self.is_dirty:
                 self.mark_dirty()
-            if unlikely(self.head == self.tail and (self.waits_for_barrier or self.state & STATE_CLOSED)):
+            if unlikely(self.head == self.tail and (self.waits_for_barrier or self.state & (STATE_CLOSED | STATE_BLOCKED))):
                 self._ring_empty()
         if unlikely(
             self.state & STATE_THROTTLED and self.bytes_in_flight <= SESSION_BYTES_IN_FLIGHT_MAX // 2
@@ -1040,6 +1060,7 @@ cdef class Session:
         return (
             self.head == self.tail
             and output_empty(&self.output)
+            and not self.state & STATE_BLOCKED
             and not (self.state & STATE_HELD and not self.waits_for_barrier)
         )
 
@@ -1078,7 +1099,7 @@ cdef class Session:
         for i in range(self.ring_size):
             output_free(&self.ring[i].output)
         self.dispatcher.host.closed(self)
-        if self.head != self.tail:
+        if self.head != self.tail or self.state & STATE_BLOCKED:
             self.dispatcher.cancel(self)
         if self.head == self.tail and (not self.state & STATE_HELD or self.waits_for_barrier):
             self.dispatcher.remove(self)

@@ -1,11 +1,11 @@
-"""CLIENT LIST, KILL, PAUSE and UNPAUSE: what concerns the clients of all processes."""
+"""CLIENT LIST, KILL, PAUSE, UNPAUSE and UNBLOCK: what concerns the clients of all processes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
 from protocol.commands import F, Place, command
-from protocol.errors import SYNTAX, CommandError
+from protocol.errors import NOT_INTEGER, SYNTAX, CommandError
 from protocol.numbers import parse_int64
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ BAD_KIND = b"ERR Unknown client type '%s'"
 BAD_KILL_ID = b"ERR client-id should be greater than 0"
 NO_SUCH_USER = b"ERR No such user '%s'"
 NO_SUCH_CLIENT = b"ERR No such client"
+BAD_REASON = b"ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"
 BAD_MODE = b"ERR CLIENT PAUSE mode must be WRITE or ALL"
 BAD_TIMEOUT = b"ERR timeout is not an integer or out of range"
 NEGATIVE_TIMEOUT = b"ERR timeout is negative"
@@ -147,6 +148,23 @@ async def client_unpause(admin: Admin, caller: Caller, args: list[bytes], reply:
     admin.pause.end()
     await _apply_pause(admin)
     reply.ok()
+
+
+@command("CLIENT|UNBLOCK", arity=-3, **CONNECTION)
+async def client_unblock(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
+    """Let a client go on that waits in a blocking command, as after a timeout or with an error."""
+    if len(args) > 4:
+        raise CommandError(WRONG_COUNT % args[1][:SHOWN_BYTES_MAX])
+    if len(args) == 4 and args[3].lower() not in (b"timeout", b"error"):
+        raise CommandError(BAD_REASON)
+    number = parse_int64(args[2])
+    if number is None:
+        raise CommandError(NOT_INTEGER)
+    error = len(args) == 4 and args[3].lower() == b"error"
+    answers = await admin.ask_client_holders(
+        {"op": "unblock", "id": number, "error": error}, caller.get("node")
+    )
+    reply.integer(1 if any(answers) else 0)
 
 
 async def _apply_pause(admin: Admin) -> None:

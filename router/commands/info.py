@@ -161,8 +161,8 @@ def clients(figures: Figures) -> Fields:
         ),
         ("tracking_clients", 0),
         ("clients_in_timeout_table", 0),
-        ("total_blocking_keys", 0),
-        ("total_blocking_keys_on_nokey", 0),
+        ("total_blocking_keys", total(figures.shards, "blocking_keys")),
+        ("total_blocking_keys_on_nokey", total(figures.shards, "blocking_keys_on_nokey")),
     ]
 
 

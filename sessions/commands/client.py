@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from protocol.commands import F, Place, Request, Response, command
-from protocol.errors import NOT_INTEGER, SYNTAX, CommandError
-from protocol.numbers import parse_int64
+from protocol.errors import SYNTAX, CommandError
 from sessions.commands.connection import BAD_NAME, is_printable
 from sessions.description import describe
 
@@ -16,9 +15,7 @@ if TYPE_CHECKING:
 
 BAD_ATTRIBUTE = b"ERR %s cannot contain spaces, newlines or special characters."
 BAD_OPTION = b"ERR Unrecognized option '%s'"
-BAD_REASON = b"ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"
 UNKNOWN_SUBCOMMAND = b"ERR unknown subcommand '%s'. Try %s HELP."
-WRONG_COUNT = b"ERR unknown subcommand or wrong number of arguments for '%s'. Try %s HELP."
 SHOWN_BYTES_MAX: Final = 128
 NO_REDIRECTION: Final = -1
 
@@ -185,21 +182,6 @@ def client_trackinginfo(session: Session, args: list[bytes], reply: Reply) -> No
     reply.integer(NO_REDIRECTION)
     reply.bulk(b"prefixes")
     reply.array(0)
-
-
-@command("CLIENT|UNBLOCK", arity=-3, flags=F.ADMIN | OWN, **CONNECTION)
-def client_unblock(session: Session, args: list[bytes], reply: Reply) -> None:
-    """Let a client go on that waits in a blocking command. O(1).
-
-    There are no blocking commands yet, so nobody waits.
-    """
-    if len(args) > 4:
-        raise CommandError(WRONG_COUNT % (args[1][:SHOWN_BYTES_MAX], b"CLIENT"))
-    if len(args) == 4 and args[3].lower() not in (b"timeout", b"error"):
-        raise CommandError(BAD_REASON)
-    if parse_int64(args[2]) is None:
-        raise CommandError(NOT_INTEGER)
-    reply.integer(0)
 
 
 @command("CLIENT|HELP", arity=2, flags=ALWAYS, **CONNECTION)

@@ -7,8 +7,13 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from protocol.buffer cimport Buffer
 from protocol.numbers cimport parse_int64
 from protocol.reply cimport reply_error
-from shards.lane.handler cimport NATIVE_DONE, Arg, Argv, Shard, key_at
+from shards.lane.handler cimport (
+    NATIVE_BLOCKS, NATIVE_DONE, Arg, Argv, Shard, Wanted, key_at,
+)
 from shards.keyspace.store cimport Entry, Key, store_entry_footprint, store_find, store_write
+
+cdef extern from "<math.h>" nogil:
+    long double ceill(long double)
 
 cdef enum:
     DRAWS_MAX = 1000
@@ -36,22 +41,36 @@ cdef bint draws_too_much(Shard *shard, const Argv *argv, int64_t draws) noexcept
             and store_entry_footprint(shard.store, entry) > <uint64_t>DRAWN_BYTES_MAX // <uint64_t>draws)
 
 
-cdef bint is_timeout(const Arg *arg) noexcept nogil:
+cdef bint read_timeout(const Shard *shard, const Arg *arg, int64_t *deadline_ms) noexcept nogil:
+    cdef int64_t digits = 0, divisor = 1
+    cdef bint fraction = False
     cdef size_t i
     if not 0 < arg.length <= TIMEOUT_BYTES_MAX:
         return False
     for i in range(arg.length):
         # A point has digits on both sides, and there is one.
-        if arg.data[i] == c"." and 0 < i < arg.length - 1:
-            break
+        if arg.data[i] == c"." and 0 < i < arg.length - 1 and not fraction:
+            fraction = True
+            continue
         if not c"0" <= arg.data[i] <= c"9":
             return False
-    else:
-        return True
-    for i in range(i + 1, arg.length):
-        if not c"0" <= arg.data[i] <= c"9":
-            return False
+        digits = digits * 10 + (arg.data[i] - c"0")
+        if fraction:
+            divisor *= 10
+    # As shards.arguments.timeouts has it; the quotient is the long double that is next to the text.
+    digits = <int64_t>ceill(<long double>digits / <long double>divisor * 1000)
+    deadline_ms[0] = digits + shard.store.now_ms if digits else 0
     return True
+
+
+cdef int wait_for(Shard *shard, uint32_t first, uint32_t end, Wanted wants,
+                  int64_t deadline_ms) noexcept nogil:
+    shard.block.wants = wants
+    shard.block.on_removal = False
+    shard.block.first = first
+    shard.block.end = end
+    shard.block.deadline_ms = deadline_ms
+    return NATIVE_BLOCKS
 
 
 cdef bint numbered_keys(const Argv *argv, uint32_t at, uint32_t *end,

@@ -362,15 +362,18 @@ def move(
     ends: tuple[bool, bool],
     reply: Reply,
     logged: list[bytes] | None = None,
+    deadline_ms: int = 0,
 ) -> None:
     """Move an element from an end of one list to an end of another, or of the same one.
 
-    The change is counted once, with the target's event. `logged` is the call without blocking.
+    The change is counted once, with the target's event. `logged` is the call without
+    blocking, of one that may block until `deadline_ms`.
     """
     from_tail, to_tail = ends
     taken_from = ListView.open(ctx, source, write=True)
     if not taken_from:
-        reply.null()
+        if logged is None or not ctx.block(b"list", 1, 2, deadline_ms):
+            reply.null()
         return
     put_to = ListView.open(ctx, target, write=True)
     if source == target:
@@ -420,8 +423,8 @@ def rpoplpush(ctx: Context, args: list[bytes], reply: Reply) -> None:
 def blmove(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Move an element as LMOVE does, and wait for one if there is none. O(1)."""
     ends = side(args[3]), side(args[4])
-    timeout_ms(args[5], ctx.now_ms)
-    move(ctx, args[1], args[2], ends, reply, [b"LMOVE", *args[1:5]])
+    deadline_ms = timeout_ms(args[5], ctx.now_ms)
+    move(ctx, args[1], args[2], ends, reply, [b"LMOVE", *args[1:5]], deadline_ms)
 
 
 @command(
@@ -432,8 +435,8 @@ def blmove(ctx: Context, args: list[bytes], reply: Reply) -> None:
 )
 def brpoplpush(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Move an element as RPOPLPUSH does, and wait for one if there is none. O(1)."""
-    timeout_ms(args[3], ctx.now_ms)
-    move(ctx, args[1], args[2], (True, False), reply, [b"RPOPLPUSH", *args[1:3]])
+    deadline_ms = timeout_ms(args[3], ctx.now_ms)
+    move(ctx, args[1], args[2], (True, False), reply, [b"RPOPLPUSH", *args[1:3]], deadline_ms)
 
 
 # The first list of several
@@ -458,11 +461,11 @@ def pop_many(
         raise CommandError(SYNTAX)
     at_tail = side(args[side_at])
     count = POP_OPTIONS.parse(args, side_at + 1).get(b"COUNT", 1)
-    if blocking:
-        timeout_ms(args[1], ctx.now_ms)
+    deadline_ms = timeout_ms(args[1], ctx.now_ms) if blocking else 0
     found = first_list(ctx, args[count_at + 1 : side_at])
     if found is None:
-        reply.null_array()
+        if not blocking or not ctx.block(b"list", count_at + 1, side_at, deadline_ms):
+            reply.null_array()
         return
     key, view = found
     count = min(count, len(view))
@@ -497,10 +500,11 @@ def blmpop(ctx: Context, args: list[bytes], reply: Reply) -> None:
 
 def blocking_pop(ctx: Context, args: list[bytes], reply: Reply, at_tail: bool) -> None:
     """BLPOP and BRPOP: keys, and a timeout."""
-    timeout_ms(args[-1], ctx.now_ms)
+    deadline_ms = timeout_ms(args[-1], ctx.now_ms)
     found = first_list(ctx, args[1:-1])
     if found is None:
-        reply.null_array()
+        if not ctx.block(b"list", 1, len(args) - 1, deadline_ms):
+            reply.null_array()
         return
     key, view = found
     ctx.propagate([b"RPOP" if at_tail else b"LPOP", key])

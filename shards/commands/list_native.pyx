@@ -10,13 +10,13 @@ from protocol.reply cimport (
     reply_bulk, reply_bulk_integer, reply_header, reply_integer, reply_null, reply_null_array,
 )
 from shards.commands.common_native cimport (
-    first_of, is_timeout, is_word, numbered_keys, reply_wrong_type,
+    NEVER_WAITS, first_of, is_word, numbered_keys, read_timeout, reply_wrong_type, wait_for,
 )
 from shards.lane.events cimport (
     EVENT_DEL, EVENT_LPOP, EVENT_LPUSH, EVENT_LSET, EVENT_RPOP, EVENT_RPUSH,
 )
 from shards.lane.handler cimport (
-    NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed, shard_notify,
+    NATIVE_DECLINED, NATIVE_DONE, WANTS_LIST, Arg, Argv, NativeLane, Shard, key_at, shard_changed, shard_notify,
     shard_log, shard_log_arg, shard_log_number, shard_logs,
 )
 from shards.keyspace.keyspace cimport (
@@ -178,7 +178,8 @@ cdef bint side_of(const Arg *arg, bint *at_tail) noexcept nogil:
     return at_tail[0] or is_word(arg, b"left", 4)
 
 
-cdef int move(Shard *shard, const Argv *argv, Buffer *out, bint from_tail, bint to_tail) noexcept:
+cdef int move(Shard *shard, const Argv *argv, Buffer *out, bint from_tail, bint to_tail,
+              int64_t deadline) noexcept:
     cdef const Arg *source = &argv.args[1]
     cdef const Arg *name = &argv.args[2]
     cdef Entry *entry = store_write(shard.store, &argv.key)
@@ -191,6 +192,8 @@ cdef int move(Shard *shard, const Argv *argv, Buffer *out, bint from_tail, bint 
     cdef size_t n
     cdef bint gone = False
     if entry == NULL:
+        if deadline != NEVER_WAITS and shard.may_block:
+            return wait_for(shard, 1, 2, WANTS_LIST, deadline)
         reply_null(out, shard.resp)
         return NATIVE_DONE
     if unlikely(not is_list(entry)):
@@ -233,28 +236,40 @@ cdef void log_move(Shard *shard, const Argv *argv, const char *name, size_t n, u
         shard_log_arg(shard, &argv.args[i])
 
 
-cdef int lmove(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+cdef int move_between(Shard *shard, const Argv *argv, Buffer *out, int64_t deadline) noexcept:
     cdef bint from_tail, to_tail
     if not side_of(&argv.args[3], &from_tail) or not side_of(&argv.args[4], &to_tail):
         return NATIVE_DECLINED
-    return move(shard, argv, out, from_tail, to_tail)
+    return move(shard, argv, out, from_tail, to_tail, deadline)
+
+
+cdef int lmove(Shard *shard, const Argv *argv, Buffer *out) noexcept:
+    return move_between(shard, argv, out, NEVER_WAITS)
 
 
 cdef int blmove(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef uint64_t changes = shard.store.changes
-    cdef int status = lmove(shard, argv, out) if is_timeout(&argv.args[5]) else NATIVE_DECLINED
+    cdef int status
+    cdef int64_t deadline
+    if not read_timeout(shard, &argv.args[5], &deadline):
+        return NATIVE_DECLINED
+    status = move_between(shard, argv, out, deadline)
     if shard_logs(shard) and shard.store.changes != changes:
         log_move(shard, argv, b"LMOVE", 5, 5)
     return status
 
 
 cdef int rpoplpush(Shard *shard, const Argv *argv, Buffer *out) noexcept:
-    return move(shard, argv, out, True, False)
+    return move(shard, argv, out, True, False, NEVER_WAITS)
 
 
 cdef int brpoplpush(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef uint64_t changes = shard.store.changes
-    cdef int status = rpoplpush(shard, argv, out) if is_timeout(&argv.args[3]) else NATIVE_DECLINED
+    cdef int status
+    cdef int64_t deadline
+    if not read_timeout(shard, &argv.args[3], &deadline):
+        return NATIVE_DECLINED
+    status = move(shard, argv, out, True, False, deadline)
     if shard_logs(shard) and shard.store.changes != changes:
         log_move(shard, argv, b"RPOPLPUSH", 9, 3)
     return status
@@ -263,8 +278,9 @@ cdef int brpoplpush(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 # The first list of several
 
 cdef int pop_first(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, uint32_t end,
-                   bint at_tail, int64_t count) noexcept:
+                   bint at_tail, int64_t count, int64_t deadline) noexcept:
     """Take from the first of the keys at..end - 1 that exists. A count of 0: one, without an array."""
+    cdef uint32_t first = at
     cdef Entry *entry
     cdef Key key
     cdef List list
@@ -272,6 +288,8 @@ cdef int pop_first(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, uin
     cdef bint gone
     entry = first_of(shard, argv, &at, end, &key)
     if entry == NULL:
+        if deadline != NEVER_WAITS and shard.may_block:
+            return wait_for(shard, first, end, WANTS_LIST, deadline)
         reply_null_array(out, shard.resp)
         return NATIVE_DONE
     if unlikely(not is_list(entry)):
@@ -295,28 +313,33 @@ cdef int pop_first(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, uin
     return NATIVE_DONE
 
 
-cdef int pop_many(Shard *shard, const Argv *argv, Buffer *out, uint32_t at) noexcept:
+cdef int pop_many(Shard *shard, const Argv *argv, Buffer *out, uint32_t at,
+                  int64_t deadline) noexcept:
     """A number of keys at `at`, the keys, a side, and maybe COUNT."""
     cdef int64_t count
     cdef uint32_t end
     cdef bint at_tail
     if not numbered_keys(argv, at, &end, &count) or not side_of(&argv.args[end], &at_tail):
         return NATIVE_DECLINED
-    return pop_first(shard, argv, out, at + 1, end, at_tail, count)
+    return pop_first(shard, argv, out, at + 1, end, at_tail, count, deadline)
 
 
 cdef int lmpop(Shard *shard, const Argv *argv, Buffer *out) noexcept:
-    return pop_many(shard, argv, out, 1)
+    return pop_many(shard, argv, out, 1, NEVER_WAITS)
 
 
 cdef int blmpop(Shard *shard, const Argv *argv, Buffer *out) noexcept:
-    return pop_many(shard, argv, out, 2) if is_timeout(&argv.args[1]) else NATIVE_DECLINED
+    cdef int64_t deadline
+    if not read_timeout(shard, &argv.args[1], &deadline):
+        return NATIVE_DECLINED
+    return pop_many(shard, argv, out, 2, deadline)
 
 
 cdef int pop_waiting(Shard *shard, const Argv *argv, Buffer *out, bint at_tail) noexcept:
-    if not is_timeout(&argv.args[argv.argc - 1]):
+    cdef int64_t deadline
+    if not read_timeout(shard, &argv.args[argv.argc - 1], &deadline):
         return NATIVE_DECLINED
-    return pop_first(shard, argv, out, 1, argv.argc - 1, at_tail, 0)
+    return pop_first(shard, argv, out, 1, argv.argc - 1, at_tail, 0, deadline)
 
 
 cdef int blpop(Shard *shard, const Argv *argv, Buffer *out) noexcept:

@@ -478,6 +478,8 @@ class Reading:
     group: bytes | None = None
     consumer: bytes = b""
     acknowledged: bool = False  # NOACK
+    keys_at: int = 0  # the place of the first key
+    deadline_ms: int | None = None  # BLOCK; 0: none
 
 
 def timeout_ms(ctx: Context, argument: bytes) -> int:
@@ -487,7 +489,25 @@ def timeout_ms(ctx: Context, argument: bytes) -> int:
         raise CommandError(b"ERR timeout is negative")
     if timeout > INT64_MAX - ctx.now_ms:
         raise CommandError(b"ERR timeout is out of range")
-    return timeout
+    return timeout + ctx.now_ms if timeout else 0
+
+
+def wait(ctx: Context, args: list[bytes], reading: Reading, reply: Reply) -> None:
+    """Nothing is there: wait for it if that is wanted, or tell.
+
+    While it waits, `$` stands for the last entry that there was at the beginning.
+    """
+    end = reading.keys_at + len(reading.keys)
+    if reading.deadline_ms is not None and ctx.block(
+        b"stream",
+        reading.keys_at,
+        end,
+        reading.deadline_ms,
+        on_removal=reading.group is not None,
+        args=[*args[:end], *reading.ids] if reading.ids != args[end:] else None,
+    ):
+        return
+    reply.null_array()
 
 
 def parse_reading(ctx: Context, args: list[bytes], grouped: bool) -> Reading:
@@ -497,7 +517,7 @@ def parse_reading(ctx: Context, args: list[bytes], grouped: bool) -> Reading:
         option, more = word(args[index]), len(args) - 1 - index
         if option == b"BLOCK" and more:
             index += 1
-            timeout_ms(ctx, args[index])  # nobody waits yet: the reply is that of a timeout
+            found.deadline_ms = timeout_ms(ctx, args[index])
         elif option == b"COUNT" and more:
             index += 1
             found.count = max(int64(args[index]), 0)
@@ -508,6 +528,7 @@ def parse_reading(ctx: Context, args: list[bytes], grouped: bool) -> Reading:
                     b"must be specified." % ((b"xreadgroup", b">") if grouped else (b"xread", b"$"))
                 )
             middle = index + 1 + more // 2
+            found.keys_at = index + 1
             found.keys, found.ids = args[index + 1 : middle], args[middle:]
             break
         elif option == b"GROUP" and more >= 2:
@@ -559,9 +580,10 @@ def xread(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the entries of streams after given ids. O(log(S) + N) for N entries out of S."""
     reading = parse_reading(ctx, args, grouped=False)
     found: list[tuple[bytes, StreamView, StreamId]] = []
-    for key, argument in zip(reading.keys, reading.ids, strict=True):
+    for at, (key, argument) in enumerate(zip(reading.keys, tuple(reading.ids), strict=True)):
         view = StreamView.open(ctx, key)
         if text(argument) == b"$":
+            reading.ids[at] = shown(LOWEST if view is None else view.last_id)
             continue  # nothing is after it
         if text(argument) == b">":
             raise CommandError(NEW_WITHOUT_GROUP)
@@ -573,7 +595,7 @@ def xread(ctx: Context, args: list[bytes], reply: Reply) -> None:
 
     look_again(ctx, reading)
     if not found:
-        reply.null_array()
+        wait(ctx, args, reading, reply)
         return
     reply_streams(reply, len(found))
     for key, view, low in found:
@@ -684,7 +706,7 @@ def xreadgroup(ctx: Context, args: list[bytes], reply: Reply) -> None:
         else:
             read_new(ctx, view, body, key, reading)
     if not served:
-        reply.null_array()
+        wait(ctx, args, reading, reply)
     elif body is not reply:
         reply_streams(reply, served)
         reply.raw(body.take())

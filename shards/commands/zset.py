@@ -584,12 +584,12 @@ def pop_many_keys(ctx: Context, args: list[bytes], reply: Reply, at: int) -> Non
         count = int64(args[option + 1], COUNT)
         if count < 1:
             raise CommandError(COUNT)
-    if at == 2:
-        timeout_ms(args[1], ctx.now_ms)
+    deadline_ms = timeout_ms(args[1], ctx.now_ms) if at == 2 else 0
 
     found = first_with_members(ctx, args[at + 1 : at + 1 + numkeys])
     if found is None:
-        reply.null_array()
+        if at != 2 or not ctx.block(b"zset", at + 1, index, deadline_ms):
+            reply.null_array()
         return
     key, view = found
     count = min(count or 1, len(view))
@@ -618,15 +618,16 @@ def zmpop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     keys=Keys(3, count_at=2, flags="RW access delete"),
 )
 def bzmpop(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """ZMPOP with a time to wait, which is not waited yet. O(k + m log n)."""
+    """ZMPOP that waits for members if there are none. O(k + m log n)."""
     pop_many_keys(ctx, args, reply, 2)
 
 
 def pop_or_wait(ctx: Context, args: list[bytes], reply: Reply, last: bool) -> None:
-    timeout_ms(args[-1], ctx.now_ms)
+    deadline_ms = timeout_ms(args[-1], ctx.now_ms)
     found = first_with_members(ctx, args[1:-1])
     if found is None:
-        reply.null_array()
+        if not ctx.block(b"zset", 1, len(args) - 1, deadline_ms):
+            reply.null_array()
         return
     key, view = found
     ctx.propagate([b"ZPOPMAX" if last else b"ZPOPMIN", key])
@@ -644,7 +645,7 @@ def pop_or_wait(ctx: Context, args: list[bytes], reply: Reply, last: bool) -> No
     keys=Keys(1, -2, flags="RW access delete"),
 )
 def bzpopmin(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """ZPOPMIN of several keys with a time to wait, which is not waited yet. O(log n)."""
+    """ZPOPMIN of the first sorted set that is there, or wait for one. O(log n)."""
     pop_or_wait(ctx, args, reply, last=False)
 
 
@@ -655,7 +656,7 @@ def bzpopmin(ctx: Context, args: list[bytes], reply: Reply) -> None:
     keys=Keys(1, -2, flags="RW access delete"),
 )
 def bzpopmax(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """ZPOPMAX of several keys with a time to wait, which is not waited yet. O(log n)."""
+    """ZPOPMAX of the first sorted set that is there, or wait for one. O(log n)."""
     pop_or_wait(ctx, args, reply, last=True)
 
 

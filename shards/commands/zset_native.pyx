@@ -13,13 +13,14 @@ from protocol.reply cimport (
     reply_bulk, reply_header, reply_integer, reply_null, reply_null_array,
 )
 from shards.commands.common_native cimport (
-    draws_too_much, first_of, is_timeout, is_word, numbered_keys, reply_wrong_type,
+    NEVER_WAITS, draws_too_much, first_of, is_word, numbered_keys, read_timeout, reply_wrong_type,
+    wait_for,
 )
 from shards.lane.events cimport (
     EVENT_DEL, EVENT_ZADD, EVENT_ZINCR, EVENT_ZPOPMAX, EVENT_ZPOPMIN, EVENT_ZREM,
 )
 from shards.lane.handler cimport (
-    NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed, shard_notify,
+    NATIVE_DECLINED, NATIVE_DONE, WANTS_ZSET, Arg, Argv, NativeLane, Shard, key_at, shard_changed, shard_notify,
     shard_log, shard_log_arg, shard_log_number, shard_logs,
 )
 from shards.keyspace.keyspace cimport (
@@ -358,14 +359,17 @@ cdef int zpopmax(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 
 
 cdef int pop_first(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, uint32_t end,
-                   bint last, int64_t count) noexcept:
+                   bint last, int64_t count, int64_t deadline) noexcept:
     """Pop from the first of the keys at..end - 1 that exists. A count of 0: one, and flat."""
+    cdef uint32_t first = at
     cdef SortedSet set
     cdef Entry *entry
     cdef Key key
     cdef uint64_t taken
     entry = first_of(shard, argv, &at, end, &key)
     if entry == NULL:
+        if deadline != NEVER_WAITS and shard.may_block:
+            return wait_for(shard, first, end, WANTS_ZSET, deadline)
         reply_null_array(out, shard.resp)
         return NATIVE_DONE
     if unlikely(entry_type(entry) != TYPE_ZSET):
@@ -385,7 +389,8 @@ cdef int pop_first(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, uin
     return NATIVE_DONE
 
 
-cdef int pop_many(Shard *shard, const Argv *argv, Buffer *out, uint32_t at) noexcept:
+cdef int pop_many(Shard *shard, const Argv *argv, Buffer *out, uint32_t at,
+                  int64_t deadline) noexcept:
     """A number of keys at `at`, the keys, MIN or MAX, and maybe COUNT."""
     cdef int64_t count
     cdef uint32_t end
@@ -395,21 +400,25 @@ cdef int pop_many(Shard *shard, const Argv *argv, Buffer *out, uint32_t at) noex
     last = is_word(&argv.args[end], b"max", 3)
     if not last and not is_word(&argv.args[end], b"min", 3):
         return NATIVE_DECLINED
-    return pop_first(shard, argv, out, at + 1, end, last, count)
+    return pop_first(shard, argv, out, at + 1, end, last, count, deadline)
 
 
 cdef int zmpop(Shard *shard, const Argv *argv, Buffer *out) noexcept:
-    return pop_many(shard, argv, out, 1)
+    return pop_many(shard, argv, out, 1, NEVER_WAITS)
 
 
 cdef int bzmpop(Shard *shard, const Argv *argv, Buffer *out) noexcept:
-    return pop_many(shard, argv, out, 2) if is_timeout(&argv.args[1]) else NATIVE_DECLINED
+    cdef int64_t deadline
+    if not read_timeout(shard, &argv.args[1], &deadline):
+        return NATIVE_DECLINED
+    return pop_many(shard, argv, out, 2, deadline)
 
 
 cdef int pop_waiting(Shard *shard, const Argv *argv, Buffer *out, bint last) noexcept:
-    if not is_timeout(&argv.args[argv.argc - 1]):
+    cdef int64_t deadline
+    if not read_timeout(shard, &argv.args[argv.argc - 1], &deadline):
         return NATIVE_DECLINED
-    return pop_first(shard, argv, out, 1, argv.argc - 1, last, 0)
+    return pop_first(shard, argv, out, 1, argv.argc - 1, last, 0, deadline)
 
 
 cdef int bzpopmin(Shard *shard, const Argv *argv, Buffer *out) noexcept:

@@ -1,7 +1,8 @@
 """What a shard answers its workers: the commands of a run executed, their replies gathered and sent.
 
     open_part   the header of a run's replies
-    execute     a command of that run: run_one (runner.pxd), its reply appended
+    execute     a command of that run: run_one (runner.pxd), its reply appended; who waits for what
+                it has made is served next (serving.pxd)
     execute_all the commands of an EXEC, whole, as one reply
     close_part  done, or parked: the rest comes in a later part
     send        one message for all parts since the last one
@@ -23,7 +24,9 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from actors.mailbox cimport Link
 from protocol.buffer cimport Buffer
 from protocol.envelope cimport CommandHeader, RunHeader
+from shards.execution.locks cimport Ticket
 from shards.execution.runner cimport Call, Runner
+from shards.execution.serving cimport Answerer, Serving
 from shards.execution.watches cimport Watches
 from shards.keyspace.keyspace cimport Key, Store
 from shards.lane.handler cimport Arg, Argv
@@ -32,7 +35,11 @@ cdef struct Unread:             # by a worker
     uint64_t bytes              # of replies sent and not known to be read
     bint stalled                # too many
 
-cdef class Answers:
+cdef struct Served:             # of a worker: the replies of commands that waited
+    Buffer parts                # to go with the next reply message
+    uint32_t count
+
+cdef class Answers(Answerer):
     cdef Runner runner
     cdef Store *store                   # the runner's
     cdef uint32_t epoch
@@ -60,6 +67,14 @@ cdef class Answers:
     cdef bint part_open
     cdef uint32_t out_link              # the link `out` is for
     cdef bint part_slow                 # the open part has a command that is in the slow log
+    cdef bint part_blocked              # the open part's command waits
+    cdef Serving serving                # commands that wait
+    cdef Ticket running                 # of the command that runs and had to wait for its keys; or None
+    cdef Served *served                 # owned, by link, served_size of them
+    cdef uint32_t served_size
+    cdef list served_links              # those that have such replies
+    cdef Buffer message                 # of such replies, when they go alone
+    cdef bint sent_elsewhere            # on links that may have eaten their wake-ups by that
     cdef bint bulk_used                 # sent to since it was last looked at
 
     cdef uint32_t add_links(self, Link link, Link bulk_link) except? 0xFFFFFFFF
@@ -75,6 +90,8 @@ cdef class Answers:
     cdef int send(self) except -1
     cdef int push(self, uint32_t link, uint32_t client, uint64_t client_id, bytes data) except -1
     cdef int _send_pushes(self) except -1
+    cdef int serve_waiters(self) except -1
+    cdef int send_served(self) except -1
     cdef void _note_unread(self, uint32_t link, size_t n) noexcept
     cdef void _note_bulk(self, size_t n) noexcept
     cdef int _bulk_reply(self, size_t start) except -1

@@ -9,12 +9,17 @@ from libc.string cimport memcpy, memset
 from actors.mailbox cimport Link, release_memory
 from protocol.buffer cimport buffer_append, buffer_free, buffer_reserve
 from protocol.envelope cimport (
-    BULK_BYTES_MIN, MESSAGE_PUSH, MESSAGE_REPLIES, PART_BULK, PART_DONE, PART_PARKED, PART_SLOW, RUN_REPLY_OFF,
+    BULK_BYTES_MIN, MESSAGE_PUSH, MESSAGE_REPLIES, PART_BLOCKED, PART_BULK, PART_DONE, PART_PARKED,
+    PART_SLOW, PART_UNBLOCKED, RUN_ATOMIC, RUN_INTERNAL, RUN_MULTI, RUN_REPLY_OFF, RUN_TRANSACTION,
     UNREAD_BYTES_MAX, CommandHeader, PartHeader, PushHeader, ReplyHeader, RunHeader, bulk_counted,
 )
 from protocol.native cimport fatal, out_of_memory, unlikely
 from protocol.numbers cimport format_int64
-from shards.execution.runner cimport RAN_BLOB, RAN_SLOW, Call, Runner
+from shards.execution.runner cimport (
+    RAN_BLOB, RAN_BLOCKED, RAN_SLOW, RAN_UNBLOCKED, Call, Runner,
+)
+from shards.execution.serving cimport Answerer, Serving, has_notes
+from shards.execution.waiting cimport Transaction
 from shards.execution.watches cimport Watches
 from shards.keyspace.keyspace cimport Blob, Key, Store, blob_release, store_hash
 from shards.lane.effects cimport effects_begin, effects_end
@@ -32,7 +37,7 @@ cdef void release_blob(void *data, void *hint) noexcept nogil:
 
 
 @cython.final
-cdef class Answers:
+cdef class Answers(Answerer):
     """The replies of one shard incarnation to its workers."""
 
     def __cinit__(self, Runner runner not None, uint32_t epoch):
@@ -46,6 +51,8 @@ cdef class Answers:
         self.bulk_links = []
         self.bulk_sent = []
         self.pushes = []
+        self.served_links = []
+        self.serving = Serving(runner, self)
         self.out_bytes_max = self.cut_at = OUT_BYTES_MAX
         self.unread_bytes_max = UNREAD_BYTES_MAX
         self.args_size = ARGS_FIRST
@@ -54,14 +61,20 @@ cdef class Answers:
             raise MemoryError
 
     def __dealloc__(self):
+        cdef uint32_t i
+        for i in range(self.served_size):
+            buffer_free(&self.served[i].parts)
+        free(self.served)
         free(self.args)
         free(self.unread)
         buffer_free(&self.out)
+        buffer_free(&self.message)
 
     cdef uint32_t add_links(self, Link link, Link bulk_link) except? 0xFFFFFFFF:
         """A worker's two links; returns their number, maybe one that has become free."""
         cdef uint32_t i
         cdef Unread *unread
+        cdef Served *served
         for i in range(len(self.links)):
             if self.links[i] is None:
                 break
@@ -71,12 +84,20 @@ cdef class Answers:
             if unread == NULL:
                 raise MemoryError
             self.unread = unread
+            served = <Served *>realloc(self.served, (i + 1) * sizeof(Served))
+            if served == NULL:
+                raise MemoryError
+            self.served = served
+            self.served_size = i + 1
+            memset(&self.served[i], 0, sizeof(Served))
             for column in (self.links, self.bulk_links, self.bulk_sent):
                 column.append(None)
         self.links[i] = link
         self.bulk_links[i] = bulk_link
         self.bulk_sent[i] = 0
         memset(&self.unread[i], 0, sizeof(Unread))
+        self.served[i].parts.used = 0
+        self.served[i].count = 0
         return i
 
     cdef int push(self, uint32_t link, uint32_t client, uint64_t client_id, bytes data) except -1:
@@ -127,6 +148,7 @@ cdef class Answers:
         self.call.flags = self.run.flags
         self.call.user = self.run.user
         self.call.client_id = self.run.client_id
+        self.call.may_block = not self.run.flags & (RUN_INTERNAL | RUN_TRANSACTION | RUN_MULTI | RUN_ATOMIC)
         self.part_at = self.out.used
         buffer_reserve(&self.out, sizeof(PartHeader))
         self.out.used += sizeof(PartHeader)
@@ -138,6 +160,9 @@ cdef class Answers:
         cdef PartHeader part
         if unlikely(self.run.flags & RUN_REPLY_OFF):
             self.out.used = self.part_at + sizeof(PartHeader)
+        if unlikely(self.part_blocked):
+            self.part_blocked = False
+            status = PART_BLOCKED
         part.client = self.run.client
         part.sequence = self.run.sequence
         part.bytes = <uint32_t>(self.out.used - self.part_at - sizeof(PartHeader))
@@ -178,7 +203,11 @@ cdef class Answers:
         """Send the replies made so far. A part that is open stays for the next message."""
         cdef ReplyHeader header
         cdef Link link
-        if self.part_open or (self.out.used == 0 and self.taken == 0):
+        if self.part_open:
+            return 0
+        if unlikely(len(self.served_links) > 0):
+            self.send_served()
+        if self.out.used == 0 and self.taken == 0:
             return 0
         if self.out.used == 0:
             # All its runs are parked; the worker learns that the message was taken.
@@ -309,9 +338,103 @@ cdef class Answers:
             self.part_slow |= ran & RAN_SLOW != 0   # whose it was, the worker knows
             if ran & RAN_BLOB:
                 self._blob_reply()
-                return 0
+                start = self.out.used
+            elif ran & RAN_BLOCKED:
+                self.part_commands -= self.counted
+                self.part_blocked = True
+                self.serving.block(call, &self.run, self.out_link)
         if unlikely(self.out.used - start > BULK_BYTES_MIN):
             self._bulk_reply(start)
+        if unlikely(has_notes(self.serving)) and self.counted:
+            self.serve_waiters()
+        return 0
+
+    cdef int serve_waiters(self) except -1:
+        """Run those who wait for what has been made now; a transaction's are run at its end."""
+        cdef Transaction transaction = self.runner.context.transaction
+        if transaction is None:
+            self.serving.serve(self.running)
+        else:
+            transaction.notes += self.serving.take_notes()
+        return 0
+
+    # -- replies of commands that waited
+
+    cdef void parse_command(self, const char *raw, const CommandHeader *header, Argv *argv) noexcept:
+        self.parse(raw, header, argv)
+
+    cdef int answer(self, uint32_t link, const RunHeader *run, const Buffer *reply, int ran) except -1:
+        """It goes with what its worker is sent next; a large one is on its way at once."""
+        cdef Served *served = &self.served[link]
+        cdef PartHeader part
+        cdef char *copy
+        cdef size_t n = 0 if run.flags & RUN_REPLY_OFF else reply.used
+        if self.links[link] is None:
+            return 0
+        memset(&part, 0, sizeof(part))
+        part.client = run.client
+        part.sequence = run.sequence
+        part.bytes = <uint32_t>n
+        part.commands = 1 if reply.used else 0
+        part.status = PART_DONE
+        part.flags = (PART_SLOW if ran & RAN_SLOW else 0) | (PART_UNBLOCKED if ran & RAN_UNBLOCKED else 0)
+        if n > BULK_BYTES_MIN:
+            copy = <char *>malloc(n)
+            if copy == NULL:
+                out_of_memory(n)
+            memcpy(copy, reply.data, n)
+            self.bulk_sent[link] += 1
+            part.bulk = self.bulk_sent[link]
+            part.bytes = 0
+            part.flags |= PART_BULK
+            (<Link>self.bulk_links[link]).send_owned(copy, n, release_memory, copy)
+            self.unread[link].bytes += bulk_counted(n)
+            self.bulk_used = True
+            self.sent_elsewhere = True
+        if served.count == 0:
+            self.served_links.append(link)
+        buffer_append(&served.parts, &part, sizeof(part))
+        buffer_append(&served.parts, reply.data, part.bytes)
+        served.count += 1
+        return 0
+
+    cdef int send_served(self) except -1:
+        """Send what `answer` has gathered: along with the replies under construction, or alone."""
+        cdef Served *served
+        cdef ReplyHeader header
+        cdef Link link
+        cdef uint32_t number
+        cdef list numbers = self.served_links
+        self.served_links = []
+        memset(&header, 0, sizeof(header))
+        header.kind = MESSAGE_REPLIES
+        header.epoch = self.epoch
+        header.durable = self.durable
+        for number in numbers:
+            served = &self.served[number]
+            if self.links[number] is None:
+                pass
+            elif number == self.out_link and (self.out.used or self.taken):
+                if self.out.used == 0:
+                    buffer_append(&self.out, &header, sizeof(header))
+                    self.parts = 0
+                buffer_append(&self.out, served.parts.data, served.parts.used)
+                self.parts += served.count
+            else:
+                header.parts = served.count
+                self.message.used = 0
+                buffer_append(&self.message, &header, sizeof(header))
+                buffer_append(&self.message, served.parts.data, served.parts.used)
+                link = self.links[number]
+                link.send(self.message.data, self.message.used)
+                self._note_unread(number, self.message.used)
+                self.sent_elsewhere = True
+            served.parts.used = 0
+            served.count = 0
+            if served.parts.size > OUT_KEEP_BYTES:
+                buffer_free(&served.parts)
+        if self.message.size > OUT_KEEP_BYTES:
+            buffer_free(&self.message)
         return 0
 
     cdef int execute_all(self, const RunHeader *run, const char *headers, const char *raw) except -1:
@@ -359,6 +482,8 @@ cdef class Answers:
             self.runner.next_ms_ticks = next_ms_ticks
         self.part_commands += 1
         self.close_part(PART_DONE, 0)
+        if unlikely(has_notes(self.serving)):
+            self.serve_waiters()
         return 0
 
     cdef bint _is_unchanged(self, const RunHeader *run) except -1:

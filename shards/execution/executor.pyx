@@ -30,6 +30,7 @@ from shards.execution.answers cimport Answers, Unread
 from shards.execution.locks cimport MODE_ALONE, Locks, Ticket
 from shards.execution.parked cimport ParkedRuns, is_untouched
 from shards.execution.runner cimport Runner
+from shards.execution.serving cimport has_notes
 from shards.keyspace.keyspace cimport (
     Key, Store, store_hash, store_prefetch_bucket, store_prefetch_entry, store_prefetch_table,
 )
@@ -146,7 +147,7 @@ cdef class Executor:
     @property
     def has_more(self):
         """Whether `service` has left messages behind."""
-        return self.parked.has_more
+        return self.parked.has_more or self.answers.sent_elsewhere
 
     @property
     def out_bytes_max(self):
@@ -180,6 +181,26 @@ cdef class Executor:
         """Runs that wait for bulk messages, and messages whose worker is stalled."""
         return sum(map(len, self.parked.runs.values())) + sum(map(len, self.postponed))
 
+    # -- commands that wait
+
+    @property
+    def serving(self):
+        return self.answers.serving
+
+    def expire_waiters(self):
+        """Answer commands whose time is up; the next deadline, in Unix ms, or 0."""
+        next_ms = self.answers.serving.expire()
+        self.parked.run_granted()
+        self.answers.send()
+        return next_ms
+
+    def serve_waiters(self):
+        """Let commands go on that wait for what was changed outside of commands."""
+        if has_notes(self.answers.serving):
+            self.runner.start_batch()
+            self.answers.serve_waiters()
+        self.answers.send()
+
     # -- batches
 
     def service(self):
@@ -190,6 +211,7 @@ cdef class Executor:
         """
         cdef int total = 0
         self.parked.has_more = False
+        self.answers.sent_elsewhere = False
         for link in range(len(self.answers.links)):
             if self.answers.links[link] is not None:
                 self.parked.receive_bulk(link)

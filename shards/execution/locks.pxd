@@ -67,6 +67,8 @@ cdef class Locks:
     cdef bint mode_blocks(self, bint writes) noexcept
     cdef bint key_blocks(self, uint64_t hash, bint alone)
     cdef bint blocks(self, Ticket ticket)
+    # Whether a ticket could have all it wants if `ending` were released, before all who wait.
+    cdef bint frees(self, Ticket ending, Ticket ticket)
     cdef int grant_mode(self, list granted) except -1
     cpdef Ticket ticket(self, dict keys, uint8_t mode, object owner)
     cpdef bint request(self, Ticket ticket) except -1

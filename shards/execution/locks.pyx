@@ -114,6 +114,32 @@ cdef class Locks:
                 return True
         return False
 
+    cdef bint frees(self, Ticket ending, Ticket ticket):
+        """Whether nobody but `ending` holds what a ticket wants, whoever waits for it. O(keys squared)
+
+        What `ending` lets go may then be used before its release: nobody else has seen it yet.
+        """
+        cdef Queue queue
+        cdef uint32_t i, j
+        cdef uint32_t others
+        cdef uint8_t mode
+        for mode in range(<uint8_t>MODES):
+            others = self.holding[mode] - (1 if ending.mode_held and ending.mode == mode else 0)
+            if others and not modes_agree(ticket.mode, mode):
+                return False
+        for i in range(ticket.count):
+            queue = self.queues.get(ticket.wants[i].hash)
+            if queue is None:
+                continue
+            for j in range(ending.count):
+                if ending.wants[j].hash == ticket.wants[i].hash and ending.wants[j].held:
+                    break
+            else:
+                return False
+            if queue.holders != 1:
+                return False
+        return True
+
     # -- tickets
 
     cpdef bint request(self, Ticket ticket) except -1:

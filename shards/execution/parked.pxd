@@ -17,6 +17,7 @@ from protocol.table cimport KEYS_NONE, KEYS_RANGE, CommandSpec, NativeTable
 from shards.execution.answers cimport Answers
 from shards.execution.locks cimport Locks, Ticket, slot_is_quiet
 from shards.execution.runner cimport Runner
+from shards.execution.serving cimport Serving, TicketOffice
 from shards.execution.waiting cimport Held, Transaction
 from shards.keyspace.keyspace cimport Key, Store
 
@@ -28,12 +29,13 @@ cdef struct ParkedCounts:       # of a worker's runs
     uint32_t *by_client         # owned: by the worker's slot for the client
     uint32_t size
 
-cdef class ParkedRuns:
+cdef class ParkedRuns(TicketOffice):
     cdef Answers answers
     cdef Runner runner
     cdef NativeTable table
     cdef Store *store                   # the runner's
     cdef uint32_t epoch
+    cdef Serving serving                # the answers'
     cdef readonly Locks locks
     cdef readonly dict transactions     # id -> Transaction whose locks were granted
     cdef dict runs                      # (link, client) -> deque of Held
@@ -67,6 +69,7 @@ cdef class ParkedRuns:
 
     cdef int _go_on(self, tuple key) except -1
     cdef bint _ready(self, Held held) except -1
+    cdef int _end_transaction(self, Transaction transaction) except -1
     cdef int _park(self, Held held, uint32_t client) except -1
     cdef bint _run_held(self, Held held) except -1
     cdef bint _run_whole(self, Held held, const RunHeader *run, const char *headers, const char *raw) except -1

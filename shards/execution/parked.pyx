@@ -13,7 +13,8 @@ from libc.string cimport memcpy, memset
 from actors.mailbox cimport Link
 from protocol.buffer cimport Buffer, buffer_append, buffer_free
 from protocol.envelope cimport (
-    PART_DONE, RUN_ATOMIC, RUN_BULK, RUN_COMMIT, RUN_INTERNAL, RUN_KEYS, RUN_LOCKS, RUN_MULTI, RUN_PREPARE,
+    CANCEL_ENDED, CANCEL_GONE, PART_DONE, RUN_ATOMIC, RUN_BULK, RUN_COMMIT, RUN_INTERNAL, RUN_KEYS,
+    RUN_LOCKS, RUN_MULTI, RUN_PREPARE,
     RUN_QUIET, RUN_RELEASE, RUN_REPLY_OFF, RUN_TRANSACTION, RUN_WAIT, TRANSACTION_COUNTER_BITS, CancelHeader, CommandHeader, RunHeader, TransactionHeader, run_head,
 )
 from protocol.native cimport out_of_memory, unlikely
@@ -23,6 +24,7 @@ from shards.execution.locks cimport (
     MODE_ALONE, MODE_CHANGES, MODE_READS_ALL, MODE_SHARES, Locks, Ticket, slot_is_quiet,
 )
 from shards.execution.runner cimport Runner
+from shards.execution.serving cimport TicketOffice
 from shards.execution.waiting cimport BulkMessage, Held, Transaction
 from shards.keyspace.keyspace cimport Key, Store, store_hash
 
@@ -39,7 +41,7 @@ cdef bint key_is_locked(void *locks, uint64_t hash, uint32_t slot) noexcept:
 
 
 @cython.final
-cdef class ParkedRuns:
+cdef class ParkedRuns(TicketOffice):
     """What waits in one shard incarnation, and what it waits for."""
 
     def __cinit__(self, Answers answers not None):
@@ -52,6 +54,9 @@ cdef class ParkedRuns:
         self.arrived = {}
         self.bulk_received = []
         self.locks = Locks(self.runner.keyspace)
+        self.serving = answers.serving
+        self.serving.office = self
+        self.serving.locks = self.locks
         self.transactions = {}
         self.granted = deque()
         table = self.table.table
@@ -94,6 +99,7 @@ cdef class ParkedRuns:
                     self.release(held.ticket)
         # `by_client` may be looked at while a run of this link goes on: add_links frees it.
         self.counts[link].runs = 0
+        self.serving.forget_link(link)
         for key in [key for key in self.arrived if key[0] == link]:
             del self.arrived[key]
         self.run_granted()
@@ -119,8 +125,18 @@ cdef class ParkedRuns:
         for id in (*commit, *drop):
             transaction = self.transactions.pop(id, None)
             if transaction is not None:
-                self.release(transaction.ticket)
+                self._end_transaction(transaction)
         self.run_granted()
+        self.answers.send()
+        return 0
+
+    cdef int _end_transaction(self, Transaction transaction) except -1:
+        """Let its locks go. Who waits for what it has made comes before all who wait for the locks."""
+        if transaction.notes:
+            self.serving.put_notes(transaction.notes)
+            transaction.notes = []
+            self.serving.serve(transaction.ticket)
+        self.release(transaction.ticket)
         return 0
 
     cdef int _commit_alone(self, Transaction transaction) except -1:
@@ -141,11 +157,27 @@ cdef class ParkedRuns:
         return 0
 
     cdef int cancel(self, uint32_t link, const char *data) except -1:
-        """A client has gone: drop what is parked for it, as far as it has not begun to run. O(that)"""
+        """Drop what is parked or blocked for a client, as far as it has not begun to run. O(that)
+
+        Or end a command of it that is blocked, for another reason than that the client has gone.
+        """
         cdef CancelHeader header
+        cdef RunHeader run
         cdef Held held
         memcpy(&header, data, sizeof(CancelHeader))
-        if header.epoch != self.epoch or not self.has_parked(link, header.client):
+        if header.epoch != self.epoch:
+            return 0
+        if self.serving.unblock(link, header.client, header.sequence, header.action):
+            return 0
+        if not self.has_parked(link, header.client):
+            return 0
+        if header.action != CANCEL_GONE:
+            if header.action == CANCEL_ENDED:
+                # The run is parked yet: it must not block when it is executed.
+                for held in self.runs[link, header.client]:
+                    memcpy(&run, PyBytes_AS_STRING(held.data), sizeof(RunHeader))
+                    if run.sequence == header.sequence:
+                        held.may_not_block = True
             return 0
         for held in self.runs[link, header.client]:
             held.dropped = True
@@ -329,9 +361,13 @@ cdef class ParkedRuns:
             if not opened:
                 opened = True
                 self.answers.open_part(&run)
+                if unlikely(held.may_not_block):
+                    self.answers.call.may_block = False
             if held.bulk is not None and held.bulk.message.holder == NULL:
                 self.runner.shard.adopt = &held.bulk.message
+            self.answers.running = ticket
             self._execute_for(transaction, &header, &key, raw)
+            self.answers.running = None
             self.runner.shard.adopt = NULL
             if ticket is not None:
                 self.release(ticket)
@@ -350,7 +386,7 @@ cdef class ParkedRuns:
             self.runner.start_batch()
         if run.flags & RUN_RELEASE:
             del self.transactions[transaction.id]
-            self.release(transaction.ticket)
+            self._end_transaction(transaction)
         return True
 
     cdef bint _run_whole(self, Held held, const RunHeader *run, const char *headers, const char *raw) except -1:
@@ -364,7 +400,9 @@ cdef class ParkedRuns:
                 return False
             ticket = None
         held.ticket = None
+        self.answers.running = ticket
         self.answers.execute_all(run, headers, raw)
+        self.answers.running = None
         if ticket is not None:
             self.release(ticket)
         return True
@@ -553,6 +591,20 @@ cdef class ParkedRuns:
         """Give back what a ticket holds or waits for. `run_granted` is due when it is safe."""
         self.granted.extend(self.locks.release(ticket))
         return 0
+
+    cdef Ticket wait_for_keys(self, const CommandHeader *header, const Key *key, const char *raw,
+                              object owner, Ticket ending):
+        cdef Ticket ticket
+        if is_untouched(self, &self.table.specs[header.id], key):
+            return None
+        ticket = self.ticket_of(header.id, self.answers.arguments(header, raw), owner)
+        if not self.locks.blocks(ticket) or (ending is not None and self.locks.frees(ending, ticket)):
+            return None
+        self.locks.request(ticket)
+        return ticket
+
+    cdef int release_ticket(self, Ticket ticket) except -1:
+        return self.release(ticket)
 
     cdef int run_granted(self) except -1:
         """Let those go on who have got what they waited for.

@@ -24,6 +24,7 @@ from protocol.histogram cimport Histograms
 from protocol.reply cimport Reply
 from protocol.table cimport NativeTable
 from shards.keyspace.keyspace cimport Keyspace
+from shards.lane.context cimport Context
 from shards.lane.handler cimport Argv, NativeLane, Shard, native_handler
 
 cdef enum CallFlag:             # beside envelope.RunFlag
@@ -35,6 +36,8 @@ cdef enum Guard:                # bits of Runner.guards: what looks at each comm
 cdef enum Ran:                  # bits of what run_one returns
     RAN_BLOB = 1                # `shard.blob` is the rest of the reply
     RAN_SLOW = 2                # it is in the slow log
+    RAN_BLOCKED = 4             # nothing was replied: it waits as `shard.block` and `waiting` say
+    RAN_UNBLOCKED = 8           # of a waiter: CLIENT UNBLOCK has ended it
 
 cdef struct Call:
     Argv argv                   # with the first key; key.length and key.data say nothing unless `keyed`
@@ -46,13 +49,15 @@ cdef struct Call:
     uint32_t user               # of the ACL; 0: the default user
     uint64_t client_id          # CLIENT ID
     uint64_t transaction        # the number; 0: none
+    bint may_block              # there is somebody who can wait
     void *session               # sessions.session.Session at this shard's port, borrowed; NULL: a worker has it
 
 cdef class Runner:
     cdef Shard shard
     cdef readonly NativeTable table
     cdef readonly Keyspace keyspace
-    cdef readonly object context
+    cdef readonly Context context
+    cdef list waiting                   # RAN_BLOCKED: its arguments while it waits; None: as they came
     cdef native_handler *natives        # owned, by command id; NULL: Python only
     cdef public bint native_lane
     cdef Reply reply                    # of the outermost Python handler
@@ -84,9 +89,10 @@ cdef class Runner:
     cdef bint foreign(self, const Call *call) noexcept
     cdef bint is_foreign(self, const char *key, size_t n, uint32_t slot)
     cdef int refuse_foreign(self, const Call *call, Buffer *out) except -1
-    cdef int run_python(self, const Call *call, Buffer *out) except -1
+    cdef bint run_python(self, const Call *call, Buffer *out) except -1
     cdef int count_error(self, uint16_t id, const char *message, size_t n) except -1
     cdef bint note_slow(self, const Call *call, uint64_t elapsed) except -1
+    cdef int note_unblocked(self, uint16_t id, const Buffer *reply) except -1
     cdef int start_batch(self) except -1
     cdef void tick(self, uint64_t now) noexcept
     cdef void freeze_time(self, int64_t now_ms) noexcept

@@ -23,8 +23,10 @@ from protocol.table cimport KEYS_DECLARED, KEYS_NONE, KEYS_RANGE, CommandSpec, N
 from sessions.session cimport Session
 from shards.keyspace.keyspace cimport Keyspace, blob_release, store_hash
 from shards.lane.effects cimport effects_begin, effects_end
+from shards.lane.context cimport Context
 from shards.lane.handler cimport (
-    NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, native_handler,
+    NATIVE_BLOCKS, NATIVE_DECLINED, NATIVE_DONE, WANTS_NOTHING, Arg, Argv, NativeLane, Shard,
+    native_handler,
 )
 
 cdef enum:
@@ -211,6 +213,7 @@ cdef class Runner:
         self.shard.database = call.database
         self.shard.resp = call.resp
         self.shard.flags = <uint8_t>call.flags
+        self.shard.may_block = call.may_block
         self.shard.store.no_touch = call.flags & RUN_NO_TOUCH != 0
         if self.guards == 0 or not self.refused(call, out):
             effects_begin(self.shard.store, call.database, call.argv.raw, call.argv.raw_length,
@@ -223,11 +226,18 @@ cdef class Runner:
                     self.check_declined(call, touches, out.used - start)
             if unlikely(status != NATIVE_DONE):
                 if status == NATIVE_DECLINED:
-                    self.run_python(call, out)
+                    if self.run_python(call, out):
+                        ran = RAN_BLOCKED
+                elif status == NATIVE_BLOCKS:
+                    ran = RAN_BLOCKED
+                    self.waiting = None
                 else:
                     ran = RAN_BLOB
             effects_end(self.shard.store)
         now = ticks()
+        if unlikely(ran & RAN_BLOCKED):
+            self.begun = now        # it is counted once it has been answered
+            return ran
         if unlikely(call.flags & RUN_INTERNAL):
             # A worker's own command is part of one that is counted where it was split, errors included.
             self.begun = now
@@ -327,7 +337,8 @@ cdef class Runner:
         reply_error(out, PyBytes_AS_STRING(<bytes>INTERNAL_ERROR), PyBytes_GET_SIZE(<bytes>INTERNAL_ERROR))
         return 0
 
-    cdef int run_python(self, const Call *call, Buffer *out) except -1:
+    cdef bint run_python(self, const Call *call, Buffer *out) except -1:
+        """Whether it blocks."""
         cdef uint32_t i
         cdef size_t start = out.used
         cdef const Argv *argv = &call.argv
@@ -336,11 +347,13 @@ cdef class Runner:
             PyBytes_FromStringAndSize(argv.args[i].data, argv.args[i].length) for i in range(argv.argc)
         ]
         command = self.table.table.by_id[call.id]
-        context = self.context
+        cdef Context context = self.context
         context.now_ms = self.keyspace.store.now_ms
         context.database = call.database
         if self.depth == 0:
             context.cluster = call.flags & CALL_PORT != 0
+        context.may_block = call.may_block
+        context.blocked.wants = WANTS_NOTHING
         reply.out = out
         reply.resp = call.resp
         try:
@@ -359,7 +372,13 @@ cdef class Runner:
             reply.error(INTERNAL_ERROR)
         finally:
             reply.out = &reply.own
-        return 0
+        if unlikely(context.blocked.wants != WANTS_NOTHING and out.used == start):
+            context.may_block = False
+            self.shard.block = context.blocked
+            self.waiting = context.waiting
+            context.waiting = None
+            return True
+        return False
 
     # -- figures
 
@@ -392,6 +411,16 @@ cdef class Runner:
             arguments, int(elapsed * self.ns_per_tick / 1000), call.client_id, address, name,
             fast=F.FAST in self.table.table.by_id[call.id].flags, lengths=lengths,
         )
+
+    cdef int note_unblocked(self, uint16_t id, const Buffer *reply) except -1:
+        """Count a command that was blocked and is answered without another run."""
+        if reply.used and reply.data[0] == c"-":
+            self.count_error(id, reply.data + 1, reply.used - 1)
+        self.calls[id] += 1
+        self.commands_processed += 1
+        if self.latency_tracking:
+            histogram_record(self.histograms, id, 0)
+        return 0
 
     def reset_statistics(self):
         cdef size_t size = self.table.count * sizeof(uint64_t)

@@ -25,6 +25,7 @@ cdef class Held:
     cdef size_t offset          # of that command's bytes
     cdef Ticket ticket          # that command's, or None
     cdef bint dropped           # its client has gone: it is answered by nothing when its turn has come
+    cdef bint may_not_block     # its client sends no more
 
 cdef class Transaction:
     cdef readonly uint64_t id
@@ -34,3 +35,4 @@ cdef class Transaction:
     cdef Held part                      # or None
     cdef readonly dict borrowed         # key -> persistence.parcel.Parcel, which another shard lends
     cdef readonly dict lent             # key -> bytes of its parcel, of which pieces are still to go
+    cdef list notes                     # keys that others may wait for, which its commands have made

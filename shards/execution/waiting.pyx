@@ -26,6 +26,7 @@ cdef class Transaction:
     def __cinit__(self):
         self.borrowed = {}
         self.lent = {}
+        self.notes = []
 
     def borrow(self, bytes key, bytes piece):
         """Keep a piece of another shard's key; an empty parcel stands for a key that does not exist."""

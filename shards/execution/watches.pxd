@@ -14,12 +14,12 @@ expires afterwards has changed, whether it has gone or not.
 
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
+from shards.execution.blocking cimport LINK_PORT
 from shards.keyspace.keyspace cimport Keyspace, Store
 from shards.lane.effects cimport Consumer
 
 cdef enum:
     FILTER_SIZE = 1 << 16       # a power of two
-    PORT_LINK = 0xFFFFFFFF      # the "link" of clients at the shard's own port
 
 cdef struct WatchHook:       # what is looked at for each change
     uint16_t *filter

@@ -92,7 +92,7 @@ cdef class Watches:
         self.keyspace = keyspace
         self.watchers = {}
         self.by_key = {}
-        self.link = PORT_LINK
+        self.link = LINK_PORT
         memset(&self.consumer, 0, sizeof(Consumer))
         self.hook.watches = <void *>self
         self.consumer.owner = &self.hook

@@ -137,5 +137,19 @@ class Context:
     def propagate_nothing(self) -> None:
         """Log nothing of the running command, though the dirty count grows."""
 
+    def block(
+        self,
+        wanted: bytes,
+        first: int,
+        end: int,
+        deadline_ms: int,
+        on_removal: bool = False,
+        args: list[bytes] | None = None,
+    ) -> bool:
+        """Let the command wait for its keys, arguments first..end - 1; False: nobody can wait.
+
+        It is run again, as `args` or as it came, when one of them is of type `wanted` (list, zset,
+        stream) by then. A handler that blocks replies nothing; what it has changed stays.
+        """
     def sleep(self, seconds: float) -> None:
         """Block the whole shard (DEBUG SLEEP)."""

@@ -9,7 +9,7 @@ from random import Random
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from shards.keyspace.keyspace cimport Key, Keyspace, Store
 from shards.lane.effects cimport (
@@ -17,9 +17,13 @@ from shards.lane.effects cimport (
     log_nothing, log_raw,
 )
 
+from shards.lane.handler cimport WANTS_LIST, WANTS_STREAM, WANTS_ZSET
+
 from protocol.slots import key_slot
 
 from time import sleep as _sleep
+
+cdef dict WANTED = {b"list": WANTS_LIST, b"zset": WANTS_ZSET, b"stream": WANTS_STREAM}
 
 
 class Settings:
@@ -66,20 +70,6 @@ class NeedKeys(Exception):
 @cython.final
 cdef class Context:
     """See context.pyi. One per shard; the executor sets `now_ms` and `database` for each command."""
-
-    cdef public int64_t now_ms
-    cdef public int database
-    cdef readonly int databases
-    cdef readonly object random
-    cdef readonly object settings
-    cdef readonly Keyspace keyspace
-    cdef readonly object table          # CommandTable
-    cdef public bint cluster            # the caller is at the shard's own port
-    cdef public object runner           # execution.runner.Runner, for commands that run others
-    cdef public object watches          # execution.watches.Watches
-    cdef public object transaction      # execution.waiting.Transaction of the running command, or None
-    cdef readonly Effects effects
-    cdef bytes slots                    # `own_slots`
 
     def __init__(self, Keyspace keyspace, settings, table, int databases=16, random=None):
         self.table = table
@@ -199,6 +189,18 @@ cdef class Context:
 
     def propagate_nothing(self):
         log_nothing(self.keyspace.store)
+
+    def block(self, bytes wanted, uint32_t first, uint32_t end, int64_t deadline_ms,
+              bint on_removal=False, list args=None):
+        if not self.may_block:
+            return False
+        self.blocked.wants = WANTED[wanted]
+        self.blocked.on_removal = on_removal
+        self.blocked.first = first
+        self.blocked.end = end
+        self.blocked.deadline_ms = deadline_ms
+        self.waiting = args
+        return True
 
     def sleep(self, double seconds):
         _sleep(seconds)

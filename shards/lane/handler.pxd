@@ -30,6 +30,20 @@ cdef enum NativeStatus:
     NATIVE_DONE = 0
     NATIVE_DECLINED = 1
     NATIVE_BLOB = 2         # done; `shard.blob` (a reference of ours) follows as a bulk string's payload
+    NATIVE_BLOCKS = 3       # nothing is there and nothing was replied: `shard.block` says what for
+
+cdef enum Wanted:           # what a command that blocks waits for
+    WANTS_NOTHING = 0       # it does not block
+    WANTS_LIST = 1
+    WANTS_ZSET = 2
+    WANTS_STREAM = 3
+
+cdef struct Block:          # how a command blocks
+    uint8_t wants           # Wanted
+    bint on_removal         # it is to be run as well when one of its keys goes
+    uint32_t first          # its keys' places among the arguments, up to `end` - 1
+    uint32_t end
+    int64_t deadline_ms     # 0: none
 
 cdef struct Shard:          # what native handlers see
     Store *store
@@ -39,6 +53,8 @@ cdef struct Shard:          # what native handlers see
     int64_t bulk_bytes_max  # proto-max-bulk-len
     Blob *blob              # out: NATIVE_BLOB
     Message *adopt          # the message that holds the command's bytes if it may be kept, else NULL
+    bint may_block          # there is somebody who can wait
+    Block block             # out: NATIVE_BLOCKS
 
 ctypedef int (*native_handler)(Shard *shard, const Argv *argv, Buffer *out) noexcept
 

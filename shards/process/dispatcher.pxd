@@ -17,6 +17,7 @@ from sessions.dispatcher cimport Dispatcher
 from sessions.output cimport Output
 from sessions.session cimport Session
 from shards.execution.executor cimport Executor
+from shards.execution.locks cimport Ticket
 from shards.execution.runner cimport Call
 from shards.lane.handler cimport Arg
 
@@ -50,6 +51,7 @@ cdef class LocalDispatcher(Dispatcher):
     cdef uint32_t indexes_size
     cdef size_t replied                 # bytes since a client's output limit was last looked at
     cdef public object on_granted       # looks whether the executor has more; None: nobody does
+    cdef Ticket running                 # of that session; or None
     cdef Session admitted               # its next command holds the keys that it waited for
     cdef bint _must_wait(self, Session session, const CommandSpec *spec, const char *raw) except -1
     cdef int32_t _find_keys(self, const CommandSpec *spec, const char *raw) noexcept
@@ -58,6 +60,8 @@ cdef class LocalDispatcher(Dispatcher):
     cdef int _refuse(self, Session session, const CommandSpec *spec, Verdict verdict, uint32_t slot) except -1
     cdef void _grow_args(self, uint32_t more) noexcept
     cdef bint _exec_must_wait(self, Session session) except -1
+    cdef int _send_served(self) except -1
     cdef int run_queue(self, Session session) except -1
     cdef int _run(self, Session session) except -1
+    cdef int _block(self, Session session, const Call *call) except -1
     cdef void _append_blob(self, Output *output) noexcept

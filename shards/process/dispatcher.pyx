@@ -13,7 +13,9 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 
 from protocol.buffer cimport Buffer, buffer_append
-from protocol.envelope cimport RUN_INTERNAL, RUN_MULTI, RUN_REPLY_OFF, CommandHeader
+from protocol.envelope cimport (
+    CANCEL_ERROR, CANCEL_GONE, CANCEL_TIMEOUT, RUN_INTERNAL, RUN_MULTI, RUN_REPLY_OFF, CommandHeader, RunHeader,
+)
 from protocol.native cimport likely, out_of_memory, prefetch, ticks, unlikely
 from protocol.resp cimport Span
 from protocol.slots cimport key_slot
@@ -21,17 +23,19 @@ from protocol.table cimport KEYS_DECLARED, KEYS_RANGE, CommandSpec, NativeTable
 from sessions.dispatcher cimport Dispatcher
 from sessions.output cimport Block, Output, block_new, output_append_block
 from sessions.queue cimport CommandQueue, split_command
-from sessions.session cimport HOLD, STATE_CLOSING, STATE_SHARD_FULL, TAKEN, WAIT, Session
+from sessions.session cimport HOLD, STATE_BLOCKED, STATE_CLOSING, STATE_SHARD_FULL, TAKEN, WAIT, Session
+from shards.execution.blocking cimport LINK_PORT
 from shards.execution.executor cimport Executor
 from shards.execution.parked cimport is_untouched
-from shards.execution.runner cimport CALL_PORT, RAN_BLOB, Call, Runner
+from shards.execution.runner cimport CALL_PORT, RAN_BLOB, RAN_BLOCKED, Call, Runner
+from shards.execution.serving cimport Serving, has_notes
 from shards.lane.handler cimport Arg
 from shards.keyspace.keyspace cimport (
     Blob, Database, Key, Store, blob_release, store_hash, store_prefetch_bucket, store_prefetch_entry,
     store_prefetch_table,
 )
 from shards.execution.locks cimport Ticket
-from shards.execution.watches cimport PORT_LINK, Watches
+from shards.execution.watches cimport Watches
 from shards.lane.effects cimport effects_begin, effects_end
 
 cdef enum:
@@ -45,6 +49,7 @@ cdef uint32_t FLAG_PROTECTED = F.PROTECTED
 cdef uint8_t PLACE_SESSION = Place.SESSION.value
 cdef uint8_t PLACE_ADMIN = Place.ADMIN.value
 cdef bytes EXEC_ABORTED = b"EXECABORT Transaction discarded because of previous errors."
+cdef uint32_t FLAG_BLOCKING = F.BLOCKING
 
 
 cdef void release_blob_block(void *block) noexcept nogil:
@@ -188,7 +193,9 @@ cdef class LocalDispatcher(Dispatcher):
         """Let a session go on, whose next command holds its keys now, and give them back then."""
         session.state &= ~STATE_SHARD_FULL
         self.admitted = session
+        self.running = ticket
         session.resume()
+        self.running = None
         self.admitted = None
         self.executor.parked.release(ticket)
         self.executor.parked.run_granted()
@@ -202,6 +209,7 @@ cdef class LocalDispatcher(Dispatcher):
         cdef uint32_t first = 0, slot = 0, i
         cdef int32_t found = 0
         cdef bint keyed = False
+        cdef bint blocks = False
         cdef Verdict verdict
         cdef Gathered *command
         cdef Call *call
@@ -228,6 +236,9 @@ cdef class LocalDispatcher(Dispatcher):
                     self.finish(session)
                     self._refuse(session, spec, verdict, slot)
                     return TAKEN
+        if unlikely(spec.flags & FLAG_BLOCKING) and session.pinned < 0 and self.may_block(spec, raw):
+            blocks = True
+            self.finish(session)        # the rest must not wait for it
         command = &self.window[self.count]
         call = &command.call
         call.id = spec.id
@@ -235,6 +246,7 @@ cdef class LocalDispatcher(Dispatcher):
         call.keyed = keyed
         call.resp = <uint8_t>session.resp
         call.database = <uint32_t>session.database
+        call.may_block = blocks
         call.client_id = session.id
         call.session = <void *>session
         call.argv.argc = argc
@@ -264,7 +276,7 @@ cdef class LocalDispatcher(Dispatcher):
             args[i].length = spans[i].length
         self.args_used += argc
         self.count += 1
-        if unlikely(self.count == WINDOW):
+        if unlikely(self.count == WINDOW or blocks):
             self._run(session)
         return TAKEN
 
@@ -407,6 +419,9 @@ cdef class LocalDispatcher(Dispatcher):
             effects_end(store)
             session.end_multi()
             runner.start_batch()
+        if unlikely(has_notes(self.executor.answers.serving)):
+            self.executor.answers.serving.serve(self.running)
+        self._send_served()
         if not session.is_dirty:
             session.mark_dirty()
         if session.id and session.exceeds_output_limit():
@@ -423,7 +438,7 @@ cdef class LocalDispatcher(Dispatcher):
         self.executor.runner.start_batch()
         keys = session._arguments(raw)[1:]
         session.argument_bytes = 0
-        watches.link = PORT_LINK
+        watches.link = LINK_PORT
         for key in keys:
             watches.watch(session.id, session.database, key)
         session.note_watched({(session.database, key): self.node for key in keys})
@@ -452,6 +467,7 @@ cdef class LocalDispatcher(Dispatcher):
         cdef uint32_t i, count = self.count
         cdef size_t start
         cdef size_t replied = self.replied
+        cdef Serving serving = self.executor.answers.serving
         cdef int ran
         self.count = 0
         self.args_used = 0
@@ -485,12 +501,17 @@ cdef class LocalDispatcher(Dispatcher):
                 self._append_blob(output)
                 start = 0
             replied += out.used - start
+            if unlikely(ran & RAN_BLOCKED):
+                self._block(session, call)
+            if unlikely(has_notes(serving)):
+                serving.serve(self.running)
             if unlikely(replied > OUTPUT_CHECK_BYTES):
                 replied = 0
                 if session.id and session.exceeds_output_limit():
                     session.state |= STATE_CLOSING
                     break
         self.replied = replied
+        self._send_served()
         if unlikely(self.args_size > ARGS_KEEP):
             free(self.args)
             self.args_size = ARGS_FIRST
@@ -500,6 +521,42 @@ cdef class LocalDispatcher(Dispatcher):
         if not session.is_dirty:
             session.mark_dirty()
         return 0
+
+    cdef int _send_served(self) except -1:
+        """Send what workers' clients were answered because of what has run here."""
+        if unlikely(len(self.executor.answers.served_links) > 0):
+            self.executor.answers.send()
+            if self.on_granted is not None:
+                self.on_granted()
+        return 0
+
+    cdef int _block(self, Session session, const Call *call) except -1:
+        """A command waits: the session goes on when it is answered."""
+        cdef RunHeader run
+        memset(&run, 0, sizeof(run))
+        run.client = session.slot
+        run.client_id = session.id
+        run.commands = 1
+        run.database = <uint16_t>call.database
+        run.flags = call.flags
+        run.resp = call.resp
+        run.user = call.user
+        session.state |= STATE_BLOCKED
+        session.blocked = True
+        self.executor.answers.serving.block(call, &run, LINK_PORT)
+        return 0
+
+    cdef int end_blocking(self, Session session, uint8_t action) except -1:
+        self.executor.answers.serving.unblock(LINK_PORT, session.slot, 0, action)
+        return 0
+
+    cdef int cancel(self, Session session) except -1:
+        self.executor.answers.serving.unblock(LINK_PORT, session.slot, 0, CANCEL_GONE)
+        return 0
+
+    def unblock(self, Session session not None, bint error):
+        return self.executor.answers.serving.unblock(
+            LINK_PORT, session.slot, 0, CANCEL_ERROR if error else CANCEL_TIMEOUT)
 
     cdef void _append_blob(self, Output *output) noexcept:
         """A stored blob is the payload of the reply: it goes out uncopied."""

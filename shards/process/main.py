@@ -66,6 +66,8 @@ class ShardProcess:
         self.expire_from = 0.0  # CLIENT PAUSE: keys do not expire before
         self.cron_paused = False  # DEBUG PAUSE-CRON
         self.serve_due = False  # a call of _serve is scheduled
+        self.deadline_timer: asyncio.TimerHandle | None = None  # of commands that wait
+        self.executor.serving.on_deadline = self._await_deadline
         self.startup_memory = self.keyspace.used_memory
         self.startup_rss = 0  # of the process before the first key: mostly the interpreter
         self.startup_active = 0  # of that, what the allocator had from the system
@@ -108,6 +110,7 @@ class ShardProcess:
         self.expire_from = until if mode else 0.0
         if self.port is not None:
             self.port.dispatcher.on_granted = self._serve_more
+            self.executor.serving.on_answered = self.port.schedule_resume
             self.port.clients.set_pause(mode, until)
             self.port.listen(self.boot.listeners, self.control)
         self._cron()
@@ -161,6 +164,22 @@ class ShardProcess:
     def _serve_rest(self) -> None:
         self.serve_due = False
         self._serve(lambda _: self.executor.service(), 0)
+
+    # Commands that wait
+
+    def _await_deadline(self) -> None:
+        """Wake up when the first of those that wait has waited long enough."""
+        if self.deadline_timer is not None:
+            self.deadline_timer.cancel()
+        # Its time is up once the clock is beyond it.
+        until_ms = self.executor.serving.blocking.deadline_ms + 1 - time.time() * 1000
+        self.deadline_timer = self.loop.call_later(max(until_ms, 0.0) / 1000, self._expire_waiters)
+
+    def _expire_waiters(self) -> None:
+        self.deadline_timer = None
+        if self.executor.expire_waiters():
+            self._await_deadline()
+        self._serve_more()
 
     # Control
 
@@ -301,6 +320,9 @@ class ShardProcess:
             "cron_us": self.cron_us,
             "commands_at_once": self.commands_at_once,
             "changes": keyspace.changes,
+            "blocked_clients": self.executor.serving.blocking.waiters,
+            "blocking_keys": self.executor.serving.blocking.waited_keys,
+            "blocking_keys_on_nokey": self.executor.serving.blocking.removal_keys,
             **({"clients": self.port.connections.statistics()} if self.port is not None else {}),
         }
 
@@ -317,6 +339,9 @@ class ShardProcess:
             self.keyspace.active_expire(
                 int(period * SLOW_CYCLE_SHARE * 1e6), self.settings.active_expire_effort
             )
+            self.executor.serve_waiters()
+            self._serve_more()
+        self.executor.serving.blocking.rest()
         page, index = self.boot.page, self.boot.index
         page.set_shard(index, "used_memory", self.keyspace.used_memory)
         page.set_shard(index, "keys", self.keyspace.total_size)

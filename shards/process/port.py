@@ -120,6 +120,18 @@ class ShardPort(Barriers):
         self.connections.listen(())
         self.reactor.tick()
 
+    # Commands that waited
+
+    def schedule_resume(self) -> None:
+        """A client that waited has been answered: it goes on when nothing is being executed."""
+        self.loop.call_soon(self._resume)
+
+    def _resume(self) -> None:
+        for session in self.dispatcher.executor.serving.take_answered():
+            if not session.closed:
+                session.resume()
+        self.schedule_flush()
+
     # What this port cannot do alone
 
     async def ask_shards(self, session: Session, command: Command, args: list[bytes]) -> bytes:

@@ -59,8 +59,10 @@ TIMEOUT_AT = {
     b"BLMOVE": 5,
     b"BRPOPLPUSH": 3,
     b"BLMPOP": 1,
+    b"BZPOPMIN": -1,
+    b"BZPOPMAX": -1,
+    b"BZMPOP": 1,
 }
-BLOCKING = [b"BZPOPMIN", b"BZPOPMAX", b"BZMPOP"]
 MISTAKE_CHANCE = 1 / 16
 INLINE_SAFE = re.compile(rb"[A-Za-z0-9_{}:.\-]+")
 
@@ -244,8 +246,6 @@ def is_unfit(args: tuple[bytes, ...]) -> bool:
     upper = [arg.upper() for arg in args]
     if name in (b"SPOP", b"SRANDMEMBER") and len(args) > 1:
         return _is_unfit_chance(name, args)
-    if name in BLOCKING:
-        return True
     if name == b"XAUTOCLAIM" and b"COUNT" in upper and any(len(arg) > 9 for arg in args[7:]):
         return True  # Redis tries to allocate as much
     if name == b"DEBUG" and len(args) > 2 and upper[1] == b"SLEEP":

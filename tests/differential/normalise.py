@@ -332,14 +332,9 @@ def _keep_label(match: re.Match[bytes]) -> bytes:
     return label + b"N"
 
 
-MOVES_THAT_WAIT = (b"BLMOVE", b"BRPOPLPUSH")
-
-
-@normaliser(
-    "ours never waits yet, and answers as in MULTI; a wait that ends in vain is a null array"
-)
+@normaliser("over several shards it does not wait yet, and answers as in MULTI")
 def move_in_vain(exchange: Exchange) -> Pair | None:
-    if exchange.name not in MOVES_THAT_WAIT or exchange.oracle != b"*-1\r\n":
+    if exchange.name not in (b"BLMOVE", b"BRPOPLPUSH") or exchange.oracle != b"*-1\r\n":
         return None
     return (b"nothing", b"nothing") if exchange.ours == b"$-1\r\n" else None
 

@@ -317,6 +317,10 @@ class Context:
             self.events.append((event, key, self.number(database)))
             self.keyspace.changes += count
 
+    def block(self, *how: object, **more: object) -> bool:
+        """Nobody can wait here."""
+        return False
+
     def notify(self, key: bytes, event: bytes, database: int | None = None) -> None:
         self.events.append((event, key, self.number(database)))
 

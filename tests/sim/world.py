@@ -25,7 +25,7 @@ from shards.lane.context import Context, Settings
 from shards.lane.handler import NativeLane
 from shards.memory.allocation import live_blocks
 from tests.sim.client import Client
-from tests.sim.clock import Clock, VirtualLoop
+from tests.sim.clock import START_MS, Clock, VirtualLoop
 from tests.sim.model import Request
 from tests.sim.network import Network
 from tests.sim.requests import DATABASES
@@ -83,6 +83,7 @@ class SimShard:
             Runner(TABLE, self.keyspace, context, LANE, world.clock.now_ms), epoch
         )
         self.executor.runner.native_lane = world.options.native_lane
+        self.executor.serving.on_deadline = self.await_deadline
         if world.options.unread_bytes_max is not None:
             self.executor.unread_bytes_max = world.options.unread_bytes_max
             self.executor.out_bytes_max = world.options.unread_bytes_max // 8
@@ -104,6 +105,19 @@ class SimShard:
         self.due = False
         if self.alive:
             self.executor.service()
+
+    def await_deadline(self) -> None:
+        """Look at commands that wait when the first of them has waited long enough."""
+        due_ms = self.executor.serving.blocking.deadline_ms + 1 - START_MS
+        self.world.clock.at(due_ms * 1000, self.expire)
+
+    def expire(self) -> None:
+        if not self.alive:
+            return
+        if self.stopped_until_us > self.world.clock.now_us:
+            self.world.clock.at(self.stopped_until_us, self.expire)
+        elif self.executor.expire_waiters():
+            self.await_deadline()
 
     def run(self, args: list[Any]) -> bytes:
         """Run a command here and now, whoever waits for what; its raw reply."""

@@ -14,10 +14,13 @@ MESSAGE_REPLIES = 2
 MESSAGE_READ = 3
 MESSAGE_CANCEL = 4
 MESSAGE_PUSH = 5
-PART_DONE, PART_PARKED = 0, 1
+PART_DONE, PART_PARKED, PART_BLOCKED = 0, 1, 3
+PART_UNBLOCKED = 4
+CANCEL_GONE, CANCEL_ENDED, CANCEL_TIMEOUT, CANCEL_ERROR = range(4)
 RUN_BULK, RUN_NO_TOUCH, RUN_INTERNAL, RUN_REPLY_OFF = 1, 2, 4, 8
 RUN_TRANSACTION, RUN_LOCKS, RUN_PREPARE, RUN_COMMIT, RUN_RELEASE = 16, 32, 64, 128, 256
 RUN_ATOMIC = 1024
+RUN_MULTI = 8192
 PART_BULK = 1
 
 REQUEST_HEADER = struct.Struct("=B3xII")  # kind, epoch, runs
@@ -25,7 +28,7 @@ RUN = struct.Struct("=IIIIIIQIHHBB2x")
 TRANSACTION = struct.Struct("=QQq")  # id, number, time
 COMMAND = struct.Struct("=IIIHH")
 REPLY_HEADER = struct.Struct("=BxHIIQ")  # kind, messages answered, epoch, parts, durable
-CANCEL = struct.Struct("=B3xII")  # kind, epoch, client
+CANCEL = struct.Struct("=BB2xIII")  # kind, action, epoch, client, sequence
 PUSH = struct.Struct("=B3xIIIQ")  # kind, epoch, client, bytes, CLIENT ID
 READ = struct.Struct("=B3xIQ")  # kind, epoch, bytes
 PART = struct.Struct("=IIIIIBB2x")
@@ -68,11 +71,12 @@ class Part:
     commands: int
     status: int = PART_DONE
     bulk: int = 0
+    unblocked: bool = False  # by CLIENT UNBLOCK
 
     def packed(self) -> bytes:
         head = PART.pack(
             self.client, self.sequence, len(self.data), self.bulk, self.commands, self.status,
-            PART_BULK if self.bulk else 0,
+            (PART_BULK if self.bulk else 0) | (PART_UNBLOCKED if self.unblocked else 0),
         )  # fmt: skip
         return head + self.data
 
@@ -133,9 +137,10 @@ def read_replies(data: bytes) -> tuple[int, list[Part]]:
     at = REPLY_HEADER.size
     parts = []
     for _ in range(count):
-        client, sequence, size, bulk, commands, status, _ = PART.unpack_from(data, at)
+        client, sequence, size, bulk, commands, status, flags = PART.unpack_from(data, at)
         at += PART.size
-        part = Part(client, sequence, data[at : at + size], commands, status, bulk)
+        unblocked = flags & PART_UNBLOCKED != 0
+        part = Part(client, sequence, data[at : at + size], commands, status, bulk, unblocked)
         at += size
         parts.append(part)
     assert at == len(data)
@@ -150,12 +155,12 @@ def replies(epoch: int, parts: Iterable[Part]) -> bytes:
 
 def cancelled(data: bytes) -> int | None:
     """The client that this message says has gone; None: it is another one."""
-    return CANCEL.unpack(data)[2] if data[0] == MESSAGE_CANCEL else None
+    return CANCEL.unpack(data)[3] if data[0] == MESSAGE_CANCEL else None
 
 
-def cancel(epoch: int, client: int) -> bytes:
-    """A worker's message that a client has gone."""
-    return CANCEL.pack(MESSAGE_CANCEL, epoch, client)
+def cancel(epoch: int, client: int, action: int = CANCEL_GONE, sequence: int = 0) -> bytes:
+    """A worker's message that a client has gone, or that its blocked command is to end."""
+    return CANCEL.pack(MESSAGE_CANCEL, action, epoch, client, sequence)
 
 
 def push(epoch: int, client: int, client_id: int, data: bytes) -> bytes:

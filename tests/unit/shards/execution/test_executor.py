@@ -26,6 +26,7 @@ from tests.support.envelopes import (
     RUN_COMMIT,
     RUN_INTERNAL,
     RUN_LOCKS,
+    RUN_MULTI,
     RUN_PREPARE,
     RUN_RELEASE,
     RUN_REPLY_OFF,
@@ -79,7 +80,8 @@ class Shard:
         return found
 
     def call(self, *args: bytes | str | int, **more: int) -> bytes:
-        self.send(run([list(args)], **more))
+        """The reply of a command, which does not wait."""
+        self.send(run([list(args)], **{"flags": RUN_MULTI, **more}))
         (part,) = self.parts()
         return part.data
 
