@@ -18,6 +18,7 @@ from protocol.replies import replies as cut_up
 from protocol.slots import key_slot
 from protocol.table import NativeTable
 from router.dispatch import WorkerDispatcher
+from router.exec import execute
 from router.multi_shard import run_multi_shard
 from router.transactions import (
     NO_TOUCH,
@@ -210,7 +211,15 @@ class Host(Barriers):
 
     def closed(self, session: Session) -> None:
         if not isinstance(session.driver, Line):
+            session.unwatch()
             self.connection_closed(session)
+
+    def unwatch(self, session: Session, shard: int) -> None:
+        """Let a shard forget what a client watches there."""
+        if self.dispatcher.is_up(shard):
+            self.call(shard, [[b"SHARDIS.UNWATCH", b"%d" % session.id]], 0, 2).add_done_callback(
+                asyncio.Future.exception
+            )
 
     def run_barrier(self, session: Session, command: Command, args: list[bytes]) -> None:
         """Start a command that needs more than this process and one shard."""
@@ -220,6 +229,8 @@ class Host(Barriers):
             task.add_done_callback(self.barriers.discard)
 
     async def ask_shards(self, session: Session, command: Command, args: list[bytes]) -> bytes:
+        if command.name == "EXEC":
+            return await execute(self, session)
         return await run_multi_shard(self, session, command, args)
 
     def shard_of(self, key: bytes) -> int:
