@@ -292,6 +292,7 @@ cdef class WorkerDispatcher(Batches):
                     session._refuse(spec.id, LOADING)
                     return HOLD
                 queue.note_key(shard, slot)
+                queue.crosses_slots = False     # which matters at a shard's own port only
         else:
             queue.mixed = True
         header.length = <uint32_t>length
