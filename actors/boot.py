@@ -65,6 +65,26 @@ class Topology:
     workers: list[tuple[int, int]]  # (index, epoch)
     slots: list[tuple[int, int, int]]  # (first, last, shard), both ends included
 
+    def message(self) -> dict[str, Any]:
+        """As it is sent."""
+        return {
+            "op": "topology",
+            "version": self.version,
+            "shards": [list(shard) for shard in self.shards],
+            "workers": [list(worker) for worker in self.workers],
+            "slots": [list(slots) for slots in self.slots],
+        }
+
+    @classmethod
+    def of(cls, message: dict[str, Any]) -> Topology:
+        """What `message` has made."""
+        return cls(
+            message["version"],
+            [tuple(shard) for shard in message["shards"]],
+            [tuple(worker) for worker in message["workers"]],
+            [tuple(slots) for slots in message["slots"]],
+        )
+
 
 @dataclass(slots=True)
 class Boot:

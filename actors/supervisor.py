@@ -121,17 +121,6 @@ class Plan:
     nodes: list[list[Any]] = field(default_factory=list)  # cluster mode: fields of each node
 
 
-def topology_message(topology: Topology) -> Message:
-    """The topology as it is sent."""
-    return {
-        "op": "topology",
-        "version": topology.version,
-        "shards": [list(shard) for shard in topology.shards],
-        "workers": [list(worker) for worker in topology.workers],
-        "slots": [list(slots) for slots in topology.slots],
-    }
-
-
 class Supervisor:
     """The processes of one server."""
 
@@ -304,7 +293,7 @@ class Supervisor:
         self._broadcast_due = False
         if self.stopping:
             return
-        message = topology_message(self.topology)
+        message = self.topology.message()
         for child in self._children():
             if child.link is not None:
                 child.link.notify(message)

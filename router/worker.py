@@ -140,14 +140,7 @@ class Worker(Host):
     def _on_control(self, message: dict[str, Any]) -> Any:
         match message["op"]:
             case "topology":
-                self.install(
-                    Topology(
-                        message["version"],
-                        [tuple(shard) for shard in message["shards"]],
-                        [tuple(worker) for worker in message["workers"]],
-                        [tuple(slots) for slots in message["slots"]],
-                    )
-                )
+                self.install(Topology.of(message))
             case "links":
                 self._reconnect(message["shard"], message["epoch"], message["turn"])
             case "config":

@@ -199,15 +199,16 @@ cdef class Dispatcher(DispatcherBase):
             self.output_soft[i] = soft
             self.output_soft_ms[i] = seconds * 1000
 
-    def sweep(self, uint32_t count):
+    def sweep(self, uint32_t count, int64_t now_ms=0):
         """Look after the next `count` clients: idle ones, slow readers, spare memory. O(count).
 
-        Called so that everybody is seen about once in a second.
+        Called so that everybody is seen about once in a second. `now_ms` is the monotonic time, for
+        tests that have their own.
         """
         cdef Session session
         cdef uint32_t n = len(self.sessions)
         cdef int64_t idle_ms
-        self.now_ms = clock_ns(CLOCK_MONOTONIC) // 1_000_000
+        self.now_ms = now_ms or clock_ns(CLOCK_MONOTONIC) // 1_000_000
         self.note_peaks(0, 0)
         for _ in range(min(count, n)):
             if self.sweep_at >= n:

@@ -19,6 +19,7 @@ from actors.failure import end_on_failure
 from actors.figures import process_figures, resident_bytes
 from actors.links import open_links
 from actors.scheduling import apply_scheduling
+from protocol.slots import SLOTS
 from protocol.table import NativeTable
 from sessions import clients, slowlog
 from sessions.slowlog import Monitor
@@ -33,7 +34,6 @@ from shards.process.port import ShardPort
 
 SLOW_CYCLE_SHARE = 0.25
 """Of each cron period that active expiry may use at most, as redis-server's slow cycle."""
-SLOTS = 16384
 GARBAGE_INTERVAL_SECONDS = 5.0
 """How often Python's cycle collector runs; never inside a batch."""
 
@@ -190,12 +190,7 @@ class ShardProcess:
     def _on_control(self, message: dict[str, Any]) -> Any:
         match message["op"]:
             case "topology":
-                topology = Topology(
-                    message["version"],
-                    [tuple(shard) for shard in message["shards"]],
-                    [tuple(worker) for worker in message["workers"]],
-                    [tuple(slots) for slots in message["slots"]],
-                )
+                topology = Topology.of(message)
                 for worker, epoch in topology.workers:
                     self._link(worker, epoch)
                 if self.port is not None:

@@ -15,6 +15,12 @@ WITH_LONG_LINES = re.compile(  # to shrink, never to grow
     r"shards/process/dispatcher\.p..|protocol/envelope\.pxd"
 )
 MAY_PRINT = ("shardctl/", "router/main.py")
+MAY_SLEEP = {  # they wait for another process or thread, and look again and again
+    "tests/unit/bench/test_macro.py",
+    "tests/unit/protocol/conftest.py",
+    "tests/unit/shards/keyspace/test_keyspace.py",
+}
+SLEEP = re.compile(r"\bsleep\((?!0\))")
 PRINT = re.compile(r"(?<![\w.\"'])print\(")
 STRINGS_AND_COMMENTS = re.compile(r'"""[\s\S]*?"""|#[^\n]*')
 
@@ -38,6 +44,16 @@ def test_no_line_of_a_kernel_is_long() -> None:
         if len(line) > LINE_CHARACTERS_MAX
     ]
     assert not long, long
+
+
+def test_unit_tests_move_clocks_and_do_not_sleep() -> None:
+    found = [
+        str(path)
+        for path in tracked()
+        if path.parts[:2] == ("tests", "unit") and path.suffix == ".py"
+        if SLEEP.search((ROOT / path).read_text()) and str(path) not in MAY_SLEEP
+    ]
+    assert not found, found
 
 
 def test_no_build_product_is_in_the_tree() -> None:
