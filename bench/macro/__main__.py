@@ -7,6 +7,7 @@ python -m bench.macro --scenario memory      bytes per key
 python -m bench.macro --scenario startup     time to PONG, idle CPU, PSS
 python -m bench.macro --scenario types       hot commands of every data type, depth by depth
 python -m bench.macro --scenario commands    every command of the data types, slowest first
+python -m bench.macro --scenario several     commands over several keys, on two shards
 python -m bench.macro --scenario bigzset     a sorted set of a million members
 python -m bench.macro --scenario types-memory   bytes of each kind of collection
 python -m bench.macro --opt-in shardis-1+1@pinned
@@ -33,9 +34,9 @@ from bench.macro.cases import Case
 from bench.macro.every_command import COMMANDS
 from bench.macro.servers import OPT_IN, STANDARD, ServerFailed, Variant, with_options
 from bench.macro.targets import BASELINE
-from bench.macro.type_cases import BIG_ZSET, TYPES
+from bench.macro.type_cases import BIG_ZSET, SEVERAL_KEYS, TYPES
 
-CASES = {"types": TYPES, "commands": COMMANDS, "bigzset": BIG_ZSET}
+CASES = {"types": TYPES, "commands": COMMANDS, "bigzset": BIG_ZSET, "several": SEVERAL_KEYS}
 PLAIN = {
     "memory": scenarios.memory,
     "startup": scenarios.startup,
@@ -51,10 +52,12 @@ SCENARIOS: dict[str, tuple[int, float, str]] = {
     "types": (5, 0.7, "1,16,50"),
     "commands": (3, 0.3, "16"),
     "bigzset": (5, 1.0, "16"),
+    "several": (5, 1.0, "1,16"),
     "types-memory": (1, 0.0, ""),
 }
 QUICK_ROUNDS, QUICK_SECONDS = 3, 0.4
 ENDPOINT = "shardis-1+1"  # what the scenarios about data types compare, unless told otherwise
+TWO_SHARDS = "shardis-1+2"
 
 
 def arguments(args: list[str] | None) -> argparse.Namespace:
@@ -66,7 +69,9 @@ def arguments(args: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="for day-to-day work")
     parser.add_argument("--depths", help="pipeline depths")
     parser.add_argument("--rows", help="only these rows, by name (standard or opt-in)")
-    parser.add_argument("--cases", help="only these cases, by name, of types, commands or bigzset")
+    parser.add_argument(
+        "--cases", help="only these cases, by name, of types, commands, several or bigzset"
+    )
     parser.add_argument(
         "--opt-in",
         default="",
@@ -93,7 +98,7 @@ def select(chosen: argparse.Namespace) -> list[Variant]:
     known = {variant.name: variant for variant in (*STANDARD, *OPT_IN)}
     names = [variant.name for variant in STANDARD]
     if chosen.scenario in ("types-memory", *CASES):
-        names = [BASELINE, ENDPOINT]
+        names = [BASELINE, TWO_SHARDS if chosen.scenario == "several" else ENDPOINT]
     elif shutil.which("nutcracker") is None and not Path("/usr/sbin/nutcracker").exists():
         names.remove("twemproxy")
         scenarios.say("nutcracker is not installed: no twemproxy row")

@@ -30,6 +30,8 @@ THROUGHPUT: dict[str, dict[int, Goal]] = {
 
 # Pipeline depth -> goal for each hot command on collections.
 TYPES: dict[int, Goal] = {1: Goal(0.85, 1.0), 16: Goal(1.0, 1.3), 50: Goal(1.1, 1.6)}
+# Pipeline depth -> goal for each command of ten keys over two shards.
+SEVERAL_KEYS: dict[int, Goal] = {16: Goal(0.6, 0.8)}
 # No command at all may be slower than this, at P=16.
 WORST_COMMAND = Goal(0.35, 1.0)
 # Growth of memory by the same data.
