@@ -35,7 +35,8 @@ cdef class WorkerDispatcher(Batches):
     cdef int _append_run(self, Session session, int32_t shard, uint32_t count, const CommandHeader *headers,
                          const char *raw, size_t bytes, uint16_t flags, uint32_t bulk) except -1
     cdef size_t _argument_bytes(self) noexcept
-    cdef int _append_exec(self, Session session, int32_t shard, CommandQueue queue) except -1
+    cdef int _append_queue(self, Session session, int32_t shard, CommandQueue queue, uint16_t flags,
+                           uint32_t replies) except -1
     cdef int _submit_blocking(self, Session session, int32_t shard, const CommandSpec *spec, const char *raw,
                               size_t length, const CommandHeader *header) except -1
     cdef int _settle_unblocking(self, Session session, bint done) except -1

@@ -11,6 +11,7 @@ from protocol.commands import F, Place
 from protocol.errors import LOADING as LOADING_ERROR
 from router.coordinator import EnvelopeError
 
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -291,8 +292,7 @@ cdef class WorkerDispatcher(Batches):
                     self.unreachable += 1
                     session._refuse(spec.id, LOADING)
                     return HOLD
-                queue.note_key(shard, slot)
-                queue.crosses_slots = False     # which matters at a shard's own port only
+                queue.note_shard(shard)
         else:
             queue.mixed = True
         header.length = <uint32_t>length
@@ -343,17 +343,52 @@ cdef class WorkerDispatcher(Batches):
             self.unreachable += 1
             session._refuse(self.exec_id, LOADING)
             return TAKEN
-        self._append_exec(session, shard, queue)
+        self._append_queue(session, shard, queue, session.run_flags | RUN_ATOMIC, 1)
         if session.watched:
             session.watched.clear()         # the shard forgets them, too
         session.end_multi()
         return TAKEN
 
-    cdef int _append_exec(self, Session session, int32_t shard, CommandQueue queue) except -1:
+    def send_run(self, Session session not None, list commands not None):
+        """Send commands of an internal session as one run, however many and large they are.
+
+        What it scans is cut into runs instead: a transaction's part must not be. O(bytes)
+        """
+        cdef CommandQueue queue = CommandQueue.__new__(CommandQueue)
+        cdef CommandHeader header
+        cdef int32_t shard = session.pinned
+        cdef bytes raw
+        for args in commands:
+            id = self.table.lookup_list(args)
+            if id < 0:
+                raise ValueError(f"unknown command {args[0]!r}")
+            if not self.shards[shard].up:
+                self.unreachable += 1
+                session._refuse(id, LOADING)
+                continue
+            words = [b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in args]
+            head = b"*%d\r\n" % len(args)
+            raw = head + b"".join(words)
+            memset(&header, 0, sizeof(header))
+            positions = self.table.keys(id, args)
+            if positions:
+                at = positions[0]
+                header.key_length = len(args[at])
+                header.key_offset = (
+                    len(head) + sum(map(len, words[:at])) + len(words[at]) - len(args[at]) - 2)
+                header.slot = <uint16_t>key_slot(
+                    PyBytes_AS_STRING(raw) + header.key_offset, header.key_length)
+            header.id = id
+            header.length = <uint32_t>len(raw)
+            queue.add(&header, PyBytes_AS_STRING(raw), self.table.specs[<uint32_t>id].flags, 0)
+        if queue.count:
+            self._append_queue(session, shard, queue, session.run_flags, queue.count)
+
+    cdef int _append_queue(self, Session session, int32_t shard, CommandQueue queue, uint16_t flags,
+                           uint32_t replies) except -1:
         cdef ShardState *state = &self.shards[shard]
         cdef size_t size = queue.raw.used
         cdef size_t counted = size
-        cdef uint16_t flags = session.run_flags | RUN_ATOMIC
         cdef const CommandHeader *headers = <const CommandHeader *>queue.headers.data
         if likely(size <= BULK_BYTES_MIN):
             self._append_run(session, shard, queue.count, headers, queue.raw.data, size, flags, 0)
@@ -366,7 +401,8 @@ cdef class WorkerDispatcher(Batches):
                 session, shard, queue.count, headers, NULL, 0, flags | RUN_BULK, state.bulk_sent)
             counted = bulk_counted(size)
             state.bytes_in_flight += counted
-        session.open_pending(shard, 1, <uint32_t>counted, queue.flags & FLAG_WRITE)
+        session.open_pending(
+            shard, replies, <uint32_t>counted, queue.flags & FLAG_WRITE and not flags & RUN_PREPARE)
         if unlikely(state.bytes_in_flight > self.shard_bytes_max):
             self._hold_back(session, shard)
         return 0

@@ -76,7 +76,10 @@ class Line:
         session.transaction = label
         for flags, commands in runs:
             session.run_flags = flags
-            session.push(b"".join(map(encode, commands)))
+            if len(commands) == 1:
+                session.push(encode(commands[0]))
+            else:
+                self.host.dispatcher.send_run(session, [list(args) for args in commands])
         self.host.schedule_flush()
         return future
 
@@ -215,9 +218,15 @@ class Host(Barriers):
             self.connection_closed(session)
 
     def unwatch(self, session: Session, shard: int) -> None:
-        """Let a shard forget what a client watches there."""
+        """Let a shard forget what a client watches there, before the client watches anew.
+
+        Not now: the session may be in the middle of its input, and its scanner is that of all.
+        """
+        self.loop.call_soon(self._unwatch, session.id, shard)
+
+    def _unwatch(self, client_id: int, shard: int) -> None:
         if self.dispatcher.is_up(shard):
-            self.call(shard, [[b"SHARDIS.UNWATCH", b"%d" % session.id]], 0, 2).add_done_callback(
+            self.call(shard, [[b"SHARDIS.UNWATCH", b"%d" % client_id]], 0, 2).add_done_callback(
                 asyncio.Future.exception
             )
 

@@ -35,7 +35,8 @@ cdef class CommandQueue:
     cdef void clear(self) noexcept
     cdef void add(self, const CommandHeader *header, const char *raw, uint32_t flags,
                   size_t argument_bytes) noexcept
-    # The next command has a key of this shard and slot.
-    cdef void note_key(self, int32_t shard, uint16_t slot) noexcept
+    # A command has a key of this shard; of this slot, where that matters.
+    cdef void note_shard(self, int32_t shard) noexcept
+    cdef void note_slot(self, uint16_t slot) noexcept
     cdef const CommandHeader *header(self, uint32_t i) noexcept
     cdef list commands(self)

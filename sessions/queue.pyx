@@ -65,11 +65,13 @@ cdef class CommandQueue:
         self.flags |= flags
         self.argument_bytes += argument_bytes
 
-    cdef void note_key(self, int32_t shard, uint16_t slot) noexcept:
+    cdef void note_shard(self, int32_t shard) noexcept:
         if self.shard == NO_SHARD:
             self.shard = shard
         elif self.shard != shard:
             self.shard = MANY_SHARDS
+
+    cdef void note_slot(self, uint16_t slot) noexcept:
         if self.slot < 0:
             self.slot = slot
         elif self.slot != slot:

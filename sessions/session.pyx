@@ -913,12 +913,11 @@ cdef class Session:
     cdef int _refuse(self, int32_t id, bytes message) except -1:
         """Answer with an error before the command has run. Inside of MULTI, EXEC will do nothing then."""
         cdef bytes data
-        if unlikely(self.attention & ATTENTION_MULTI):
-            if id >= 0 and id == self.dispatcher.exec_id:
-                self.discard()
-                message = EXEC_REFUSED % (message[4:] if message.startswith(b"ERR ") else message)
-            else:
-                self.waiting.failed = True
+        if unlikely(id >= 0 and id == self.dispatcher.exec_id):
+            self.discard()
+            message = EXEC_REFUSED % (message[4:] if message.startswith(b"ERR ") else message)
+        elif unlikely(self.attention & ATTENTION_MULTI):
+            self.waiting.failed = True
         data = b"-" + message.replace(b"\r", b" ").replace(b"\n", b" ") + b"\r\n"
         if self.pinned < 0:         # an internal call's error is counted with the command it is part of
             if id >= 0:

@@ -363,7 +363,7 @@ cdef class ParkedRuns(TicketOffice):
                 self.answers.open_part(&run)
                 if unlikely(held.may_not_block):
                     self.answers.call.may_block = False
-            if held.bulk is not None and held.bulk.message.holder == NULL:
+            if held.bulk is not None and run.commands == 1 and held.bulk.message.holder == NULL:
                 self.runner.shard.adopt = &held.bulk.message
             self.answers.running = ticket
             self._execute_for(transaction, &header, &key, raw)
@@ -519,7 +519,8 @@ cdef class ParkedRuns(TicketOffice):
             key.slot = header.slot
             key.database = self.store.physical[run.database]
             key.hash = store_hash(self.store, key.data, key.length)
-            if part.bulk is not None and part.bulk.message.holder == NULL:
+            # With more commands in it, those would need the memory that the first one keeps.
+            if part.bulk is not None and run.commands == 1 and part.bulk.message.holder == NULL:
                 self.runner.shard.adopt = &part.bulk.message
             self._execute_for(transaction, &header, &key, raw)
             self.runner.shard.adopt = NULL

@@ -11,7 +11,7 @@ from shards.keyspace.keyspace cimport (
 )
 from shards.keyspace.store cimport LISTEN_CHANGED, LISTEN_REMOVED, Key, RemoveReason
 from shards.lane.effects cimport effects_attach, effects_detach, logical_database
-from shards.lane.events cimport EVENT_EXPIRED, EVENT_KEY_MISS, EVENT_NEW, Event
+from shards.lane.events cimport EVENT_EXPIRED, Event, event_signals
 
 cdef enum:
     COUNT_MAX = 0xFFFF          # of a place in the filter; from there on it is never counted down
@@ -21,7 +21,7 @@ cdef void on_changed(void *owner, Store *store, const Key *key, Event event,
                      int64_t count) noexcept nogil:
     if (<WatchHook *>owner).filter[key.hash & (FILTER_SIZE - 1)] == 0:
         return
-    if event != EVENT_KEY_MISS and event != EVENT_NEW:
+    if event_signals(event):
         touch((<WatchHook *>owner).watches, store, key, event == EVENT_EXPIRED)
 
 
