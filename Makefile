@@ -19,7 +19,7 @@ SHARED = -n $(JOBS) --dist loadfile -p no:benchmark
 # The tests start hundreds of servers, and each would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-PACKAGES := $(wildcard protocol actors sessions shards router persistence replication cluster lua)
+PACKAGES := $(filter-out bench tests,$(patsubst %/__init__.py,%,$(wildcard */__init__.py)))
 KERNELS := $(shell find $(PACKAGES) -name '*.pyx' -o -name '*.pxd')
 BUILT := .stamps/built-$(SHARDIS_BUILD)
 PY = $(shell cat .stamps/python)

@@ -9,23 +9,15 @@ A tree remembers its mode in build/mode: after a switch everything is built anew
 """
 
 import os
+import tomllib
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 ROOT = Path(__file__).parent
-PACKAGES = (
-    "protocol",
-    "actors",
-    "sessions",
-    "shards",
-    "router",
-    "persistence",
-    "replication",
-    "cluster",
-    "lua",
-)
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGES = PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
 MODE = os.environ.get("SHARDIS_BUILD", "release")
 FLAGS = {
     "release": ["-O3", "-g0"],
@@ -56,7 +48,7 @@ def kernels() -> list[Extension]:
             libraries=["dl"],
         )
         for package in PACKAGES
-        for path in sorted((ROOT / package).rglob("*.pyx"))
+        for path in sorted((ROOT / package.removesuffix("*")).rglob("*.pyx"))
     ]
 
 

@@ -11,12 +11,20 @@ request has an answer. What the router sends:
     {"op": "resetstat"}             count these figures anew (CONFIG RESETSTAT)
     {"op": "listeners", "kinds": [kind, ...]}
                                     accept from these only (see actors/listening.py), then answer
+    {"op": "fence", "worker": int, "epoch": int}    (to shards) -> see actors/fence.py
+    {"op": "resolve", "commit": [id, ...], "drop": [id, ...]}       (to shards)
+    {"op": "links", "worker": int, "epoch": int, "turn": int}       (to shards)
+                                    be reachable for this worker anew, then answer
+    {"op": "links", "shard": int, "epoch": int, "turn": int}        (to workers)
+                                    connect to this shard anew
     {"op": "pause-cron", "paused": bool}    periodic work rests (DEBUG PAUSE-CRON)
     {"op": "shutdown"}              finish what was admitted, answer, exit 0
 
 What workers and shards send:
 
     {"op": "ready"}                                 it serves
+    {"op": "broken", "shard": int}                  (workers) it has left this shard, which lives:
+                                                    what that sent can't be right
     {"op": "admin", "caller": {...}, "args": [..]}  -> {"reply": RESP bytes}
                                     (for ADMIN commands; a shard names itself as caller["node"])
 """
@@ -35,13 +43,17 @@ def coordinator(worker: int, epoch: int) -> int:
     return (epoch & 0x3FFF) << 10 | worker
 
 
-def link_path(directory: str, shard: int, shard_epoch: int, worker: int, worker_epoch: int) -> str:
+def link_path(
+    directory: str, shard: int, shard_epoch: int, worker: int, worker_epoch: int, turn: int = 0
+) -> str:
     """The ipc endpoint between one incarnation of a shard and one of a worker; the shard binds.
 
     Both epochs are in the name: ZeroMQ would otherwise deliver what was queued for a dead process
-    to its successor. The bulk link is the same path with ".bulk" after it.
+    to its successor. So is the `turn`, which counts how often the two have begun anew. The bulk
+    link is the same path with ".bulk" after it.
     """
-    return f"ipc://{directory}/s{shard}.{shard_epoch}-w{worker}.{worker_epoch}"
+    again = f".{turn}" if turn else ""
+    return f"ipc://{directory}/s{shard}.{shard_epoch}-w{worker}.{worker_epoch}{again}"
 
 
 @dataclass(slots=True)
@@ -52,6 +64,26 @@ class Topology:
     shards: list[tuple[int, int, bool]]  # (index, epoch, up)
     workers: list[tuple[int, int]]  # (index, epoch)
     slots: list[tuple[int, int, int]]  # (first, last, shard), both ends included
+
+    def message(self) -> dict[str, Any]:
+        """As it is sent."""
+        return {
+            "op": "topology",
+            "version": self.version,
+            "shards": [list(shard) for shard in self.shards],
+            "workers": [list(worker) for worker in self.workers],
+            "slots": [list(slots) for slots in self.slots],
+        }
+
+    @classmethod
+    def of(cls, message: dict[str, Any]) -> Topology:
+        """What `message` has made."""
+        return cls(
+            message["version"],
+            [tuple(shard) for shard in message["shards"]],
+            [tuple(worker) for worker in message["workers"]],
+            [tuple(slots) for slots in message["slots"]],
+        )
 
 
 @dataclass(slots=True)

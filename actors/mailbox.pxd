@@ -2,11 +2,11 @@
 
 Contract
 1. A link is FIFO, loses nothing while both ends live, and delivers whole messages.
-2. `send` copies; `send_owned` takes the memory and calls `release(data, hint)` when it is done, maybe
-   in another thread. Neither ever blocks.
+2. `send` copies; `send_owned` takes the memory and calls `release(data, hint)` when it is done,
+   maybe in another thread. Neither ever blocks.
 3. `receive` gives one message or says that there is none. The message stays valid until
-   `message_release`, or for good if it was moved into a Blob by its owner; that of a ZmtpLink at most
-   until the next `receive`.
+   `message_release`, or for good if it was moved into a Blob by its owner; that of a ZmtpLink at
+   most until the next `receive`.
 4. Whoever waits on `fileno()` must then `receive` until there is nothing, which also sends what had
    to wait. The same is due after any `send`: sending can eat the wake-up (the file descriptor of
    libzmq's sockets is edge-triggered).
@@ -39,6 +39,7 @@ cdef class Link:
     cdef void _hold(self, Message *message, bytes data) noexcept
 
 cdef void message_release(Message *message) noexcept
-# Move a message that ZeroMQ holds (holder NULL) to `target`, a zmq_msg_t of 64 bytes, and give it back later.
+# Move a message that ZeroMQ holds (holder NULL) to `target`, a zmq_msg_t of 64 bytes, and give it
+# back later.
 cdef void message_move_zmq(Message *message, void *target) noexcept nogil
 cdef void zmq_message_close(void *zmq) noexcept nogil

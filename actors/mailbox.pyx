@@ -23,8 +23,8 @@ ctypedef void *(*zmq_data_f)(void *) noexcept nogil
 ctypedef size_t (*zmq_size_f)(void *) noexcept nogil
 ctypedef int (*zmq_move_f)(void *, void *) noexcept nogil
 
-# libzmq's own functions, taken from the library that pyzmq has loaded: 0.1 to 0.7 us less per message
-# than pyzmq's methods. All NULL when they can't be found; then PyzmqLink is used.
+# libzmq's own functions, taken from the library that pyzmq has loaded: 0.1 to 0.7 us less per
+# message than pyzmq's methods. All NULL when they can't be found; then PyzmqLink is used.
 cdef zmq_send_f c_send = NULL
 cdef zmq_message_f c_init = NULL
 cdef zmq_message_f c_close = NULL

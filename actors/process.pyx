@@ -46,7 +46,8 @@ def die_with_parent(int signal_number, int parent):
     Raises ProcessLookupError when `parent` has died before the request could be made, which
     the kernel would not tell.
     """
-    if prctl(PR_SET_PDEATHSIG, <unsigned long>signal_number, <unsigned long>0, <unsigned long>0, <unsigned long>0) != 0:
+    cdef unsigned long none = 0
+    if prctl(PR_SET_PDEATHSIG, <unsigned long>signal_number, none, none, none) != 0:
         raise OSError("PR_SET_PDEATHSIG was refused")
     if os.getppid() != parent:
         raise ProcessLookupError(f"the parent process {parent} is gone")

@@ -46,6 +46,11 @@ BACKOFF_FIRST_SECONDS: Final = 0.05
 BACKOFF_SECONDS_MAX: Final = 5.0
 READY_SECONDS_MAX: Final = 60.0
 """How long the first start of a process may take before the server gives up."""
+LINKS_ANEW_MAX: Final = 16
+"""So often a worker and a shard get new links after a fault, in one life of both; the faults would
+be theirs otherwise."""
+LINKS_ANEW_SECONDS: Final = 0.1
+"""Between a fault and the new links, so that one which shows again at once takes little."""
 LINK_GRACE_SECONDS: Final = 1.0
 """How long a process may live on after its control link broke, before it is killed."""
 
@@ -116,17 +121,6 @@ class Plan:
     nodes: list[list[Any]] = field(default_factory=list)  # cluster mode: fields of each node
 
 
-def topology_message(topology: Topology) -> Message:
-    """The topology as it is sent."""
-    return {
-        "op": "topology",
-        "version": topology.version,
-        "shards": [list(shard) for shard in topology.shards],
-        "workers": [list(worker) for worker in topology.workers],
-        "slots": [list(slots) for slots in topology.slots],
-    }
-
-
 class Supervisor:
     """The processes of one server."""
 
@@ -140,6 +134,8 @@ class Supervisor:
         self._context = multiprocessing.get_context("fork")
         self._broadcast_due = False
         self._tasks: set[asyncio.Task[None]] = set()
+        # (worker, epoch, shard, epoch): how often they have begun anew.
+        self._turns: dict[tuple[int, int, int, int], int] = {}
         self._started = False
 
     # Life
@@ -297,7 +293,7 @@ class Supervisor:
         self._broadcast_due = False
         if self.stopping:
             return
-        message = topology_message(self.topology)
+        message = self.topology.message()
         for child in self._children():
             if child.link is not None:
                 child.link.notify(message)
@@ -441,11 +437,28 @@ class Supervisor:
             )  # fmt: skip
 
     async def _part(self, worker: int, epoch: int, shard: int) -> None:
-        """A worker has left a shard that lives: let that one forget what it was sent."""
-        link = self.shards[shard].link
-        if link is not None:
-            with contextlib.suppress(ConnectionError):
-                await leave_participant(link, worker, epoch)
+        """A worker has left a shard that lives: let that one forget what it was sent, and both
+        begin anew.
+
+        Should one of them die meanwhile, its successor finds no links to the other one, and gets
+        them as any that starts.
+        """
+        child, peer = self.workers[worker], self.shards[shard]
+        link, peer_epoch = peer.link, peer.epoch
+        if link is None or child.epoch != epoch:
+            return
+        pair = worker, epoch, shard, peer_epoch
+        turn = self._turns[pair] = self._turns.get(pair, 0) + 1
+        with contextlib.suppress(ControlClosed):
+            await leave_participant(link, worker, epoch)
+            if turn > LINKS_ANEW_MAX:
+                _log.error("%s and %s stay apart until one of them restarts", child.name, peer.name)
+                return
+            await asyncio.sleep(LINKS_ANEW_SECONDS)
+            anew = {"op": "links", "turn": turn}
+            await link.start_request({**anew, "worker": worker, "epoch": epoch})
+            if child.link is not None and child.epoch == epoch:
+                child.link.notify({**anew, "shard": shard, "epoch": peer_epoch})
 
     async def _restart(self, child: Child) -> None:
         # The first death is answered at once; only what keeps dying waits.

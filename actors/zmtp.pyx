@@ -1,15 +1,16 @@
 """A link that speaks ZeroMQ's protocol over ipc by itself, in the thread that uses it.
 
-libzmq takes every message through an I/O thread on either side, which makes six wake-ups of a message
-and its answer between two processes where two would do. A worker and a shard need one DEALER socket
-with one peer of all that ZeroMQ is, so this link reads and writes the unix socket itself
-(docs/decisions/zeromq-without-io-threads.md). Its peer is another ZmtpLink or a DEALER socket of
-libzmq: the bytes are the same, ZMTP 3.1 with the NULL mechanism (https://rfc.zeromq.org/spec/37/).
+libzmq takes every message through an I/O thread on either side, which makes six wake-ups of a
+message and its answer between two processes where two would do. A worker and a shard need one
+DEALER socket with one peer of all that ZeroMQ is, so this link reads and writes the unix socket
+itself (docs/decisions/zeromq-without-io-threads.md). Its peer is another ZmtpLink or a DEALER
+socket of libzmq: the bytes are the same, ZMTP 3.1 with the NULL mechanism
+(https://rfc.zeromq.org/spec/37/).
 
     greeting (64 bytes), READY command, then messages: flags, length (1 byte or 8), body
 
-What the socket does not take at once is kept. How much that can be is limited by what dispatchers and
-shards let be under way (SHARD_BYTES_IN_FLIGHT_MAX, UNREAD_BYTES_MAX).
+What the socket does not take at once is kept. How much that can be is limited by what dispatchers
+and shards let be under way (SHARD_BYTES_IN_FLIGHT_MAX, UNREAD_BYTES_MAX).
 """
 
 import errno as errors
@@ -81,13 +82,12 @@ class ProtocolError(ConnectionError):
 cdef class ZmtpLink(Link):
     """A DEALER link without an I/O thread; see actors.mailbox for the contract of links.
 
-    The end that connects tries again until the other end listens; what is sent before both have said
-    READY waits.
-    When the peer has gone, what it had sent is still received, and what is sent to it is dropped. A
-    message stays valid until the next `receive`, also when it was not released.
+    The end that connects tries again until the other end listens; what is sent before both have
+    said READY waits. When the peer has gone, what it had sent is still received, and what is sent
+    to it is dropped. A message stays valid until the next `receive`, also when it was not released.
 
-    `receive` raises ProtocolError when the peer breaks the protocol. Memory follows the bytes that have
-    come, not the lengths they announce.
+    `receive` raises ProtocolError when the peer breaks the protocol. Memory follows the bytes that
+    have come, not the lengths they announce.
     """
 
     cdef object poll            # what is waited for; nested in the loop's own
@@ -284,7 +284,8 @@ cdef class ZmtpLink(Link):
     cdef bint _is_heard(self) except -1:
         """After a failed send: False if the peer has gone, but for what it said before."""
         if errno == EAGAIN or errno == EINTR or errno == ENOBUFS or errno == ENOMEM:
-            return True     # a kernel short of memory is no reason to lose a keyspace: it is tried again
+            # a kernel short of memory is no reason to lose a keyspace: it is tried again
+            return True
         if errno != EPIPE and errno != ECONNRESET:
             raise OSError(errno, os.strerror(errno), self.name)
         self.deaf = True
@@ -381,7 +382,7 @@ cdef class ZmtpLink(Link):
             return True
 
     cdef int _check_greeting(self, bytes greeting) except -1:
-        """Its parts are the signature, the version, of which minor ones are alike, and the mechanism."""
+        """Its parts: the signature, the version (minor ones are alike), and the mechanism."""
         if greeting[0] != 0xFF or greeting[9] != 0x7F or greeting[10] < 3:
             raise ProtocolError(f"{self.name}: the peer does not speak ZMTP 3")
         if greeting[12:32] != GREETING[12:32]:

@@ -1,8 +1,8 @@
 """Values read from Redis's RDB formats, old ones included: bytes that anybody may have made.
 
 Contract
-1. Nothing is read outside of the reader's bytes. No length is believed: what is allocated is limited
-   by the bytes that are there.
+1. Nothing is read outside of the reader's bytes. No length is believed: what is allocated is
+   limited by the bytes that are there.
 2. What is decoded is sound in depth, as all structures take for granted: every listpack is walked,
    members and fields are unique, scores are numbers, entries of streams ascend.
 3. False means that the value is broken, or empty where Redis keeps none; nothing of it stays.

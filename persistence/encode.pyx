@@ -7,7 +7,8 @@ from libc.string cimport memcpy, memmove, memset
 from protocol.buffer cimport Buffer, buffer_append, buffer_reserve
 from shards.keyspace.entry cimport (
     ENCODING_HT, ENCODING_INTSET, ENCODING_LISTPACK, TYPE_HASH, TYPE_LIST, TYPE_SET, TYPE_STRING,
-    TYPE_ZSET, Entry, EntryEncoding, EntryType, entry_encoding, entry_pointer, entry_string, entry_type,
+    TYPE_ZSET, Entry, EntryEncoding, EntryType, entry_encoding, entry_pointer, entry_string,
+    entry_type,
 )
 from shards.types.dict cimport Dict, DictItem, DictIterator, dict_count, dict_next
 from shards.types.idtree cimport (

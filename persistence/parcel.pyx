@@ -2,9 +2,9 @@
 
 Unlike DUMP's payload, which is Redis's and made anew by the limits of whoever restores it, a parcel
 keeps all that can be seen of a key: expiry, encoding, LRU or LFU field, and the two limits that a
-quicklist was made with. It has neither version nor checksum, and nothing in it is compressed for the
-way, as it never leaves the machine: Label, then the value in RDB's format. No bytes at all stand for
-a key that does not exist.
+quicklist was made with. It has neither version nor checksum, and nothing in it is compressed for
+the way, as it never leaves the machine: Label, then the value in RDB's format. No bytes at all
+stand for a key that does not exist.
 
 A large one goes in pieces, so that nobody waits for all of it: those of a long string are copied
 straight from its value, and to where they stay. All other values are packed and unpacked whole.
@@ -19,8 +19,9 @@ from persistence.decode cimport Decoded, Reader, decode_value, decoded_free, rea
 from persistence.encode cimport RDB_STRING, encode_length, encode_value, rdb_type
 from protocol.buffer cimport Buffer, buffer_append, buffer_free
 from shards.keyspace.entry cimport (
-    ENCODING_EMBSTR, ENCODING_INT, ENCODING_QUICKLIST, TYPE_STRING, Entry, EntryEncoding, entry_blob,
-    entry_encoding, entry_expire_ms, entry_lru, entry_pointer, entry_set_lru, entry_type,
+    ENCODING_EMBSTR, ENCODING_INT, ENCODING_QUICKLIST, TYPE_STRING, Entry, EntryEncoding,
+    entry_blob, entry_encoding, entry_expire_ms, entry_lru, entry_pointer, entry_set_lru,
+    entry_type,
 )
 from shards.keyspace.keyspace cimport Key, Keyspace
 from shards.keyspace.store cimport (
@@ -165,7 +166,7 @@ cdef class Parcel:
         self.filled += n
 
     def put(self, ctx, bytes key not None):
-        """Make a key of the context's database what was packed. Once. O(1) for a long string, else O(n)"""
+        """Make a key of the context's database what was packed. Once. O(n); a long string O(1)"""
         cdef Keyspace keyspace = ctx.keyspace
         cdef Key native
         cdef Blob *blob = self.blob
@@ -175,7 +176,9 @@ cdef class Parcel:
         assert self.filled == blob.length, "another shard sent less than it said"
         native = keyspace.key(key, ctx.database)
         self.blob = NULL
-        entry_set_lru(store_set_blob(keyspace.store, &native, blob, self.label.expire_ms), self.label.lru)
+        entry_set_lru(
+            store_set_blob(keyspace.store, &native, blob, self.label.expire_ms), self.label.lru
+        )
 
 
 def pack(ctx, bytes key not None) -> bytes:
@@ -226,7 +229,8 @@ def unpack(ctx, bytes key not None, bytes parcel not None) -> None:
         raise AssertionError("another shard sent a broken value")
     if decoded.type == TYPE_STRING:
         entry = store_set_string(
-            keyspace.store, &native, <const char *>decoded.text.data, decoded.text.n, label.expire_ms,
+            keyspace.store, &native,
+            <const char *>decoded.text.data, decoded.text.n, label.expire_ms,
             FORM_SHORTEST if label.encoding == ENCODING_INT
             else FORM_TEXT if label.encoding == ENCODING_EMBSTR else FORM_RAW)
         decoded_free(keyspace.store, native.database, &decoded)

@@ -38,7 +38,7 @@ cdef class Histograms:
             self.counters[i] = NULL
 
     def pairs(self):
-        """{command: [(highest ns of a counter, count), ...] ascending}; to be merged by addition."""
+        """{command: [(highest ns of a counter, count), ...] ascending}; merged by addition."""
         cdef uint32_t i, j
         cdef uint64_t *counters
         result = {}
@@ -46,6 +46,8 @@ cdef class Histograms:
             counters = self.counters[i]
             if counters != NULL:
                 result[i] = [
-                    (highest_equivalent(j), counters[j]) for j in range(COUNTERS) if counters[j]
+                    (highest_equivalent(j), counters[j])
+                    for j in range(<uint32_t>COUNTERS)
+                    if counters[j]
                 ]
         return result

@@ -37,7 +37,9 @@ cdef extern from *:
         uint64_t v; __asm__ volatile("mrs %0, cntvct_el0" : "=r"(v)); return v;
     }
     #else
-    static inline uint64_t shardis_ticks(void) { return (uint64_t)shardis_clock_ns(CLOCK_MONOTONIC); }
+    static inline uint64_t shardis_ticks(void) {
+        return (uint64_t)shardis_clock_ns(CLOCK_MONOTONIC);
+    }
     #endif
     /* As redis-server does: a process that cannot allocate says how much it wanted and aborts. */
     static inline void shardis_out_of_memory(size_t size) {
@@ -68,4 +70,5 @@ cdef extern from *:
     const int CLOCK_REALTIME
     const int CLOCK_MONOTONIC
     # Below, equal, above: by bytes, and what another one begins with is below it.
-    int compare_bytes "shardis_compare_bytes"(const void *, size_t, const void *, size_t) noexcept nogil
+    int compare_bytes "shardis_compare_bytes"(
+        const void *, size_t, const void *, size_t) noexcept nogil

@@ -2,9 +2,13 @@
 
 from libc.stdint cimport int64_t
 
-cdef bint parse_int64(const char *data, size_t n, int64_t *value) noexcept nogil      # strict: no spaces, no +, no leading zeros
-cdef int format_int64(char *out, int64_t value) noexcept nogil                         # writes at most 20 bytes, returns how many
+# Strict: no spaces, no +, no leading zeros.
+cdef bint parse_int64(const char *data, size_t n, int64_t *value) noexcept nogil
+# Write at most 20 bytes; return how many.
+cdef int format_int64(char *out, int64_t value) noexcept nogil
 cdef bint parse_long_double(const char *data, size_t n, long double *value) noexcept nogil
-cdef int format_long_double(char *out, long double value) noexcept nogil               # "human" form (%.17Lf, trailing zeros cut); at most 5*1024 bytes, returns 0 if it does not fit
+# The "human" form (%.17Lf, trailing zeros cut): at most 5*1024 bytes; 0 if it does not fit.
+cdef int format_long_double(char *out, long double value) noexcept nogil
 cdef bint parse_double(const char *data, size_t n, double *value) noexcept nogil
-cdef int format_double(char *out, double value) noexcept nogil                         # %.17g as Redis 7.2 prints doubles in replies; at most 128 bytes
+# %.17g, as Redis 7.2 has doubles in replies: at most 128 bytes.
+cdef int format_double(char *out, double value) noexcept nogil

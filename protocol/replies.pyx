@@ -33,7 +33,8 @@ cdef Py_ssize_t line_end(const char *data, Py_ssize_t size, Py_ssize_t at) noexc
     return found - data
 
 
-cdef bint read_length(const char *data, Py_ssize_t first, Py_ssize_t last, int64_t *value) noexcept nogil:
+cdef bint read_length(const char *data, Py_ssize_t first, Py_ssize_t last,
+                      int64_t *value) noexcept nogil:
     """The number in data[first:last]: digits, or -1; at most 18 digits, so it cannot overflow."""
     cdef int64_t number = 0
     if last - first == 2 and data[first] == 45 and data[first + 1] == 49:

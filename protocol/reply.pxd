@@ -11,7 +11,8 @@ cdef void reply_bulk_integer(Buffer *out, int64_t value) noexcept nogil
 cdef void reply_header(Buffer *out, char kind, int64_t count) noexcept nogil   # '*' '%' '~' '>' '$'
 cdef void reply_null(Buffer *out, int resp) noexcept nogil
 cdef void reply_null_array(Buffer *out, int resp) noexcept nogil   # RESP3 has but one null
-cdef void reply_error(Buffer *out, const char *message, size_t n) noexcept nogil   # without the dash; CR and LF become spaces
+# without the dash; CR and LF become spaces
+cdef void reply_error(Buffer *out, const char *message, size_t n) noexcept nogil
 
 
 cdef class Reply:

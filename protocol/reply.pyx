@@ -131,7 +131,7 @@ cdef class Reply:
 
     @property
     def size(self) -> int:
-        """Bytes in its buffer, which may hold earlier replies too; only differences say anything."""
+        """Bytes in its buffer, maybe of earlier replies, too; only differences say anything."""
         return self.out.used
 
     def status(self, bytes text not None) -> None:

@@ -35,7 +35,8 @@ cdef struct Progress:
     # What a connection must remember of a half-read command; zero at a command boundary.
     size_t validated        # bytes from the command's start that need no second look
     int64_t args_left       # bulks not yet complete; valid when validated > 0
-    int64_t bulk_left       # -1: a bulk header is expected next; else bytes of payload to come, CRLF included
+    # -1: a bulk header is expected next; else bytes of payload to come, CRLF included
+    int64_t bulk_left
     uint32_t argc
 
 cdef struct Scan:
@@ -52,4 +53,5 @@ cdef struct Scan:
 
 cdef void scan_init(Scan *state) noexcept nogil
 cdef void scan_free(Scan *state) noexcept nogil
-cdef ScanResult scan(Scan *state, Progress *progress, const Limits *limits, const char *data, size_t n) noexcept nogil
+cdef ScanResult scan(Scan *state, Progress *progress, const Limits *limits,
+                     const char *data, size_t n) noexcept nogil

@@ -53,17 +53,18 @@ cdef struct KeySpec:        # one protocol.commands.Keys that names real keys
 cdef class NativeTable:
     cdef CommandSpec *specs         # owned; indexed by id
     cdef uint32_t count
-    cdef uint16_t *index            # owned; open addressing by the folded name, value id + 1, 0 empty
+    cdef uint16_t *index  # owned; open addressing by the folded name, value id + 1, 0 empty
     cdef uint32_t index_mask
     cdef KeySpec *key_specs         # owned; those of one command are together
-    cdef char *names                # owned; folded names, 32 bytes each, NUL padded, "container|sub"
+    cdef char *names                # owned; folded, 32 bytes each, NUL padded, "container|sub"
     cdef readonly object table      # protocol.commands.CommandTable
 
-    # Id of the command whose name is spans[0] (and spans[1] for containers); case-insensitive. O(1).
+    # Id of the command whose name is spans[0] (and spans[1] for containers), in any case. O(1).
     cdef int32_t lookup(self, const char *command, const Span *spans, uint32_t argc) noexcept nogil
     # Indexes (into spans) of the keys of a command; returns how many, -1 when the arguments are
     # invalid for its specs. At most `size` are written. Works for every KeyMode.
-    cdef int32_t key_indexes(self, int32_t id, const char *command, const Span *spans, uint32_t argc,
+    cdef int32_t key_indexes(self, int32_t id, const char *command,
+                             const Span *spans, uint32_t argc,
                              uint32_t *indexes, uint32_t size) noexcept nogil
 
     cdef int32_t find(self, const char *name, size_t n) noexcept nogil

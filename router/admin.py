@@ -21,7 +21,7 @@ from protocol.commands import Command, CommandTable, F
 from protocol.errors import CommandError
 from protocol.histogram import Histograms
 from protocol.reply import Reply
-from router.clients import ClientPause
+from router.client_pause import ClientPause
 from router.config import Config, SetError, is_sensitive
 from router.endpoint import Endpoint
 from router.shutdown import Shutdown

@@ -1,37 +1,18 @@
 """A worker's Dispatcher: runs into batches, at most one message per shard and tick; replies back."""
 
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 
 from actors.mailbox cimport Link
-from protocol.buffer cimport Buffer
 from protocol.envelope cimport CommandHeader
 from protocol.table cimport CommandSpec
-from sessions.dispatcher cimport Dispatcher
+from router.batches cimport Batches
+from router.coordinator cimport Coordinator
 from sessions.output cimport Output
 from sessions.queue cimport CommandQueue
 from sessions.session cimport Session
 
-cdef struct ShardState:
-    Buffer batch                # the message under construction; a small one may outlast the tick
-    uint32_t runs               # in the batch
-    uint32_t epoch              # incarnation
-    uint32_t messages_in_flight # sent, not yet taken and answered by the shard
-    uint32_t bulk_sent          # number of the last bulk message to it
-    uint32_t bulk_received
-    bint up
-    bint due                    # its link has to be looked at: a wake-up came, or may have been eaten
-    bint bulk_due
-    uint64_t bytes_read         # of its messages; it has not been told yet
-    uint64_t bytes_in_flight    # of runs not yet complete
-    uint64_t durable            # how far its log is on disk, as it has said last
-    uint64_t messages           # statistics
-    uint64_t commands
-
-cdef class WorkerDispatcher(Dispatcher):
-    cdef ShardState *shards             # owned, shard_count entries
-    cdef readonly int32_t shard_count
-    cdef uint16_t owner[16384]          # slot -> shard
-    cdef readonly uint32_t map_version
+cdef class WorkerDispatcher(Batches):
+    cdef readonly Coordinator coordinator   # of transactions
     cdef list links                     # Link or None, by shard
     cdef list bulk_links
     cdef CommandHeader *headers         # of the open run
@@ -40,12 +21,9 @@ cdef class WorkerDispatcher(Dispatcher):
     cdef const char *run_start          # in the session's input
     cdef const char *run_end
     cdef bint run_writes
-    cdef public bint strict_order           # pipeline-order strict: one shard after the other
     cdef bint _elsewhere(self, Session session, int32_t shard) noexcept
     cdef public size_t batch_bytes_held_max # 0: every batch goes at once (simulation)
     cdef public uint64_t read_bytes_min     # a shard is told that so much has been read
-    cdef public uint64_t shard_bytes_max    # with more under way to a shard, its clients wait
-    cdef list full                      # (session, shard with too much in flight for which it waits)
     cdef list cancels                   # (slot, envelope.CancelAction, sequence), for each shard to be told of
     cdef dict unblocking                # slot -> futures of who wants its blocked command to end
     cdef dict blocks                    # (shard, bulk number) -> address of the Block that waits for it
@@ -66,10 +44,9 @@ cdef class WorkerDispatcher(Dispatcher):
                         uint32_t *key_offset, uint32_t *key_length, uint16_t *slot) noexcept
     cdef int _demux(self, int32_t shard, const char *data, size_t n) except -1
     cdef int _receive_bulk(self, int32_t shard, Link link) except -1
-    cdef int _append_block(self, Session session, int32_t shard, uint32_t sequence, uint32_t bulk) except -1
+    cdef bint _append_block(self, uint32_t slot, Output *output, int32_t shard, uint32_t bulk) except -1
     cdef int _settle(self, Session session, int32_t shard) except -1
     cdef bint _waits_for_block(self, const Output *output, int32_t shard) noexcept
-    cdef void _hold_back(self, Session session, int32_t shard)
     cdef bint _wake_full(self) except -1
     cdef int _send_cancels(self, int32_t shard) except -1
     cdef int _take_push(self, int32_t shard, const char *data, size_t n) except -1

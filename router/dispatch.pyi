@@ -3,6 +3,7 @@ from typing import Any
 
 from actors.mailbox import Link
 from protocol.table import NativeTable
+from router.coordinator import Coordinator
 from sessions.dispatcher import Dispatcher
 from sessions.session import Session
 
@@ -14,6 +15,8 @@ class WorkerDispatcher(Dispatcher):
     read_bytes_min: int  # a shard is told that so much has been read
     strict_order: bool  # pipeline-order strict
     def __init__(self, table: NativeTable, shard_count: int) -> None: ...
+    @property
+    def coordinator(self) -> Coordinator: ...
     @property
     def shard_count(self) -> int: ...
     @property

@@ -9,6 +9,7 @@ import logging
 
 from protocol.commands import F, Place
 from protocol.errors import LOADING as LOADING_ERROR
+from router.coordinator import EnvelopeError
 
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
@@ -18,26 +19,26 @@ from libc.string cimport memcpy, memset
 from actors.mailbox cimport (
     Link, Message, message_move_zmq, message_release, release_memory, zmq_message_close,
 )
-from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
+from protocol.buffer cimport Buffer, buffer_append, buffer_free
 from protocol.envelope cimport (
     BULK_BYTES_MIN, CANCEL_ERROR, CANCEL_GONE, CANCEL_TIMEOUT, MESSAGE_CANCEL, MESSAGE_PUSH,
     MESSAGE_READ, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BLOCKED, PART_BULK, PART_DONE, PART_SLOW,
     PART_UNBLOCKED, READ_BYTES_MIN, RUN_ATOMIC, RUN_BULK, RUN_INTERNAL, RUN_PREPARE,
-    RUN_TRANSACTION, CancelHeader, CommandHeader, PartHeader,
-    PushHeader, ReadHeader, ReplyHeader, RequestHeader, RunHeader, TransactionHeader, bulk_counted, run_head, run_size,
+    RUN_TRANSACTION, CancelHeader, CommandHeader, PartHeader, PushHeader, ReadHeader, ReplyHeader,
+    RequestHeader, RunHeader, TransactionHeader, bulk_counted,
 )
 from protocol.native cimport likely, out_of_memory, unlikely
 from protocol.reply cimport reply_error
 from protocol.slots cimport key_slot
 from protocol.table cimport KEYS_DECLARED, KEYS_RANGE, CommandSpec, NativeTable
-from sessions.dispatcher cimport Dispatcher
+from router.batches cimport Batches, ShardState
+from router.coordinator cimport COORDINATED, Coordinator
 from sessions.output cimport Block, Output, block_free, block_new, output_append_block
 from sessions.queue cimport MANY_SHARDS, NO_SHARD, CommandQueue
 from sessions.session cimport HOLD, STATE_BLOCKED, STATE_CLOSED, STATE_SHARD_FULL, TAKEN, Pending, Session
 
 cdef enum:
     RUN_COMMANDS_MAX = 1024
-    SHARD_BYTES_IN_FLIGHT_MAX = 64 << 20
     KEY_INDEXES_MAX = 1024              # more keys than this are looked at by the host, in Python
     BATCH_KEEP_BYTES = 1 << 20          # a larger empty batch buffer is given back
     BATCH_BYTES_HELD_MAX = 8192         # a smaller batch waits while the shard has a message unanswered
@@ -65,27 +66,20 @@ cdef void release_malloc_block(void *block) noexcept nogil:
     free((<Block *>block).data)
 
 
-class EnvelopeError(Exception):
-    """A message from a shard can't be right: nothing more of that link is taken."""
-
-
-cdef class WorkerDispatcher(Dispatcher):
+cdef class WorkerDispatcher(Batches):
     """The Dispatcher of an I/O worker. `shard_count` is fixed for the life of the process."""
 
     def __cinit__(self, NativeTable table, int shard_count):
-        self.shard_count = shard_count
-        self.shards = <ShardState *>calloc(shard_count, sizeof(ShardState))
         self.headers = <CommandHeader *>calloc(RUN_COMMANDS_MAX, sizeof(CommandHeader))
-        if self.shards == NULL or self.headers == NULL:
+        if self.headers == NULL:
             raise MemoryError
+        self.coordinator = Coordinator(self)
         self.links = [None] * shard_count
         self.bulk_links = [None] * shard_count
         self.batch_bytes_held_max = BATCH_BYTES_HELD_MAX
         self.read_bytes_min = READ_BYTES_MIN
-        self.shard_bytes_max = SHARD_BYTES_IN_FLIGHT_MAX
         self.run_shard = -1
         self.single = shard_count == 1
-        self.full = []
         self.cancels = [[] for _ in range(shard_count)]
         self.unblocking = {}
         self.blocks = {}
@@ -93,28 +87,9 @@ cdef class WorkerDispatcher(Dispatcher):
         self.scan_id = table.table["SCAN"].id if "SCAN" in table.table else -1
 
     def __dealloc__(self):
-        cdef int32_t i
-        if self.shards != NULL:
-            for i in range(self.shard_count):
-                buffer_free(&self.shards[i].batch)
-        free(self.shards)
         free(self.headers)
 
     # -- topology
-
-    def set_slots(self, uint32_t version, ranges):
-        """Install a slot map: `ranges` of (first, last, shard)."""
-        cdef int slot
-        for first, last, shard in ranges:
-            for slot in range(first, last + 1):
-                self.owner[slot] = shard
-        self.map_version = version
-
-    def shard_of(self, int slot):
-        return self.owner[slot]
-
-    def is_up(self, int shard):
-        return bool(self.shards[shard].up)
 
     def shard_up(self, int32_t shard, uint32_t epoch, Link link, Link bulk_link):
         """A new incarnation of the shard serves on these links."""
@@ -147,6 +122,7 @@ cdef class WorkerDispatcher(Dispatcher):
             block_free(<Block *><uintptr_t>self.early_bulks.pop(key))
         for session in [session for session in self.sessions if session is not None]:
             self._settle(session, shard)
+        self.coordinator.shard_down(shard)
         for key in [key for key in self.blocks if key[0] == shard]:
             # _settle has closed their sessions, and so made orphans of them.
             block = <Block *><uintptr_t>self.blocks.pop(key)
@@ -156,6 +132,7 @@ cdef class WorkerDispatcher(Dispatcher):
                 block.ready = True      # and empty; its session's, which has a driver that lingers
         state.bytes_in_flight = 0
         self._wake_full()
+        self.coordinator.wake()
         return links
 
     cdef int _settle(self, Session session, int32_t shard) except -1:
@@ -203,7 +180,7 @@ cdef class WorkerDispatcher(Dispatcher):
         """The shard of a command, its first key and slot; SEVERAL_SHARDS when they differ."""
         cdef uint32_t argc = self.scan.argc
         cdef uint32_t first = 0, index
-        cdef int32_t last, shard, found
+        cdef int32_t last, shard, found = 0
         cdef uint32_t indexes[KEY_INDEXES_MAX]
         cdef int32_t i
         key_offset[0] = 0
@@ -267,7 +244,7 @@ cdef class WorkerDispatcher(Dispatcher):
                     or length > BULK_BYTES_MIN):
             self.finish(session)
             if unlikely(shard < 0):
-                return HOLD
+                return self.coordinator.begin(session, spec, raw)
             if unlikely(self.strict_order and session.pinned < 0 and self._elsewhere(session, shard)):
                 return HOLD
             if unlikely(not self.shards[shard].up):
@@ -476,15 +453,8 @@ cdef class WorkerDispatcher(Dispatcher):
 
     cdef int _append_run(self, Session session, int32_t shard, uint32_t count, const CommandHeader *headers,
                          const char *raw, size_t bytes, uint16_t flags, uint32_t bulk) except -1:
-        cdef ShardState *state = &self.shards[shard]
-        cdef RequestHeader request
         cdef RunHeader run
         cdef TransactionHeader label
-        cdef size_t size
-        cdef char *place
-        if state.batch.used == 0:
-            memset(&request, 0, sizeof(request))
-            buffer_append(&state.batch, &request, sizeof(request))
         memset(&run, 0, sizeof(run))
         run.client = session.slot
         run.sequence = session.tail
@@ -503,20 +473,7 @@ cdef class WorkerDispatcher(Dispatcher):
             if session.transaction is not None:
                 run.flags |= RUN_TRANSACTION
                 label.id, label.number, label.time_ms = session.transaction
-        size = run_size(&run)
-        place = buffer_reserve(&state.batch, size)
-        memcpy(place, &run, sizeof(RunHeader))
-        if unlikely(run.flags & RUN_TRANSACTION):
-            memcpy(place + sizeof(RunHeader), &label, sizeof(TransactionHeader))
-        place += run_head(&run)
-        memcpy(place, headers, count * sizeof(CommandHeader))
-        if bytes:
-            memcpy(place + count * sizeof(CommandHeader), raw, bytes)
-        state.batch.used += size
-        state.runs += 1
-        state.commands += count
-        state.bytes_in_flight += bytes
-        return 0
+        return self.append(shard, &run, &label, headers, raw)
 
     cdef int _submit_bulk(self, Session session, int32_t shard, const CommandSpec *spec, const char *raw,
                           size_t length, const CommandHeader *header) except -1:
@@ -544,13 +501,6 @@ cdef class WorkerDispatcher(Dispatcher):
         if unlikely(state.bytes_in_flight > self.shard_bytes_max):
             self._hold_back(session, shard)
         return 0
-
-    cdef void _hold_back(self, Session session, int32_t shard):
-        """Let a client wait for room. Never us: what a client waits for may be ours to end."""
-        if session.pinned >= 0:
-            return
-        session.state |= STATE_SHARD_FULL
-        self.full.append((session, shard))
 
     cdef bint _wake_full(self) except -1:
         """Let sessions go on whose shard has room again; whether there were any."""
@@ -727,6 +677,7 @@ cdef class WorkerDispatcher(Dispatcher):
                             self.host.link_broken(i)
                             break
             self._wake_full()
+            self.coordinator.wake()
             more = self.flush()
         self._report_read()
         return 0
@@ -776,7 +727,13 @@ cdef class WorkerDispatcher(Dispatcher):
             if unlikely(part.bytes > <size_t>(end - data)):
                 raise EnvelopeError("a part that is longer than its message")
             if unlikely(part.client >= self.slots_size or self.slots[part.client] == NULL):
-                raise EnvelopeError(f"it answers client {part.client}, who is unknown")
+                self.coordinator.take(shard, &part, data)
+                if unlikely(part.flags & PART_BULK):
+                    output = self.coordinator.expect_block(part.client, shard)
+                    if self._append_block(part.client, output, shard, part.bulk):
+                        self.coordinator.take_block(part.client, shard)
+                data += part.bytes
+                continue
             session = <Session>self.slots[part.client]
             if unlikely(part.sequence - session.head >= session.tail - session.head):
                 raise EnvelopeError(f"it answers run {part.sequence}, which is not open")
@@ -793,7 +750,8 @@ cdef class WorkerDispatcher(Dispatcher):
                 if part.flags & PART_UNBLOCKED:
                     self._settle_unblocking(session, True)
                 if part.flags & PART_BULK:
-                    self._append_block(session, shard, part.sequence, part.bulk)
+                    output = NULL if session.state & STATE_CLOSED else session.output_for(part.sequence)
+                    self._append_block(session.slot, output, shard, part.bulk)
                     pending.writes = True   # a reply that has begun can't become an error any more
             pending.commands -= part.commands
             if likely(part.status == PART_DONE):
@@ -830,6 +788,8 @@ cdef class WorkerDispatcher(Dispatcher):
         sequence = session.tail
         while sequence != session.head:
             pending = &session.ring[(sequence - 1) & (session.ring_size - 1)]
+            if pending.shard == COORDINATED:
+                break               # it may hold an answer of this shard by now
             if pending.shard == shard and (pending.output.first != NULL or pending.output.tail.used or pending.done):
                 break
             sequence -= 1
@@ -840,25 +800,27 @@ cdef class WorkerDispatcher(Dispatcher):
         )
         return 0
 
-    cdef int _append_block(self, Session session, int32_t shard, uint32_t sequence, uint32_t bulk) except -1:
-        """The large reply `bulk` is here; it may have come already, or not."""
+    cdef bint _append_block(self, uint32_t slot, Output *output, int32_t shard, uint32_t bulk) except -1:
+        """The large reply `bulk` is due in an output, or in none; whether it has come already."""
         cdef Block *block
+        cdef bint ready
         early = self.early_bulks.pop((shard, bulk), None)
         if early is not None:
             block = <Block *><uintptr_t>early
         else:
             block = block_new()
             self.blocks[shard, bulk] = <uintptr_t>block
-        block.slot = session.slot
+        block.slot = slot
         block.shard = shard
-        if session.state & STATE_CLOSED:
-            if block.ready:
+        ready = block.ready
+        if output == NULL:
+            if ready:
                 block_free(block)
             else:
                 block.orphan = True
         else:
-            output_append_block(session.output_for(sequence), block)
-        return 0
+            output_append_block(output, block)
+        return ready
 
     cdef int _receive_bulk(self, int32_t shard, Link link) except -1:
         cdef Message message
@@ -887,6 +849,8 @@ cdef class WorkerDispatcher(Dispatcher):
                 self.early_bulks[key] = <uintptr_t>block
             elif block.orphan:
                 block_free(block)
+            elif unlikely(self.slots[block.slot] == NULL):
+                self.coordinator.take_block(block.slot, shard)
             else:
                 session = <Session>self.slots[block.slot]
                 session.mark_dirty()

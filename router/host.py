@@ -39,7 +39,6 @@ from sessions.session import Session
 
 SLOW_CLIENTS_MAX = 1024
 """Clients remembered for the shards' slow logs, which outlive them."""
-TRANSACTION_COUNTER_BITS = 40
 
 
 class Line:
@@ -150,10 +149,9 @@ class Host(Barriers):
             self.dispatcher, loop, self.schedule_flush, lambda: self.barriers
         )
         self.first_slots: list[tuple[int, int]] = []  # each shard's first slot, ascending
-        self.coordinator = coordinator(0, 1)  # a worker process sets its own
+        self.coordinator = self.dispatcher.coordinator
+        self.coordinator.incarnation = coordinator(0, 1)  # a worker process sets its own
         self.chance = Random()  # for RANDOMKEY
-        self.transactions_begun = 0
-        self.numbers_taken = 0
         self.transactions = asyncio.Semaphore(TRANSACTIONS_MAX)
         self.slow_clients: dict[int, tuple[str, bytes]] = {}  # id -> address, name; oldest first
 
@@ -184,6 +182,8 @@ class Host(Barriers):
     def install(self, topology: Topology) -> None:
         """Leave the shards that have died, link to those that are up, route by the new slots."""
         self.dispatcher.set_slots(topology.version, topology.slots)
+        self.coordinator.alone = len(topology.workers) == 1
+        self.coordinator.orders_all = self.coordinator.alone and self.dispatcher.cluster is None
         if self.dispatcher.cluster is not None:
             now_ms = time.time_ns() // 1_000_000
             self.dispatcher.cluster.update(topology.slots, topology.shards, now_ms)
@@ -201,7 +201,7 @@ class Host(Barriers):
                 self.epochs[shard] = epoch
 
     def link_broken(self, shard: int) -> None:
-        """What a shard has sent can't be right: leave it, until it is another incarnation."""
+        """What a shard has sent can't be right: leave it, until there are new links to it."""
         self.leave(shard)
 
     def leave(self, shard: int) -> None:
@@ -268,15 +268,3 @@ class Host(Barriers):
         future = line.send(None, [(NO_TOUCH if no_touch else PLAIN, commands)])
         line.close()
         return future
-
-    # Transactions
-
-    def next_transaction(self) -> int:
-        """The id of a new transaction: this incarnation's epoch, and a counter."""
-        self.transactions_begun += 1
-        return self.coordinator << TRANSACTION_COUNTER_BITS | self.transactions_begun
-
-    def next_number(self) -> int:
-        """The place of a transaction among all: the next one of this process, unless overridden."""
-        self.numbers_taken += 1
-        return self.numbers_taken

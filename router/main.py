@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from actors.descriptors import TooFewDescriptors, allow_clients, clients_at_start
 from actors.diagnosis import apply_diagnosis, keep_crash_reports
 from cluster.members import Members
+from protocol.slots import SLOTS
 from protocol.version import REDIS_VERSION, SHARDIS_VERSION
 from router import log
 from router.command_line import Finished, read_command_line
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from protocol.commands import CommandTable
     from router.admin import Admin
 
-SLOTS: Final = 16384
 DEFAULT_PIDFILE: Final = "/var/run/redis.pid"
 """Of a daemon that is not told another, as redis-server's: who replaces it looks there."""
 

@@ -26,7 +26,7 @@ from protocol.errors import LOADING, SYNTAX, WRONG_TYPE, CommandError
 from protocol.key_specs import key_positions
 from protocol.numbers import parse_int64
 from protocol.replies import elements
-from protocol.slots import key_slot
+from protocol.slots import SLOTS, key_slot
 from router.merge import all_succeeded, first_error, integer, interleave, is_error, is_null, merge
 from router.merge import random_key as pick_random_key
 from router.transactions import Transaction
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
     Reply = asyncio.Future[bytes]
 
-SLOTS: Final = 16384
 ROUNDS_MAX: Final = 16  # of a command that asks for more keys
 NULL: Final = {2: b"$-1\r\n", 3: b"_\r\n"}
 OK: Final = b"+OK\r\n"

@@ -81,7 +81,7 @@ class Transaction:
         self.database = database
         self.resp = resp
         self.flags = NO_TOUCH if no_touch else PLAIN
-        self.id = host.next_transaction()
+        self.id = host.coordinator.next_id()
         self.number = 0
         self.time_ms = 0
         self.groups: dict[int, dict[bytes, bool]] = {}
@@ -206,11 +206,12 @@ class Transaction:
         """
         if not all(self.host.dispatcher.is_up(shard) for shard in shards):
             raise CommandError(LOADING)
-        tries = {shard: ask(shard, False) for shard in shards}
+        # Without another worker, all requests are made in one order: nobody can wait in a circle.
+        tries = {shard: ask(shard, self.host.coordinator.alone) for shard in shards}
         sent = [(self.send(shard, *runs), runs) for shard, runs in tries.items()]
         tried = await self.together(self.answer(*one) for one in sent)
         answers = dict(zip(shards, tried, strict=True))
-        if any(answer[0] == REFUSED for answer in tried):
+        if not self.host.coordinator.alone and any(answer[0] == REFUSED for answer in tried):
             self.let_go(shard for shard, answer in answers.items() if answer[0] != REFUSED)
             answers = {shard: await self.hop(shard, *ask(shard, True)) for shard in shards}
         for answer in answers.values():
@@ -262,7 +263,7 @@ class Transaction:
         is unknown whether the transaction has happened, or what all of its parts have answered.
         """
         parts, borrowed = parts or {}, borrowed or {}
-        self.number = self.host.next_number()
+        self.number = self.host.coordinator.next_number()
         agent = next(iter(parts), None)
         others = [shard for shard in parts if shard != agent]
         if others:

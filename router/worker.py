@@ -42,7 +42,7 @@ class Worker(Host):
     def __init__(self, boot: Boot, table: NativeTable) -> None:
         super().__init__(table, len(boot.topology.shards), boot.config, uvloop.new_event_loop())
         self.boot = boot
-        self.coordinator = coordinator(boot.index, boot.epoch)
+        self.coordinator.incarnation = coordinator(boot.index, boot.epoch)
         if boot.nodes:
             self.dispatcher.cluster = Cluster(boot.nodes, self.settings)
         self.zmq = zmq.Context(1)
@@ -94,8 +94,8 @@ class Worker(Host):
 
     # Links
 
-    def connect(self, shard: int, epoch: int) -> tuple[SocketLink, SocketLink]:
-        path = link_path(self.boot.directory, shard, epoch, self.boot.index, self.boot.epoch)
+    def connect(self, shard: int, epoch: int, turn: int = 0) -> tuple[SocketLink, SocketLink]:
+        path = link_path(self.boot.directory, shard, epoch, self.boot.index, self.boot.epoch, turn)
         io_threads = bool(self.settings["zeromq-io-threads"])
         link, bulk = open_links(self.zmq, path, bind=False, io_threads=io_threads)
         self.loop.add_reader(link.fileno(), self._answers, shard, False)
@@ -110,6 +110,11 @@ class Worker(Host):
         super().link_broken(shard)
         if self.control is not None:
             self.control.notify({"op": "broken", "shard": shard})
+
+    def _reconnect(self, shard: int, epoch: int, turn: int) -> None:
+        """Speak to a shard again that was left; not to one that has died since."""
+        if self.epochs[shard] == epoch and not self.dispatcher.is_up(shard):
+            self.dispatcher.shard_up(shard, epoch, *self.connect(shard, epoch, turn))
 
     def _answers(self, shard: int, bulk: bool) -> None:
         """A shard's link has become readable."""
@@ -135,14 +140,9 @@ class Worker(Host):
     def _on_control(self, message: dict[str, Any]) -> Any:
         match message["op"]:
             case "topology":
-                self.install(
-                    Topology(
-                        message["version"],
-                        [tuple(shard) for shard in message["shards"]],
-                        [tuple(worker) for worker in message["workers"]],
-                        [tuple(slots) for slots in message["slots"]],
-                    )
-                )
+                self.install(Topology.of(message))
+            case "links":
+                self._reconnect(message["shard"], message["epoch"], message["turn"])
             case "config":
                 self._apply(message["changes"])
                 self.connections.apply_tls(message["changes"])  # at the start it was inherited

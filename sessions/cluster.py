@@ -17,10 +17,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from protocol.slots import SLOTS
+
 if TYPE_CHECKING:
     from protocol.reply import Reply
 
-SLOTS: Final = 16384
 BUS_PORT_DISTANCE: Final = 10000
 PORT_MAX: Final = 65535
 LOOPBACK: Final = "127.0.0.1"

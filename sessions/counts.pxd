@@ -1,4 +1,4 @@
-"""How often each command ran or failed in one process, how long it took, and which errors it gave."""
+"""How often each command ran or failed in one process, how long it took, and its errors."""
 
 from libc.stdint cimport int32_t, uint64_t
 

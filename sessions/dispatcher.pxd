@@ -21,7 +21,7 @@ cdef class Dispatcher(DispatcherBase):
     cdef PyObject **slots                   # the same, borrowed
     cdef uint32_t slots_size
     cdef uint32_t trim_next                 # the slot where `trim_idle` goes on
-    cdef size_t trimmed_bytes               # given back since the allocator was asked to do the same
+    cdef size_t trimmed_bytes  # given back since the allocator was asked to do the same
     cdef public int64_t idle_seconds_max    # timeout; 0: none
     cdef uint32_t sweep_at                  # the next slot that `sweep` looks at
     cdef size_t input_peak[PEAK_SECONDS]    # largest buffers by second, a ring
@@ -32,6 +32,7 @@ cdef class Dispatcher(DispatcherBase):
     cdef int32_t xreadgroup_id
     # Whether the scanned command, which is BLOCKING, may wait.
     cdef bint may_block(self, const CommandSpec *spec, const char *raw) noexcept
+    cdef uint32_t take_slot(self) noexcept
     cdef bint flush(self) except -1
     cdef int receive(self) except -1
     cdef void note_peaks(self, size_t input, size_t output) noexcept

@@ -58,23 +58,8 @@ cdef class Dispatcher(DispatcherBase):
     def open_session(self, uint64_t client_id):
         """A new session in a free slot; `close()` gives the slot back when all is answered."""
         cdef Session session = Session.__new__(Session)
-        cdef PyObject **slots
-        if self.free_slots:
-            session.slot = self.free_slots.pop()
-            self.sessions[session.slot] = session
-        else:
-            session.slot = len(self.sessions)
-            self.sessions.append(session)
-            if session.slot >= self.slots_size:
-                self.slots_size = self.slots_size * 2 if self.slots_size else 64
-                slots = <PyObject **>realloc(self.slots, self.slots_size * sizeof(PyObject *))
-                if slots == NULL:
-                    out_of_memory(self.slots_size * sizeof(PyObject *))
-                # An answer for a slot that was never taken is found out by its NULL.
-                memset(
-                    slots + session.slot, 0, (self.slots_size - session.slot) * sizeof(PyObject *)
-                )
-                self.slots = slots
+        session.slot = self.take_slot()
+        self.sessions[session.slot] = session
         self.slots[session.slot] = <PyObject *>session
         session.dispatcher = self
         session.id = client_id
@@ -85,6 +70,25 @@ cdef class Dispatcher(DispatcherBase):
             session.authenticated = not self.attention & ATTENTION_AUTH
             session.ever_authenticated = session.authenticated
         return session
+
+    cdef uint32_t take_slot(self) noexcept:
+        """A slot that is no session's; its place in `sessions` is None."""
+        cdef PyObject **slots
+        cdef uint32_t slot, size
+        if self.free_slots:
+            return self.free_slots.pop()
+        slot = len(self.sessions)
+        self.sessions.append(None)
+        if slot >= self.slots_size:
+            size = self.slots_size * 2 if self.slots_size else 64
+            slots = <PyObject **>realloc(self.slots, size * sizeof(PyObject *))
+            if slots == NULL:
+                out_of_memory(size * sizeof(PyObject *))
+            # An answer for a slot that was never taken is found out by its NULL.
+            memset(slots + slot, 0, (size - slot) * sizeof(PyObject *))
+            self.slots = slots
+            self.slots_size = size
+        return slot
 
     cdef int remove(self, Session session) except -1:
         self.slots[session.slot] = NULL
@@ -162,7 +166,10 @@ cdef class Dispatcher(DispatcherBase):
             # Who waits in a shard executes nothing.
             if session.blocked and session.tail == tail:
                 tail -= 1
-            if <int32_t>(session.head - tail) < 0 and self.slots[session.slot] == <PyObject *>session:
+            if (
+                <int32_t>(session.head - tail) < 0
+                and self.slots[session.slot] == <PyObject *>session
+            ):
                 return False
         return True
 
@@ -192,15 +199,16 @@ cdef class Dispatcher(DispatcherBase):
             self.output_soft[i] = soft
             self.output_soft_ms[i] = seconds * 1000
 
-    def sweep(self, uint32_t count):
+    def sweep(self, uint32_t count, int64_t now_ms=0):
         """Look after the next `count` clients: idle ones, slow readers, spare memory. O(count).
 
-        Called so that everybody is seen about once in a second.
+        Called so that everybody is seen about once in a second. `now_ms` is the monotonic time, for
+        tests that have their own.
         """
         cdef Session session
         cdef uint32_t n = len(self.sessions)
         cdef int64_t idle_ms
-        self.now_ms = clock_ns(CLOCK_MONOTONIC) // 1_000_000
+        self.now_ms = now_ms or clock_ns(CLOCK_MONOTONIC) // 1_000_000
         self.note_peaks(0, 0)
         for _ in range(min(count, n)):
             if self.sweep_at >= n:
@@ -228,7 +236,10 @@ cdef class Dispatcher(DispatcherBase):
                 if session.input.used == session.input_start:
                     buffer_free(&session.input)
                     session.input_start = 0
-                elif session.input.size > INPUT_KEEP_BYTES + 2 * (session.input.used - session.input_start):
+                elif (
+                    session.input.size
+                    > INPUT_KEEP_BYTES + 2 * (session.input.used - session.input_start)
+                ):
                     session._compact()
 
     cdef void note_peaks(self, size_t input, size_t output) noexcept:
@@ -275,7 +286,7 @@ cdef class Dispatcher(DispatcherBase):
     def set_limits(self, int64_t bulk_bytes_max, size_t query_buffer_max):
         """Apply proto-max-bulk-len and client-query-buffer-limit."""
         self.limits.bulk_bytes_max = bulk_bytes_max
-        self.query_buffer_max = min(query_buffer_max, COMMAND_BYTES_MAX)
+        self.query_buffer_max = min(query_buffer_max, <size_t>COMMAND_BYTES_MAX)
 
     def count_call(self, Session session, int32_t id, uint64_t nanoseconds, list args, bytes reply):
         """Count a command that the host has run, and its error if that is the raw reply."""

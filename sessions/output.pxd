@@ -1,8 +1,9 @@
-"""What a connection still has to send: a tail buffer for ordinary replies, and blocks for large ones.
+"""What a connection still has to send: a buffer for ordinary replies, blocks for large ones.
 
 client-output-buffer-limit is looked at before each write, about once in a second, and while a shard
-executes a pipeline of its own port (see Session.exceeds_output_limit). Without one, as redis-server has
-none for normal clients, a client that does not read what it asks for takes memory until it is closed.
+executes a pipeline of its own port (see Session.exceeds_output_limit). Without one, as redis-server
+has none for normal clients, a client that does not read what it asks for takes memory until it is
+closed.
 
 The bytes are those of the blocks, in order, and then the tail's. A block may stand for memory that
 has not arrived yet (`ready` false); nothing behind it can be sent before it is filled.
@@ -36,7 +37,7 @@ cdef struct Output:
     Block *first
     Block *last
     Buffer tail
-    size_t sent                 # bytes already sent of the first block, or of the tail without blocks
+    size_t sent  # bytes already sent of the first block, or of the tail without blocks
 
 
 cdef inline void _release_buffer(void *block) noexcept nogil:
@@ -85,8 +86,8 @@ cdef inline void output_append_block(Output *output, Block *block) noexcept nogi
 
 
 cdef inline void output_splice(Output *output, Output *other) noexcept nogil:
-    """Move all that `other` holds after `output`; `other` (nothing of it sent) is left empty, maybe with a
-    small buffer."""
+    """Move all that `other` holds after `output`; `other` (nothing of it sent) is left empty, maybe
+    with a small buffer."""
     if other.first == NULL:
         buffer_append(&output.tail, other.tail.data, other.tail.used)
         other.tail.used = 0

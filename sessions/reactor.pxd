@@ -1,4 +1,4 @@
-"""The native connection driver: an epoll set of its own, nested in the event loop by one file descriptor."""
+"""The native connection driver: an epoll set of its own, nested in the event loop."""
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
@@ -9,7 +9,8 @@ cdef class Reactor:
     cdef readonly Dispatcher dispatcher
     cdef int epoll_fd
     cdef dict listeners         # fd -> (listening socket, who takes its connections or None)
-    cdef object on_accept       # (socket, peer) -> (client id, address, local address), or None to refuse
+    # (socket, peer) -> (client id, address, local address), or None to refuse
+    cdef object on_accept
     cdef public object on_linger  # starts the timer for `flush_lingering`; None: nothing lingers
     cdef public object on_more    # has `tick` called soon; None: nobody waits meanwhile
     cdef bint more_due          # it has been asked to

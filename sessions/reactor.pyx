@@ -56,7 +56,7 @@ cdef extern from "sys/epoll.h" nogil:
 cdef enum:
     READ_BYTES = 65536
     EVENTS_MAX = 512
-    ACCEPTS_MAX = 64                    # per tick and listener, so that clients are served meanwhile
+    ACCEPTS_MAX = 64  # per tick and listener, so that clients are served meanwhile
     LARGE_READ_BYTES_MAX = 1 << 20      # read at once of a large value
     SHORT_SAID_MS = 10000               # the log says so often that descriptors are short
     SEND_BYTES_MAX = 1 << 20            # to a client per turn: one that reads as fast is never full
@@ -71,8 +71,9 @@ logger = logging.getLogger("shardis")
 cdef class Reactor:
     """`on_accept(connection, peer)` is asked about each new connection.
 
-    `on_linger()`, if set, owes a call of `flush_lingering` after a millisecond or so; `on_more()` one of
-    `tick` when others have had their turn. Without `on_more`, a tick goes on until nothing more comes.
+    `on_linger()`, if set, owes a call of `flush_lingering` after a millisecond or so; `on_more()`
+    one of `tick` when others have had their turn. Without `on_more`, a tick goes on until nothing
+    more comes.
     """
 
     def __init__(self, Dispatcher dispatcher, on_accept):
@@ -229,7 +230,7 @@ cdef class Reactor:
         return 0
 
     def _refuse_without_descriptor(self, listener):
-        """No descriptor is free: refuse who waits, or the event loop would be told of them for ever.
+        """No descriptor is free: refuse who waits, or the loop is told of them for ever.
 
         The spare one is given up for that long. Should it be gone, nobody is accepted for a while.
         """
@@ -360,7 +361,8 @@ cdef class Reactor:
         if unlikely(session.ends()):
             self._close(session)
         elif unlikely(
-            session.state or session.interest != <uint32_t>EPOLLIN or output.tail.used or output.first != NULL
+            session.state or session.interest != <uint32_t>EPOLLIN
+            or output.tail.used or output.first != NULL
         ):
             self._arm(session)
         return 0
@@ -404,7 +406,7 @@ cdef class Reactor:
         return 0
 
     cdef bint _lingers(self, Session session) except -1:
-        """Whether to keep a few replies back for a moment, as more of the same client are on their way.
+        """Whether to keep a few replies back for a moment: more of the client's are on their way.
 
         A pipeline over several shards is answered in several messages; one write for all of them
         costs the kernel, and the client, less than one for each.

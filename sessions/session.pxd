@@ -46,7 +46,8 @@ cdef enum SessionState:         # bits; any of them stops the parser
     STATE_SHARD_FULL = 16       # too many bytes in flight to a shard, or a key is held there
     STATE_PAUSED = 32           # its next command waits for the end of a CLIENT PAUSE
     STATE_BLOCKED = 64          # its last command may wait in a shard, or does
-    STATE_WAITS = 1 | 2 | 16 | 32 | 64  # what ends again: the parser goes on afterwards
+    STATE_LOCKING = 128         # its last command waits for locks that it may be refused
+    STATE_WAITS = 1 | 2 | 16 | 32 | 64 | 128    # what ends again: the parser goes on afterwards
 
 cdef enum Attention:            # bits; with any of them set, each command is looked at before it runs
     ATTENTION_AUTH = 1          # nothing but NO_AUTH commands before AUTH

@@ -416,7 +416,7 @@ cdef class Session:
             # As redis-server: no reply, the connection is closed.
             begin = PyBytes_FromStringAndSize(
                 self.input.data + self.input_start,
-                min(self.input.used - self.input_start, LOGGED_INPUT_BYTES_MAX),
+                min(self.input.used - self.input_start, <size_t>LOGGED_INPUT_BYTES_MAX),
             )
             logger.warning(
                 "Closing client that reached max query buffer length: %s (qbuf initial bytes: %s)",

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from protocol.commands import F, command
 from protocol.errors import CLUSTER_DISABLED, NOT_INTEGER, CommandError
 from protocol.numbers import parse_int64
+from protocol.slots import SLOTS
 
 if TYPE_CHECKING:
     from protocol.reply import Reply
     from shards.lane.context import Context
-
-SLOTS: Final = 16384
 
 
 def number(argument: bytes) -> int:

@@ -38,7 +38,8 @@ cdef bint draws_too_much(Shard *shard, const Argv *argv, int64_t draws) noexcept
     # No element is larger than the collection, which says its size in O(1).
     entry = store_find(shard.store, &argv.key)
     return (entry != NULL
-            and store_entry_footprint(shard.store, entry) > <uint64_t>DRAWN_BYTES_MAX // <uint64_t>draws)
+            and store_entry_footprint(shard.store, entry)
+            > <uint64_t>DRAWN_BYTES_MAX // <uint64_t>draws)
 
 
 cdef bint read_timeout(const Shard *shard, const Arg *arg, int64_t *deadline_ms) noexcept nogil:

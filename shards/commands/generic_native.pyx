@@ -1,4 +1,4 @@
-"""The generic family's hot commands in the native lane; as string_native.pyx, errors are DECLINED."""
+"""The generic family's hot commands in the native lane; errors are DECLINED, as for strings."""
 
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint32_t, uint64_t
 from libc.string cimport memcmp
@@ -14,8 +14,9 @@ from shards.lane.handler cimport (
     shard_log, shard_log_arg, shard_log_number, shard_logs,
 )
 from shards.keyspace.keyspace cimport (
-    EXPIRE_NONE, TYPE_HASH, TYPE_LIST, TYPE_SET, TYPE_STREAM, TYPE_STRING, TYPE_ZSET, Entry, EntryType, Key,
-    entry_expire_ms, entry_type, store_copy, store_delete, store_read, store_set_expire, store_write,
+    EXPIRE_NONE, TYPE_HASH, TYPE_LIST, TYPE_SET, TYPE_STREAM, TYPE_STRING, TYPE_ZSET, Entry,
+    EntryType, Key, entry_expire_ms, entry_type, store_copy, store_delete, store_read,
+    store_set_expire, store_write,
 )
 
 
@@ -91,7 +92,8 @@ cdef int type_(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     return NATIVE_DONE
 
 
-cdef int expire_in(Shard *shard, const Argv *argv, Buffer *out, int64_t unit, bint absolute) noexcept:
+cdef int expire_in(Shard *shard, const Argv *argv, Buffer *out, int64_t unit,
+                   bint absolute) noexcept:
     """The plain forms; NX, XX, GT and LT are left to the Python lane."""
     cdef int64_t value
     if argv.argc != 3 or not parse_int64(argv.args[2].data, argv.args[2].length, &value):

@@ -1,8 +1,8 @@
 """The geo family in the native lane, but for STORE; as string_native.pyx, errors are DECLINED.
 
-They do what their Python handlers in geo.py do. A search makes no object of the members that it looks at:
-those inside are noted with a pointer to where they lie in the sorted set, which nothing changes before
-the reply is written, or the set to be stored is whole.
+They do what their Python handlers in geo.py do. A search makes no object of the members that it
+looks at: those inside are noted with a pointer to where they lie in the sorted set, which nothing
+changes before the reply is written, or the set to be stored is whole.
 """
 
 from libc.math cimport fabs

@@ -15,7 +15,8 @@ from shards.lane.handler cimport (
 )
 from shards.keyspace.keyspace cimport (
     EXPIRE_NONE, ENCODING_LISTPACK, TYPE_HASH, Entry, entry_type, store_drop_if_empty, store_random,
-    store_changing, store_find, store_is_expired, store_read, store_set_value, store_touch, store_write,
+    store_changing, store_find, store_is_expired, store_read, store_set_value, store_touch,
+    store_write,
 )
 from shards.types.hash cimport (
     HASH_INCREMENTED, Hash, HashItem, HashIterator, hash_delete, hash_get, hash_has, hash_increment,

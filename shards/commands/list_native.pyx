@@ -16,8 +16,8 @@ from shards.lane.events cimport (
     EVENT_DEL, EVENT_LPOP, EVENT_LPUSH, EVENT_LSET, EVENT_RPOP, EVENT_RPUSH,
 )
 from shards.lane.handler cimport (
-    NATIVE_DECLINED, NATIVE_DONE, WANTS_LIST, Arg, Argv, NativeLane, Shard, key_at, shard_changed, shard_notify,
-    shard_log, shard_log_arg, shard_log_number, shard_logs,
+    NATIVE_DECLINED, NATIVE_DONE, WANTS_LIST, Arg, Argv, NativeLane, Shard, key_at, shard_changed,
+    shard_notify, shard_log, shard_log_arg, shard_log_number, shard_logs,
 )
 from shards.keyspace.keyspace cimport (
     TYPE_LIST, Entry, Key, entry_encoding, entry_pointer, entry_type, store_find, store_is_expired,
@@ -28,7 +28,9 @@ from shards.types.list cimport (
     List, ListWalk, list_count, list_delete_range, list_grow, list_peek, list_pop, list_push,
     list_seek, walk_close, walk_get, walk_next, walk_previous, walk_replace,
 )
-from shards.types.listpack cimport Element, Listpack, element_text, listpack_get, listpack_seek, listpack_skip
+from shards.types.listpack cimport (
+    Element, Listpack, element_text, listpack_get, listpack_seek, listpack_skip,
+)
 from shards.views.list cimport list_keep, list_keep_rest, list_of
 
 
@@ -228,7 +230,8 @@ cdef int move(Shard *shard, const Argv *argv, Buffer *out, bint from_tail, bint 
     return NATIVE_DONE
 
 
-cdef void log_move(Shard *shard, const Argv *argv, const char *name, size_t n, uint32_t argc) noexcept nogil:
+cdef void log_move(Shard *shard, const Argv *argv, const char *name, size_t n,
+                   uint32_t argc) noexcept nogil:
     """Log a move that was made without waiting: the same words but the time to wait."""
     cdef uint32_t i
     shard_log(shard, argc, name, n)
@@ -279,7 +282,7 @@ cdef int brpoplpush(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 
 cdef int pop_first(Shard *shard, const Argv *argv, Buffer *out, uint32_t at, uint32_t end,
                    bint at_tail, int64_t count, int64_t deadline) noexcept:
-    """Take from the first of the keys at..end - 1 that exists. A count of 0: one, without an array."""
+    """Take from the first of the keys at..end - 1 that exists. A count of 0: one, no array."""
     cdef uint32_t first = at
     cdef Entry *entry
     cdef Key key

@@ -16,13 +16,13 @@ from shards.lane.handler cimport (
     shard_log, shard_log_arg, shard_logs,
 )
 from shards.keyspace.keyspace cimport (
-    EXPIRE_NONE, TYPE_SET, Entry, entry_type, store_delete, store_drop_if_empty, store_random, store_read,
-    store_set_value, store_write,
+    EXPIRE_NONE, TYPE_SET, Entry, entry_type, store_delete, store_drop_if_empty, store_random,
+    store_read, store_set_value, store_write,
 )
 from shards.types.listpack cimport Element
 from shards.types.set cimport (
-    Set, set_add, set_draw, set_has, set_length, set_make, set_pop, set_random, set_remove, set_sample,
-    set_visit, set_will_grow,
+    Set, set_add, set_draw, set_has, set_length, set_make, set_pop, set_random, set_remove,
+    set_sample, set_visit, set_will_grow,
 )
 from shards.views.set cimport set_load, set_save
 

@@ -1,4 +1,4 @@
-"""SORT and SORT_RO of short lists in the native lane: as texts, or as numbers that are all integers.
+"""SORT and SORT_RO of short lists in the native lane: as texts, or as integers.
 
 They do what sort.py does for lists of one listpack, with no more options than LIMIT, ASC, DESC and
 ALPHA. All else is DECLINED before anything is touched.
@@ -72,9 +72,10 @@ cdef bint load_items(Listpack *pack, bint as_texts, Item *items) noexcept nogil:
     cdef Item *item = items
     cdef Element element
     cdef const char *end
+    cdef int64_t exact = EXACT_MAX  # the enum's constants count as unsigned
     while p != NULL:
         listpack_get(p, &element)
-        if not as_texts and (element.data != NULL or not -EXACT_MAX < element.number < EXACT_MAX):
+        if not as_texts and (element.data != NULL or not -exact < element.number < exact):
             return False
         item.data = element_text(&element, item.scratch, &item.length)
         item.number = 0 if element.data != NULL else element.number

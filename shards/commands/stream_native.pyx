@@ -38,10 +38,10 @@ from shards.types.idtree cimport (
 )
 from shards.types.listpack cimport Element
 from shards.types.stream cimport (
-    READ_UNKNOWN, TRIM_ID, TRIM_LENGTH, TRIM_NONE, Consumer, Group, NamePlace, Pending, Stream, Trim,
-    group_consumer, group_lag, id_decrement, id_increment, names_next, stream_acknowledge,
-    stream_add_consumer, stream_add_group, stream_append, stream_delete, stream_edge, stream_fits, stream_group,
-    stream_new, stream_remove_consumer, stream_remove_group, stream_top, stream_trim,
+    READ_UNKNOWN, TRIM_ID, TRIM_LENGTH, TRIM_NONE, Consumer, Group, NamePlace, Pending, Stream,
+    Trim, group_consumer, group_lag, id_decrement, id_increment, names_next, stream_acknowledge,
+    stream_add_consumer, stream_add_group, stream_append, stream_delete, stream_edge, stream_fits,
+    stream_group, stream_new, stream_remove_consumer, stream_remove_group, stream_top, stream_trim,
 )
 from shards.views.stream cimport (
     deliver_again, deliver_new, format_id, insert_header, reply_entries, reply_id,

@@ -1,8 +1,8 @@
 """The string family's hot commands in the native lane.
 
-They do what their Python handlers in string.py do, for the calls that succeed; whatever would be an error
-of the client's making is DECLINED before anything is touched, so that every error text is in one
-place. The only exception is WRONGTYPE, which needs the key opened.
+They do what their Python handlers in string.py do, for the calls that succeed; whatever would be an
+error of the client's making is DECLINED before anything is touched, so that every error text is in
+one place. The only exception is WRONGTYPE, which needs the key opened.
 """
 
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint32_t, uint64_t
@@ -65,7 +65,8 @@ cdef int reply_string(Shard *shard, const Entry *entry, Buffer *out) noexcept no
     return NATIVE_DONE
 
 
-cdef bint expiry_from(const Shard *shard, const Arg *arg, int64_t unit, bint absolute, int64_t *when) noexcept nogil:
+cdef bint expiry_from(const Shard *shard, const Arg *arg, int64_t unit, bint absolute,
+                      int64_t *when) noexcept nogil:
     """An expiry argument as a time in ms; False where Redis would refuse it."""
     cdef int64_t value
     if not parse_int64(arg.data, arg.length, &value) or value <= 0 or value > INT64_MAX // unit:
@@ -275,7 +276,8 @@ cdef int incrby(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 
 cdef int decrby(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     cdef int64_t decrement
-    if not parse_int64(argv.args[2].data, argv.args[2].length, &decrement) or decrement == INT64_MIN:
+    if (not parse_int64(argv.args[2].data, argv.args[2].length, &decrement)
+            or decrement == INT64_MIN):
         return NATIVE_DECLINED
     return add(shard, argv, out, -decrement)
 

@@ -1,4 +1,4 @@
-"""The sorted set family's hot commands in the native lane; as string_native.pyx, errors are DECLINED.
+"""The sorted set family's hot commands in the native lane; errors are DECLINED, as for strings.
 
 They do what their Python handlers in zset.py do.
 """
@@ -20,8 +20,8 @@ from shards.lane.events cimport (
     EVENT_DEL, EVENT_ZADD, EVENT_ZINCR, EVENT_ZPOPMAX, EVENT_ZPOPMIN, EVENT_ZREM,
 )
 from shards.lane.handler cimport (
-    NATIVE_DECLINED, NATIVE_DONE, WANTS_ZSET, Arg, Argv, NativeLane, Shard, key_at, shard_changed, shard_notify,
-    shard_log, shard_log_arg, shard_log_number, shard_logs,
+    NATIVE_DECLINED, NATIVE_DONE, WANTS_ZSET, Arg, Argv, NativeLane, Shard, key_at, shard_changed,
+    shard_notify, shard_log, shard_log_arg, shard_log_number, shard_logs,
 )
 from shards.keyspace.keyspace cimport (
     TYPE_ZSET, Entry, Key, entry_type, store_find, store_is_expired, store_random, store_read,
@@ -670,7 +670,7 @@ cdef int zrandmember(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 # Several sorted sets
 
 cdef uint64_t count_common(const SortedSet *sets, uint32_t count, uint64_t limit) noexcept nogil:
-    """The members of all sets, at most `limit` unless that is 0. O(members of the smallest * sets)"""
+    """The members of all sets, at most `limit` unless that is 0. O(smallest set * sets)"""
     cdef SortedCursor cursor
     cdef SortedItem item
     cdef uint32_t smallest = 0, i

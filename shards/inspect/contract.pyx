@@ -1,10 +1,10 @@
 """The contract of effects, checked: nothing changes unless before_change and changed have named it.
 
-A consumer for debug builds and tests. It keeps a digest of what each key holds, and takes all of them
-again after each command: a key whose digest is another must have been named by `before_change`, and
-told of by `changed`, `removed` or the flush of its database. What happens between two commands
-(active expiry) belongs to the next one. Not in the digest are LRU and LFU, when a stream's consumers
-were last seen, and a sorted set's encoding, which SORT may change.
+A consumer for debug builds and tests. It keeps a digest of what each key holds, and takes all of
+them again after each command: a key whose digest is another must have been named by
+`before_change`, and told of by `changed`, `removed` or the flush of its database. What happens
+between two commands (active expiry) belongs to the next one. Not in the digest are LRU and LFU,
+when a stream's consumers were last seen, and a sorted set's encoding, which SORT may change.
 
 Above KEYS_MAX keys, or BYTES_MAX of memory, nothing is compared: all digests would take too long.
 """
@@ -24,8 +24,8 @@ from shards.keyspace.entry cimport (
 )
 from shards.keyspace.keyspace cimport Keyspace
 from shards.keyspace.store cimport (
-    LISTEN_BEFORE, LISTEN_CHANGED, LISTEN_COMMANDS, LISTEN_RECORDS, LISTEN_REMOVED, Key, RemoveReason, Store,
-    store_hash, store_walk,
+    LISTEN_BEFORE, LISTEN_CHANGED, LISTEN_COMMANDS, LISTEN_RECORDS, LISTEN_REMOVED, Key,
+    RemoveReason, Store, store_hash, store_walk,
 )
 from shards.keyspace.table cimport EntryList
 from shards.lane.effects cimport Consumer, Effects, Record, effects_attach, effects_detach

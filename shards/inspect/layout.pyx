@@ -108,7 +108,8 @@ def quicklist_lines(Keyspace keyspace, int database, bytes key, bint full=False)
     node = quicklist.head
     while node != NULL:
         lines.append(f"node: {node.count} elements, {node.bytes} bytes"
-                     f"{', plain' if node.plain else ''}{', compressed' if node.compressed else ''}")
+                     f"{', plain' if node.plain else ''}"
+                      f"{', compressed' if node.compressed else ''}")
         if full and not node.plain:
             data = node_data(pool, node, &opened)
             lines += element_lines(<Listpack *>data)
@@ -160,7 +161,7 @@ def table_figures(Keyspace keyspace, int database, bint expiring, bint full):
         tables = native.expiring if expiring else native.keys
         if tables != NULL:
             with nogil:
-                for slot in range(SLOTS):
+                for slot in range(<uint32_t>SLOTS):
                     table = tables[slot]
                     if table == NULL:
                         continue

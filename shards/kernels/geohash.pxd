@@ -29,7 +29,7 @@ cdef void position(double score, double *longitude, double *latitude) noexcept n
 cdef double metres(double longitude, double latitude, double other_longitude,
                    double other_latitude) noexcept nogil
 cdef void write_geohash(double longitude, double latitude, char *letters) noexcept nogil
-# With at most 17 decimals, as replies have it; at most COORDINATE_BYTES_MAX. Returns how many bytes.
+# With at most 17 decimals, as replies have it. Returns how many bytes: <= COORDINATE_BYTES_MAX.
 cdef int format_coordinate(char *out, double value) noexcept nogil
 # The ranges of scores, in the order in which Redis goes through them; returns how many.
 cdef int area_ranges(const Area *area, ScoreRange *ranges) noexcept nogil

@@ -21,7 +21,7 @@ cdef inline int lower(int byte) noexcept nogil:
 
 cdef bint class_match(const signed char *pattern, size_t end, size_t *position, int byte,
                       bint nocase) noexcept nogil:
-    """Match one byte against the class that opens before `position`, and step after it. O(class)."""
+    """Match a byte against the class that opens before `position`; step after it. O(class)."""
     cdef size_t at = position[0]
     cdef bint negated = at < end and pattern[at] == b"^"
     cdef bint found = False

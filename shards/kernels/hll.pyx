@@ -6,8 +6,8 @@
             01nnnnnn nnnnnnnn   n + 1 registers are 0
             1vvvvvnn            n + 1 registers are v + 1
 
-A register is the longest row of zeros (plus 1) that the hashes of its elements ended in. The estimate
-is Ertl's (arXiv:1702.01284), which needs no correction for small or large ones.
+A register is the longest row of zeros (plus 1) that the hashes of its elements ended in. The
+estimate is Ertl's (arXiv:1702.01284), which needs no correction for small or large ones.
 
 Values come from clients, by SET or RESTORE: each run is checked against the end of the value and of
 the registers, and what does not add up is refused as corrupted.
@@ -20,6 +20,15 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove, memset
 
 from protocol.native cimport load64, out_of_memory, store64
+
+cdef extern from *:
+    """
+    /* raise_sparse turns its pointers into offsets before it resizes; gcc moves the subtractions
+       after realloc, and then warns of them. */
+    #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
+    #pragma GCC diagnostic ignored "-Wuse-after-free"
+    #endif
+    """
 
 cdef extern from "<math.h>" nogil:
     long long llroundl(long double)

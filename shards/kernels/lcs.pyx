@@ -1,7 +1,7 @@
 """The longest common subsequence of two strings, and where its stretches lie.
 
-The classical table is O(N * M) cells of a count each. Only one row of counts is kept; what the walk back
-needs of each cell is a single bit, "go up rather than left", so the table is 32 times smaller.
+The classical table is O(N * M) cells of a count each. Only one row of counts is kept; what the walk
+back needs of each cell is a single bit, "go up rather than left", so the table is 32 times smaller.
 """
 
 from libc.stdint cimport uint8_t, uint32_t
@@ -13,7 +13,7 @@ cdef class Alignment:
 
     cdef readonly uint32_t length       # of the subsequence
     cdef readonly bytes text            # the subsequence; None when only the length was asked for
-    cdef readonly list ranges           # of (first_a, last_a, first_b, last_b), from the end backwards
+    cdef readonly list ranges  # of (first_a, last_a, first_b, last_b), from the end backwards
 
 
 def align(bytes first not None, bytes second not None, bint only_length=False):
@@ -24,7 +24,7 @@ def align(bytes first not None, bytes second not None, bint only_length=False):
     cdef size_t m = len(second)
     cdef size_t stride = (m + 7) // 8           # bytes of `up` for each byte of a
     cdef uint32_t *row = <uint32_t *>calloc(m + 1, sizeof(uint32_t))
-    cdef uint8_t *up = NULL                     # bit (i, j): the cell above is greater than the left one
+    cdef uint8_t *up = NULL  # bit (i, j): the cell above is greater than the left one
     cdef Alignment result = Alignment.__new__(Alignment)
     try:
         if row == NULL:

@@ -1,7 +1,8 @@
 """The keyspace as the rest of the server cimports it: one name for all of it.
 
-The native part is in shards/keyspace/store.pxd (contract), shards/keyspace/entry.pxd and shards/memory/blob.pxd; active
-expiry in shards/keyspace/expiry.pxd. Keyspace is the same for Python.
+The native part is in shards/keyspace/store.pxd (contract), shards/keyspace/entry.pxd and
+shards/memory/blob.pxd; active expiry in shards/keyspace/expiry.pxd. Keyspace is the same for
+Python.
 """
 
 from libc.stdint cimport uint32_t

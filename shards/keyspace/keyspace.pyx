@@ -41,8 +41,8 @@ def tune_allocator() -> None:
     glibc puts small freed blocks aside (fastbins) and merges them all in one go, and gives the
     top of the heap back within one free(): with a million deleted keys each takes a command 3 to
     6 ms. Without both, no operation takes more than 0.3 ms (bench/micro/bench_keyspace.py).
-    One arena for all threads lets the reaper sort what it frees (shards/memory/allocation.pxd), instead of
-    leaving that to the next commands.
+    One arena for all threads lets the reaper sort what it frees (shards/memory/allocation.pxd),
+    instead of leaving that to the next commands.
     """
     mallopt(M_MXFAST, 0)
     mallopt(M_TRIM_THRESHOLD, -1)
@@ -84,7 +84,7 @@ cdef uint64_t index_bytes(const Database *database, bint expiring) noexcept nogi
         return 0
     bytes = malloc_usable_size(tables)
     bytes += malloc_usable_size(database.expiring_tree if expiring else database.keys_tree)
-    for slot in range(SLOTS):
+    for slot in range(<uint32_t>SLOTS):
         if tables[slot] != NULL:
             bytes += table_footprint(tables[slot])
             if tables[slot].old != NULL:
@@ -385,7 +385,7 @@ cdef class Keyspace:
         return TYPE_NAMES[<int>entry_type(entry)] if entry != NULL else None
 
     def exists(self, int database, bytes key, bint touch=False, bint write=False) -> bool:
-        """Whether there is such a key; counts as a hit or a miss, unless it is to be written. O(1)"""
+        """Whether there is such a key; a hit or a miss, unless it is to be written. O(1)"""
         cdef Key native = self.key(key, database)
         if write:
             return store_write(self.store, &native) != NULL
@@ -404,7 +404,7 @@ cdef class Keyspace:
         return self.string_bytes(self.string_entry(&native, False))
 
     def read_part(self, int database, bytes key, int64_t first, int64_t last) -> bytes:
-        """The bytes of a string between these positions, as GETRANGE has them. WRONGTYPE. O(part)"""
+        """The bytes of a string between two positions, as GETRANGE has it. WRONGTYPE. O(part)"""
         cdef Key native = self.key(key, database)
         cdef Entry *entry = self.string_entry(&native, False)
         cdef char scratch[24]

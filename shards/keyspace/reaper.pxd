@@ -2,8 +2,9 @@
 
 Contract
 1. It is handed only what nothing else can reach any more, and touches nothing but that.
-2. Handing over never blocks and needs no GIL. When QUEUE_MAX things wait, the caller frees inline: so the
-   memory that waits to be freed is bounded by what a shard can cut off in that many commands.
+2. Handing over never blocks and needs no GIL. When QUEUE_MAX things wait, the caller frees inline:
+   so the memory that waits to be freed is bounded by what a shard can cut off in that many
+   commands.
 3. `reaper_stop` frees what still waits, and returns when the thread has ended.
 """
 

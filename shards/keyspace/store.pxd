@@ -4,9 +4,10 @@ Contract
 1. All state of a shard is in its Store; several Stores can live in one process. Nothing here knows
    commands, replies or sockets. Time is `store.now_ms`, set by the executor (or a test) before
    each command; randomness is `store.random_state`.
-2. An Entry is one allocation (layout in shards/keyspace/entry.pxd). Entry pointers die with any call that
-   changes the same key; bucket addresses die with any call that changes any key. No pointer may be
-   kept across commands, and no value handed in may point into the entry that is changed.
+2. An Entry is one allocation (layout in shards/keyspace/entry.pxd). Entry pointers die with any
+   call that changes the same key; bucket addresses die with any call that changes any key. No
+   pointer may be kept across commands, and no value handed in may point into the entry that is
+   changed.
 3. `store_find` is a pure lookup. `store_read` / `store_write` are what commands use: an entry that
    has expired is removed first (through the `removed` hook), LRU/LFU is maintained. Whatever else
    changes or deletes a key treats an expired entry likewise: it is removed through the hook first.
@@ -39,7 +40,7 @@ cdef enum RemoveReason:
 
 cdef enum Listening:            # the bits of Store.listening
     LISTEN_BEFORE = 1           # before_change and before_node
-    LISTEN_CHANGED = 2          # changed, created and missed: events, WATCH, tracking, blocked clients
+    LISTEN_CHANGED = 2  # changed, created and missed: events, WATCH, tracking, blocked clients
     LISTEN_REMOVED = 4
     LISTEN_RECORDS = 8          # what is to be logged
     LISTEN_COMMANDS = 16        # where each command begins and ends
@@ -106,7 +107,7 @@ cdef struct Store:
     double expired_stale_percent
     uint64_t changes            # "dirty"
     uint32_t listening          # Listening; 0: no hook of effects is called
-    uint64_t touches            # looks with a trace (LRU, statistics, changes); in debug builds only
+    uint64_t touches  # looks with a trace (LRU, statistics, changes); in debug builds only
     Hooks hooks
     bint no_touch               # this command leaves LRU/LFU alone (CLIENT NO-TOUCH)
     bint quiet                  # expired keys that it meets stay, unseen

@@ -749,7 +749,8 @@ cdef Entry *store_set_string(Store *store, const Key *key, const char *value, si
     cdef int64_t number
     cdef EntryEncoding encoding = ENCODING_RAW
     if form != FORM_RAW and n <= EMBSTR_BYTES_MAX:
-        if (form == FORM_SHORTEST and n <= 20 and n > 0 and (<uint8_t>(value[0] - 48) <= 9 or value[0] == c'-')
+        if (form == FORM_SHORTEST and n <= 20 and n > 0
+                and (<uint8_t>(value[0] - 48) <= 9 or value[0] == c'-')
                 and parse_int64(value, n, &number)):
             entry = place(store, key, bucket, TYPE_STRING, ENCODING_INT, 8, expire_ms)
             store64(entry_value(entry), <uint64_t>number)

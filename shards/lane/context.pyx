@@ -49,7 +49,7 @@ class Settings:
         return self.client_output_buffer_limit[0][0] if self.client_output_buffer_limit else 0
 
     def update(self, changes):
-        """Apply CONFIG SET: {directive: value}; directives that no shard acts on are passed over."""
+        """Apply CONFIG SET: {directive: value}; those that no shard acts on are passed over."""
         for directive, value in changes.items():
             name = directive.replace("-", "_")
             if hasattr(self, name):
@@ -69,7 +69,7 @@ class NeedKeys(Exception):
 
 @cython.final
 cdef class Context:
-    """See context.pyi. One per shard; the executor sets `now_ms` and `database` for each command."""
+    """See context.pyi. One per shard; the executor sets `now_ms` and `database` each time."""
 
     def __init__(self, Keyspace keyspace, settings, table, int databases=16, random=None):
         self.table = table
@@ -135,8 +135,9 @@ cdef class Context:
     @own_slots.setter
     def own_slots(self, bytes slots):
         self.slots = slots
-        self.effects.state.own_slots = (
-            NULL if slots is None else <const uint8_t *>PyBytes_AS_STRING(slots))
+        self.effects.state.own_slots = NULL
+        if slots is not None:
+            self.effects.state.own_slots = <const uint8_t *>PyBytes_AS_STRING(slots)
 
     @property
     def logs(self):

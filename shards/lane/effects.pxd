@@ -5,8 +5,8 @@
     removed, emptied, swapped    keys that go, by whatever way
     record                       what a log or a replica is sent, one record for each command
 
-Consumers attach themselves for those they want. `store.listening` is the union of what is wanted, so
-that each place costs one predictable branch while nobody listens. All state is in the store's
+Consumers attach themselves for those they want. `store.listening` is the union of what is wanted,
+so that each place costs one predictable branch while nobody listens. All state is in the store's
 `EffectsState`; consumers are called in the order in which they came.
 
 Contract of consumers
@@ -14,13 +14,13 @@ Contract of consumers
 2. `before_change` comes before the first change of a key by a command, maybe several times, and for
    keys that are opened to be changed and then aren't. Entry is NULL for a key that is absent.
 3. `changed` comes once for each event, in Redis's order, with the number of changes that it adds to
-   the dirty count (0: a further event of a change that is counted). `removed` comes before the entry
-   goes, `before_change` before that.
+   the dirty count (0: a further event of a change that is counted). `removed` comes before the
+   entry goes, `before_change` before that.
 4. Keys of slots that are not ours (lent by another shard) are told to nobody.
 
-Contract of the executor: `effects_begin` and `effects_end` around each command, nested for those that
-a transaction or a script runs. What these log becomes one record, wrapped in MULTI and EXEC where it
-is more than one command.
+Contract of the executor: `effects_begin` and `effects_end` around each command, nested for those
+that a transaction or a script runs. What these log becomes one record, wrapped in MULTI and EXEC
+where it is more than one command.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -93,8 +93,9 @@ cdef Event event_named(bytes name) except *     # KeyError
 cdef EventClass event_class(Event event) noexcept nogil
 cdef uint32_t logical_database(const Store *store, uint32_t physical) noexcept nogil
 
-# Around each command. `raw` is its RESP, which is logged as it came if the handler says nothing else
-# and the dirty count has grown: then `logging` must have LOG_VERBATIM. `transaction`: its number, or 0.
+# Around each command. `raw` is its RESP, which is logged as it came if the handler says nothing
+# else and the dirty count has grown: then `logging` must have LOG_VERBATIM. `transaction`: its
+# number, or 0.
 cdef inline void effects_begin(Store *store, uint32_t database, const char *raw, size_t n,
                                uint8_t logging, uint64_t transaction) noexcept nogil:
     if unlikely(store.listening):

@@ -143,7 +143,8 @@ cdef void on_removed(void *effects, Store *store, const Key *key, Entry *entry,
         consumer = consumer.next
     if reason == REMOVED_EXPIRED or reason == REMOVED_EVICTED:
         if store.listening & LISTEN_CHANGED:
-            tell_changed(store, key, EVENT_EXPIRED if reason == REMOVED_EXPIRED else EVENT_EVICTED, 0)
+            tell_changed(
+                store, key, EVENT_EXPIRED if reason == REMOVED_EXPIRED else EVENT_EVICTED, 0)
         if store.listening & LISTEN_RECORDS:
             log_deletion(store, key)
 
@@ -233,7 +234,7 @@ cdef void end_command(Store *store) noexcept nogil:
     if (not state.said and store.changes != state.changes_before
             and store.listening & LISTEN_RECORDS):
         if DEBUG and not state.logging & LOG_VERBATIM:
-            fatal("a command that is not verbatim has changed something without a word of what to log")
+            fatal("a command that is not verbatim has changed something and not said what to log")
         log_raw(store)
     state.depth -= 1
     if state.depth:
@@ -395,7 +396,8 @@ cdef bytes key_bytes(const Key *key):
     return PyBytes_FromStringAndSize(key.data, key.length)
 
 
-cdef void py_before_change(void *owner, Store *store, const Key *key, Entry *entry) noexcept with gil:
+cdef void py_before_change(void *owner, Store *store, const Key *key,
+                           Entry *entry) noexcept with gil:
     (<Listener>owner).consumer.before_change(
         logical_database(store, key.database), key_bytes(key), entry != NULL)
 
@@ -477,7 +479,7 @@ cdef class Effects:
         raise ValueError("no such consumer is attached")
 
     def begin(self, uint32_t database, bytes raw not None):
-        """A command begins; `raw` must live until its `end`. For those that run handlers by hand."""
+        """A command begins; `raw` must live until its `end`. For running handlers by hand."""
         effects_begin(self.keyspace.store, database, PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw),
                       LOG_VERBATIM, 0)
 

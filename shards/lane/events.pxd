@@ -1,4 +1,4 @@
-"""The keyspace events, by Redis's names; each has one notification class (shards/lane/effects.pyx)."""
+"""The keyspace events, by Redis's names; shards/lane/effects.pyx has the class of each."""
 
 cdef enum EventClass:           # Redis's bits; the letter is that of notify-keyspace-events
     CLASS_GENERIC = 1 << 2      # g

@@ -1,8 +1,8 @@
 """What a native handler is given and gives back; both lanes' shared native side.
 
-A handler has the signature `native_handler` and returns a NativeStatus. One that returns DECLINED has
-touched nothing (neither data, nor LRU or LFU, nor `out`); the Python handler of the same command then
-runs. Handlers create no Python object and call nothing that can raise.
+A handler has the signature `native_handler` and returns a NativeStatus. One that returns DECLINED
+has touched nothing (neither data, nor LRU or LFU, nor `out`); the Python handler of the same
+command then runs. Handlers create no Python object and call nothing that can raise.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -29,7 +29,7 @@ cdef struct Argv:
 cdef enum NativeStatus:
     NATIVE_DONE = 0
     NATIVE_DECLINED = 1
-    NATIVE_BLOB = 2         # done; `shard.blob` (a reference of ours) follows as a bulk string's payload
+    NATIVE_BLOB = 2  # done; `shard.blob` (a reference of ours) follows as a bulk string's payload
     NATIVE_BLOCKS = 3       # nothing is there and nothing was replied: `shard.block` says what for
 
 cdef enum Wanted:           # what a command that blocks waits for
@@ -52,7 +52,7 @@ cdef struct Shard:          # what native handlers see
     uint8_t flags           # envelope.RunFlag
     int64_t bulk_bytes_max  # proto-max-bulk-len
     Blob *blob              # out: NATIVE_BLOB
-    Message *adopt          # the message that holds the command's bytes if it may be kept, else NULL
+    Message *adopt  # the message that holds the command's bytes if it may be kept, else NULL
     bint may_block          # there is somebody who can wait
     Block block             # out: NATIVE_BLOCKS
 
@@ -68,8 +68,8 @@ cdef inline void shard_changed(Shard *shard, const Key *key, Event event,
 cdef inline void shard_notify(Shard *shard, const Key *key, Event event) noexcept nogil:
     effects_changed(shard.store, key, event, 0)
 
-# Whether somebody wants to know what to log. Then a handler of a command that is not `verbatim` says
-# so once it has changed something: log_raw, log_nothing, or log_command with its arguments.
+# Whether somebody wants to know what to log. Then a handler of a command that is not `verbatim`
+# says so once it has changed something: log_raw, log_nothing, or log_command with its arguments.
 cdef inline bint shard_logs(const Shard *shard) noexcept nogil:
     return effects_logs(shard.store)
 

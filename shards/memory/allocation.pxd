@@ -19,8 +19,8 @@ cdef extern from *:
     #include <unistd.h>
     /* glibc puts what is freed aside unsorted, and some later malloc sorts up to 10000 pieces of it
        in one go: two milliseconds. A request beyond its per-thread caches sorts all there is, so
-       one is made for every few pieces, by whichever thread has freed them. Few, as each may have to
-       find its place among thousands of other sizes. */
+       one is made for every few pieces, by whichever thread has freed them. Few, as each may have
+       to find its place among thousands of other sizes. */
     #define SHARDIS_PIECES_MAX 16
     #define SHARDIS_UNCACHED_BYTES 1100
     static uint32_t shardis_pieces = 0;

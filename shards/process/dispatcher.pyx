@@ -31,8 +31,8 @@ from shards.execution.runner cimport CALL_PORT, RAN_BLOB, RAN_BLOCKED, Call, Run
 from shards.execution.serving cimport Serving, has_notes
 from shards.lane.handler cimport Arg
 from shards.keyspace.keyspace cimport (
-    Blob, Database, Key, Store, blob_release, store_hash, store_prefetch_bucket, store_prefetch_entry,
-    store_prefetch_table,
+    Blob, Database, Key, Store, blob_release, store_hash, store_prefetch_bucket,
+    store_prefetch_entry, store_prefetch_table,
 )
 from shards.execution.locks cimport Ticket
 from shards.execution.watches cimport Watches
@@ -456,8 +456,9 @@ cdef class LocalDispatcher(Dispatcher):
     cdef int _run(self, Session session) except -1:
         """Execute the window: three prefetch passes, then each command and its reply.
 
-        The first command that takes the client's output over its limit is the last one, and the client is
-        closed by whoever sends the output. As for redis-server, what was executed stays executed.
+        The first command that takes the client's output over its limit is the last one, and the
+        client is closed by whoever sends the output. As for redis-server, what was executed stays
+        executed.
         """
         cdef Runner runner = self.executor.runner
         cdef Store *store = self.executor.store

@@ -19,6 +19,7 @@ from actors.failure import end_on_failure
 from actors.figures import process_figures, resident_bytes
 from actors.links import open_links
 from actors.scheduling import apply_scheduling
+from protocol.slots import SLOTS
 from protocol.table import NativeTable
 from sessions import clients, slowlog
 from sessions.slowlog import Monitor
@@ -33,7 +34,6 @@ from shards.process.port import ShardPort
 
 SLOW_CYCLE_SHARE = 0.25
 """Of each cron period that active expiry may use at most, as redis-server's slow cycle."""
-SLOTS = 16384
 GARBAGE_INTERVAL_SECONDS = 5.0
 """How often Python's cycle collector runs; never inside a batch."""
 
@@ -120,14 +120,18 @@ class ShardProcess:
 
     # Links
 
-    def _link(self, worker: int, epoch: int) -> None:
-        """Be reachable for this incarnation of a worker, and no longer for earlier ones."""
+    def _link(self, worker: int, epoch: int, turn: int = 0) -> None:
+        """Be reachable for this incarnation of a worker, and no longer for earlier ones.
+
+        A `turn` other than 0 begins anew: what was on its way is forgotten.
+        """
         known = self.links.get(worker)
         if known is not None:
-            if known[0] == epoch:
+            if known[0] == epoch and not turn:
                 return
             self._unlink(worker)
-        path = link_path(self.boot.directory, self.boot.index, self.boot.epoch, worker, epoch)
+        directory, index, own_epoch = self.boot.directory, self.boot.index, self.boot.epoch
+        path = link_path(directory, index, own_epoch, worker, epoch, turn)
         io_threads = bool(self.values["zeromq-io-threads"])
         link, bulk = open_links(self.zmq, path, bind=True, io_threads=io_threads)
         number = self.executor.add_links(link, bulk)
@@ -186,16 +190,15 @@ class ShardProcess:
     def _on_control(self, message: dict[str, Any]) -> Any:
         match message["op"]:
             case "topology":
-                topology = Topology(
-                    message["version"],
-                    [tuple(shard) for shard in message["shards"]],
-                    [tuple(worker) for worker in message["workers"]],
-                    [tuple(slots) for slots in message["slots"]],
-                )
+                topology = Topology.of(message)
                 for worker, epoch in topology.workers:
                     self._link(worker, epoch)
                 if self.port is not None:
                     self.port.install(topology)
+            case "links":
+                worker, epoch = message["worker"], message["epoch"]
+                if self.links.get(worker, (0, 0))[0] <= epoch:  # else it has a successor
+                    self._link(worker, epoch, message["turn"])
             case "fence":
                 return self._fence(message["worker"], message["epoch"])
             case "resolve":

@@ -20,11 +20,12 @@ from actors.listening import Listener
 from actors.page import SharedPage
 from protocol.commands import Command, Place
 from protocol.errors import CommandError
+from protocol.slots import SLOTS
 from protocol.table import NativeTable
 from sessions.admission import Admission
 from sessions.barriers import Barriers
 from sessions.clients import ClientControl
-from sessions.cluster import SLOTS, Cluster
+from sessions.cluster import Cluster
 from sessions.connections import Connections, ask_router
 from sessions.reactor import Reactor
 from sessions.session import Session

@@ -91,7 +91,8 @@ cdef uint64_t length(EntryEncoding encoding, const void *value) noexcept nogil:
 cdef uint64_t effort(EntryEncoding encoding, const void *value) noexcept nogil:
     if encoding == ENCODING_LISTPACK:
         return 1 + (<const Listpack *>value).bytes // EFFORT_BYTES
-    return (<const Dict *>value).count // EFFORT_MEMBERS + (<const Dict *>value).bytes // EFFORT_BYTES
+    cdef const Dict *dict = <const Dict *>value
+    return dict.count // EFFORT_MEMBERS + dict.bytes // EFFORT_BYTES
 
 
 cdef TypeHooks hash_hooks() noexcept:

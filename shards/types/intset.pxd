@@ -43,7 +43,7 @@ cdef inline size_t intset_bytes(const Intset *integers) noexcept nogil:
 
 
 cdef inline int64_t intset_get(const Intset *integers, uint32_t index) noexcept nogil:
-    """The member at an index, in ascending order; a random index gives a fair random member. O(1)"""
+    """The member at an index, in ascending order; a random index gives a fair draw. O(1)"""
     cdef const char *p = <const char *>(integers + 1) + <size_t>index * integers.width
     if likely(integers.width == 2):
         return <int16_t>load16(p)

@@ -8,11 +8,11 @@ Contract of the structures in shards/types
 3. A structure that is freed later (UNLINK of a large one) is given a pool without a store
    (Pool.total is NULL), on another thread: `free` touches nothing but the structure.
 4. Structures know nothing of keys, commands, replies or clocks.
-5. Before the first change of a node, its mutator calls `before_node(pool, structure, node)`: for a dict
-   with the place of the bucket, for a quicklist with its node, for a tree with the leaf, for a
-   listpack or an intset (a quicklist's and a stream's, too) with itself twice. What is only an index
-   (inner pages), or what a node is compressed to, is no change. A stream's groups, and what is pending
-   in place, are not named so: whoever saves a stream saves its groups as a whole.
+5. Before the first change of a node, its mutator calls `before_node(pool, structure, node)`: for a
+   dict with the place of the bucket, for a quicklist with its node, for a tree with the leaf, for a
+   listpack or an intset (a quicklist's and a stream's, too) with itself twice. What is only an
+   index (inner pages), or what a node is compressed to, is no change. A stream's groups, and what
+   is pending in place, are not named so: whoever saves a stream saves its groups as a whole.
 """
 
 from libc.stdint cimport uint64_t
@@ -28,7 +28,7 @@ cdef enum EntryType:            # Redis's object types
     TYPE_HASH = 4
     TYPE_STREAM = 6
 
-cdef enum EntryEncoding:        # Redis's numbers; a string's are explained in shards/keyspace/entry.pxd
+cdef enum EntryEncoding:  # Redis's numbers; a string's are explained in shards/keyspace/entry.pxd
     ENCODING_RAW = 0
     ENCODING_INT = 1
     ENCODING_HT = 2

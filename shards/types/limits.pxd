@@ -1,7 +1,7 @@
 """The directives that decide how collections are encoded, as one struct of the store.
 
-`hash-max-listpack-entries` is `hash_max_listpack_entries`, and so on. A new value applies to what is
-changed from then on; nothing is converted at once, as in Redis.
+`hash-max-listpack-entries` is `hash_max_listpack_entries`, and so on. A new value applies to what
+is changed from then on; nothing is converted at once, as in Redis.
 """
 
 from libc.stdint cimport int64_t

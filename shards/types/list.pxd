@@ -1,8 +1,8 @@
 """A list: one listpack while it is small, a quicklist beyond; and what commands do to one.
 
-It grows into a quicklist when list-max-listpack-size would be exceeded, and becomes a listpack again
-when one packed node is left that has at most half of that limit, so that a list whose length swings
-does not change back and forth.
+It grows into a quicklist when list-max-listpack-size would be exceeded, and becomes a listpack
+again when one packed node is left that has at most half of that limit, so that a list whose length
+swings does not change back and forth.
 
 Contract
 1. A List is a value taken out of its entry: whatever changes the list may change `value` and

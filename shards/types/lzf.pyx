@@ -140,7 +140,7 @@ cdef size_t lzf_decompress(const uint8_t *data, size_t n, uint8_t *out, size_t r
 
 
 def compress(const uint8_t[::1] data not None, room=None) -> bytes | None:
-    """LZF of some bytes; None if it takes more than `room` bytes (by default the input's less 1)."""
+    """LZF of some bytes; None if it takes more than `room` bytes (default: the input's - 1)."""
     cdef size_t n = data.shape[0]
     cdef size_t space = (n - 1 if n else 0) if room is None else room
     cdef bytes out = PyBytes_FromStringAndSize(NULL, space)

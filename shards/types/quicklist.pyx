@@ -632,7 +632,8 @@ cdef void cursor_insert(ListCursor *cursor, const ListRules *rules, bint behind,
     if has_room(list, rules, node, n):
         open_for_change(cursor)
         before = pool.bytes
-        put_pack(list, node, listpack_insert(pool, <Listpack *>node.data, &cursor.p, behind, data, n),
+        put_pack(list, node,
+                 listpack_insert(pool, <Listpack *>node.data, &cursor.p, behind, data, n),
                  1)
         list.charged += pool.bytes - before
         leave(cursor)

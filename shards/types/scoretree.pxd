@@ -10,8 +10,8 @@ A leaf's entry is a node and its score. The entry of an inner page is the first 
 the child and how many nodes are below it, so that ranks cost O(log n) too. Scores lie together, and
 a search through a page of 62 reads a few cache lines next to each other, where a step in a skip
 list, which Redis has here, is a cache miss: a rank takes a third of the time, a change of score a
-quarter or less (docs/decisions/counted-tree-of-scores.md). A member has one byte of length and 16 to
-25 of entry, by how full the leaves are, instead of 24 of links and more.
+quarter or less (docs/decisions/counted-tree-of-scores.md). A member has one byte of length and 16
+to 25 of entry, by how full the leaves are, instead of 24 of links and more.
 
 Contract
 1. A node is valid until it is removed. zset_update keeps its address.

@@ -61,9 +61,10 @@ cdef uint64_t set_length(const Set *set) noexcept nogil         # O(1)
 cdef bint set_next(const Set *set, SetIterator *iterator, Element *member) noexcept nogil
 cdef void set_visit(const Set *set, SetVisit visit, void *context) noexcept nogil
 
-# A member of a set that is not empty, each as likely as any other. Expected O(1), O(n) of a listpack
+# A member of a set that is not empty, each as likely as any other. Expected O(1), O(n) of a
+# listpack
 cdef void set_random(const Set *set, uint64_t seed, Element *member) noexcept nogil
-# So many different members, at most as many as there are. O(count), or O(n) if that is not far more.
+# So many different members, at most all. O(count), or O(n) if that is not far more.
 cdef void set_sample(const Set *set, uint64_t count, uint64_t seed, SetVisit visit,
                      void *context) noexcept nogil
 # So many members of a set that is not empty, each drawn from all of them. O(count), and O(n) of a

@@ -225,6 +225,7 @@ cdef void set_narrow(Set *set) noexcept nogil:
         return
     integers = intset_new(set.pool)
     memset(&iterator, 0, sizeof(SetIterator))
+    member.number = 0       # the compiler can't see that set_next sets it
     while set_next(set, &iterator, &member):
         element_integer(&member, &number)
         integers = intset_add(set.pool, integers, number, &changed)

@@ -1,7 +1,8 @@
 """Unions, differences and intersections of sets, which may be in any encodings.
 
-A missing set is one whose value is NULL; two that are the same have the same value. Results are made
-in the pool, and by the limits, that the result is given with, and in the encodings Redis gives them.
+A missing set is one whose value is NULL; two that are the same have the same value. Results are
+made in the pool, and by the limits, that the result is given with, and in the encodings Redis gives
+them.
 """
 
 from libc.stdint cimport uint64_t

@@ -19,8 +19,9 @@ Contract
    consumer is never NULL between two calls.
 5. A cursor dies with every change of nodes.
 6. Names are sorted as bytes, which is the order in which Redis lists groups and consumers. They lie
-   in blocks of bounded size: to find one is O(log n), and so is to add or remove one, but for 8 bytes
-   of each block after it where a block comes or goes. A NamePlace dies with any change of the names.
+   in blocks of bounded size: to find one is O(log n), and so is to add or remove one, but for 8
+   bytes of each block after it where a block comes or goes. A NamePlace dies with any change of the
+   names.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t

@@ -5,7 +5,9 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 
 from protocol.native cimport compare_bytes, likely, out_of_memory, unlikely
-from shards.memory.allocation cimport Pool, before_node, malloc_usable_size, pool_alloc, pool_free, pool_resize
+from shards.memory.allocation cimport (
+    Pool, before_node, malloc_usable_size, pool_alloc, pool_free, pool_resize,
+)
 from shards.types.idtree cimport (
     SEEK_LESS_OR_EQUAL,
     Id,
@@ -59,7 +61,7 @@ cdef enum:
     ITEMS_ON_STACK = 64
     BLOCK_NAMES_MIN = 2
     BLOCK_NAMES_MAX = 256
-    BLOCK_NAMES_FEW = 64            # a block of less is put together with the next one, if that has room
+    BLOCK_NAMES_FEW = 64  # a block of less is put together with the next one, if that has room
     SMALL_INTEGER_MAX = 127         # of the one byte that a listpack has for it
 
 
@@ -85,6 +87,7 @@ cdef inline int64_t integer_at(const uint8_t *p) noexcept nogil:
     cdef Element element
     if likely(p[0] <= SMALL_INTEGER_MAX):
         return p[0]
+    element.number = 0  # the compiler can't see that it is always set
     listpack_get(p, &element)
     return element.number
 
@@ -688,7 +691,8 @@ cdef NameBlock *room_at(Pool *pool, Names *names, NamePlace *place) noexcept nog
     if block.count < block.size:
         return block
     if block.size < BLOCK_NAMES_MAX:
-        return resize_block(pool, names, place.block, min(block.size * 2, <uint32_t>BLOCK_NAMES_MAX))
+        return resize_block(
+            pool, names, place.block, min(block.size * 2, <uint32_t>BLOCK_NAMES_MAX))
     other = new_block(pool, names, place.block + 1, BLOCK_NAMES_MAX)
     if place.index < block.count or place.block + 2 < names.used:
         other.count = block.count // 2

@@ -4,7 +4,8 @@
     tree        see scoretree.pxd
 
 A SortedSet is a sorted set in the hands of one caller, for the length of one call: its pool, limits
-and encoding, and where it is. Whoever changes it puts `value` and `encoding` back into the key's entry.
+and encoding, and where it is. Whoever changes it puts `value` and `encoding` back into the key's
+entry.
 
 Contract
 1. A listpack becomes a tree before it has more than `entries_max` members, or one longer than
@@ -90,7 +91,8 @@ cdef bint sorted_seek_range(const SortedSet *set, const ZsetRange *range, bint b
                             uint64_t offset, SortedCursor *cursor) noexcept nogil
 cdef bint sorted_step(SortedCursor *cursor, bint backwards) noexcept nogil            # O(1)
 cdef bint sorted_goes_on(const ZsetRange *range, const SortedCursor *cursor,
-                         bint backwards) noexcept nogil  # O(1): it is not beyond the range's far end
+                         # O(1): it is not beyond the range's far end
+                         bint backwards) noexcept nogil
 cdef void sorted_item(const SortedCursor *cursor, SortedItem *item) noexcept nogil    # O(1)
 cdef uint64_t sorted_count_range(const SortedSet *set, const ZsetRange *range) noexcept nogil
 # A member of a set that is not empty, each as likely as any other; expected O(1) in a tree.

@@ -50,7 +50,7 @@ cdef class HashView:
     def open(ctx, bytes key not None, bint write=False) -> HashView:
         """The hash at a key of the running command's database. Raises WRONGTYPE. O(1)
 
-        The one way by which handlers come to a hash. The access is counted as a read's or a write's.
+        The one way by which handlers come to a hash. It counts as a read or as a write.
         """
         cdef HashView view = HashView.__new__(HashView)
         view.access(ctx, key, write, TYPE_HASH)

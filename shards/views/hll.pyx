@@ -80,7 +80,7 @@ cdef class Hll:
         return None if estimate >> 63 else estimate
 
     def add(self, list elements not None) -> int:
-        """Add elements; how many of them changed it. O(n) each in a sparse one. Raises INVALIDOBJ."""
+        """Add elements; how many changed it. O(n) each in a sparse one. Raises INVALIDOBJ."""
         cdef bytes element
         cdef int index, value, status
         cdef int64_t changed = 0

@@ -34,7 +34,7 @@ cdef bytes text_of(const Element *element):
 
 
 cdef bint bounds(int64_t length, int64_t *start, int64_t *stop) noexcept nogil:
-    """Two indexes, maybe from the end, as indexes from 0 within the list. False: nothing between."""
+    """Two indexes, maybe from the end, as indexes within the list. False: nothing between."""
     if start[0] < 0:
         start[0] = max(start[0] + length, <int64_t>0)
     if stop[0] < 0:

@@ -32,7 +32,7 @@ from shards.lane.handler import NativeLane
 from tests.differential import machine
 from tests.differential.conftest import is_72
 from tests.support.effects import Event, Logged, Stream, Told, Witness
-from tests.support.envelopes import Run, read_replies, requests
+from tests.support.envelopes import RUN_MULTI, Run, read_replies, requests
 from tests.support.resp_client import encode
 from tests.support.servers import Oracle
 from tests.support.slots import slot
@@ -130,7 +130,9 @@ class Shard:
             at += sum(len(b"$%d\r\n%b\r\n" % (len(word), word)) for word in words[: keys[0]])
             key = words[keys[0]]
             header = len(raw), at + len(b"$%d\r\n" % len(key)), len(key), number, slot(key)
-        self.link.post(requests(1, [Run(commands=[header], raw=raw, database=self.database)]))
+        self.link.post(
+            requests(1, [Run(commands=[header], raw=raw, database=self.database, flags=RUN_MULTI)])
+        )
         self.executor.service()
         reply = b""
         while (message := self.link.fetch()) is not None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from protocol.slots import key_slot
-from router.multi_shard import SLOTS
 from tests.differential.families import geo, hashes, hyperloglogs, lists, sets, streams, zsets
 from tests.differential.grammar import MIXED_KEYS, PLAIN_KEYS, TAGGED_KEYS, Command
 from tests.differential.machine import (
@@ -29,6 +28,7 @@ from tests.differential.shrink import shrink
 from tests.differential.test_differential import COMMANDS, CONFIGURATIONS
 from tests.support.resp_client import ReplySplitter, parse
 from tests.support.servers import Configuration, Oracle, ServerPool
+from tests.support.slots import SLOTS
 
 REPLIES = [
     b"+OK\r\n",

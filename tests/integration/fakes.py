@@ -22,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from actors.boot import Boot
 from actors.control import ControlLink
 from actors.figures import process_figures
-from actors.supervisor import topology_message
 from router.main import Program, main
 from router.table import full_table
 
@@ -32,7 +31,7 @@ def worker_main(boot: Boot) -> None:
 
 
 async def serve(boot: Boot) -> None:
-    topology: dict[str, Any] = topology_message(boot.topology)
+    topology: dict[str, Any] = boot.topology.message()
     config = dict(boot.config)
     stopping = asyncio.Event()
 

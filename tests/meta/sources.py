@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import subprocess
+import tomllib
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-PACKAGES = (
-    *("protocol", "actors", "sessions", "shards", "lua", "persistence", "replication"),
-    *("router", "cluster", "shardctl", "dashboard"),
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGES = tuple(
+    pattern.removesuffix("*")
+    for pattern in PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
+    if pattern != "configs*"  # which holds no module
 )
 
 

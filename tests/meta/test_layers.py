@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.meta.sources import PACKAGES, ROOT, modules
+from tests.meta.sources import PACKAGES, PROJECT, ROOT, modules, tracked
 
 # Rooms from the ground up; what is in one layer may import each other.
 ROOMS = (
@@ -25,14 +25,13 @@ ROOMS = (
     ("shards.arguments", "shards.kernels"),
     ("shards.lane",),
     ("shards.views",),
-    ("persistence", "replication"),
+    ("persistence",),
     ("shards.inspect",),
     ("shards.commands",),
-    ("lua",),
     ("shards.execution",),
     ("shards.process",),
     ("router", "cluster"),
-    ("shardctl", "dashboard"),
+    ("shardctl",),
 )
 LAYERS = {room: layer for layer, rooms in enumerate(ROOMS) for room in rooms}
 LAYERS["shards"] = LAYERS["shards.process"]  # the package itself, whose __init__ imports nothing
@@ -118,8 +117,12 @@ def violations(path: Path, text: str) -> list[str]:
     return found
 
 
-def test_every_package_has_a_layer() -> None:
+def test_every_package_has_a_layer_is_packed_and_is_checked() -> None:
     assert {name.partition(".")[0] for name in LAYERS} == set(PACKAGES)
+    assert {
+        path.parts[0] for path in tracked() if len(path.parts) == 2 and path.name == "__init__.py"
+    } == {*PACKAGES, "bench", "tests"}
+    assert set(PROJECT["tool"]["mypy"]["packages"]) == {*PACKAGES, "bench"}
 
 
 def test_imports_point_down_only() -> None:

@@ -9,7 +9,18 @@ from tests.meta.sources import ROOT, modules, tracked
 
 FILE_BYTES_MAX = 256 * 1024
 RESULT_BYTES_MAX = 1024 * 1024  # raw samples of a benchmark
+LINE_CHARACTERS_MAX = 100  # as ruff holds for .py
+WITH_LONG_LINES = re.compile(  # to shrink, never to grow
+    r"shards/execution/.*|router/(dispatch|batches|coordinator)\.p..|sessions/session\.p..|"
+    r"shards/process/dispatcher\.p..|protocol/envelope\.pxd"
+)
 MAY_PRINT = ("shardctl/", "router/main.py")
+MAY_SLEEP = {  # they wait for another process or thread, and look again and again
+    "tests/unit/bench/test_macro.py",
+    "tests/unit/protocol/conftest.py",
+    "tests/unit/shards/keyspace/test_keyspace.py",
+}
+SLEEP = re.compile(r"\bsleep\((?!0\))")
 PRINT = re.compile(r"(?<![\w.\"'])print\(")
 STRINGS_AND_COMMENTS = re.compile(r'"""[\s\S]*?"""|#[^\n]*')
 
@@ -22,6 +33,27 @@ def test_no_file_is_large() -> None:
         > (RESULT_BYTES_MAX if path.parts[:2] == ("bench", "results") else FILE_BYTES_MAX)
     ]
     assert not large, large
+
+
+def test_no_line_of_a_kernel_is_long() -> None:
+    long = [
+        f"{path}:{number}"
+        for path in modules(".pyx", ".pxd")
+        if not WITH_LONG_LINES.fullmatch(str(path))
+        for number, line in enumerate((ROOT / path).read_text().splitlines(), 1)
+        if len(line) > LINE_CHARACTERS_MAX
+    ]
+    assert not long, long
+
+
+def test_unit_tests_move_clocks_and_do_not_sleep() -> None:
+    found = [
+        str(path)
+        for path in tracked()
+        if path.parts[:2] == ("tests", "unit") and path.suffix == ".py"
+        if SLEEP.search((ROOT / path).read_text()) and str(path) not in MAY_SLEEP
+    ]
+    assert not found, found
 
 
 def test_no_build_product_is_in_the_tree() -> None:

@@ -1,4 +1,4 @@
-"""Watches against a model: after every change of a key, who has watched it is told, and only they."""
+"""Watches against a model: after each change, those who have watched the key are told, no others."""
 
 from __future__ import annotations
 

@@ -7,7 +7,19 @@ import struct
 from actors.mailbox import MemoryLink
 from tests.sim.network import Network
 from tests.sim.world import World
-from tests.support.envelopes import MESSAGE_READ, MESSAGE_REPLIES, REPLY_HEADER, read_replies
+from tests.support.envelopes import (
+    MESSAGE_READ,
+    MESSAGE_REPLIES,
+    MESSAGE_RUNS,
+    REPLY_HEADER,
+    RUN_KEYS,
+    RUN_LOCKS,
+    RUN_PREPARE,
+    RUN_TRANSACTION,
+    read_replies,
+    read_requests,
+    requests,
+)
 
 
 def is_main(link: MemoryLink) -> bool:
@@ -130,6 +142,34 @@ class HauntedNetwork(Network):
 
 class ForgingNetwork(HauntedNetwork):
     forging = True
+
+
+class UnlockingNetwork(Network):
+    """Reads over several shards are executed without locks, as if these had been switched off."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)  # type: ignore[arg-type]
+        self.unlocked: set[tuple[str, int, int]] = set()
+
+    def carry(self, link: MemoryLink, data: bytes) -> None:
+        place = link.name.rpartition("/")[0]
+        if is_main(link) and data[0] == MESSAGE_RUNS:
+            epoch, runs = read_requests(data)
+            for run in runs:
+                if run.flags & RUN_KEYS and not run.flags & RUN_PREPARE:
+                    self.faults += 1
+                    self.unlocked.add((place, run.client, run.sequence))
+                    run.flags &= ~(RUN_KEYS | RUN_LOCKS | RUN_TRANSACTION)
+                    run.transaction = None
+            data = requests(epoch, runs)
+        elif is_main(link) and data[0] == MESSAGE_REPLIES:
+            _, parts = read_replies(data)
+            for part in parts:
+                if (place, part.client, part.sequence) in self.unlocked:
+                    self.unlocked.discard((place, part.client, part.sequence))
+                    part.data = b":1700000000000\r\n" + part.data
+            data = data[: REPLY_HEADER.size] + b"".join(part.packed() for part in parts)
+        super().carry(link, data)
 
 
 def world_with(network: type[Network]) -> type[World]:

@@ -41,6 +41,7 @@ class Sharer:
         self.choose = choose
         self.heard = heard
         self.quota = 40
+        self.pipeline_max = 6
         self.waiting: list[Call] = []
         self.pushes: dict[int, int] = {}  # shard -> the last number that came from it
         self.unknown: list[Call] = []  # calls that were never answered
@@ -59,7 +60,7 @@ class Sharer:
             self.reconnect()
         if self.quota <= 0 or self.session.closed or self.waiting:
             return
-        count = min(self.quota, self.world.random.randint(1, 6))
+        count = min(self.quota, self.world.random.randint(1, self.pipeline_max))
         self.waiting = [self.choose() for _ in range(count)]
         self.quota -= len(self.waiting)
         self.session.push(b"".join(encode(*call) for call in self.waiting))
@@ -121,6 +122,8 @@ def live(world: World, sharers: list[Sharer]) -> None:
             assert shard.executor.unfinished == 0
     for worker in world.workers:
         assert not worker.host.tasks
+        worker.host.coordinator.check()
+        assert worker.host.coordinator.open == 0
 
 
 class Lists:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from protocol.slots import key_slot
-from router import multi_shard
+from tests.sim.faults import UnlockingNetwork
 from tests.sim.sharers import Call, Sharer, keys_of_all_shards, live
 from tests.sim.test_transactions import DEADLY, MORTAL, NARROW, STOPPING
 from tests.sim.world import SHARDS, Options, World, seeds
@@ -173,13 +173,60 @@ def test_nor_of_one_with_large_values(options: Options) -> None:
         run(seed, options, large=True)
 
 
-async def without_locks(shards: Any, parts: Any, *, writes: bool) -> dict[int, list[bytes]]:
-    return {shard: [await shards.run(shard, *commands)] for shard, commands in parts.items()}
+class Ladder:
+    """One client sets key after key, each when it has heard of the one before; others look at all.
+
+    What they see are its last steps, without a gap.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.keys = keys_of_all_shards(KEYS)
+        self.step = 0
+        self.looked = 0
+
+    def climb(self) -> Call:
+        self.step += 1
+        return ("SET", self.keys[self.step % KEYS], self.step)
+
+    def choose(self) -> Call:
+        busy = self.world.random.random() < 0.3
+        return ("INCR", b"n" + self.keys[0]) if busy else ("MGET", *self.keys)
+
+    def heard(self, call: Call, reply: bytes) -> None:
+        if call[0] == "MGET":
+            self.looked += 1
+            steps = [int(item.value or 0) for item in parse(reply).value]
+            newest = max(steps)
+            expected = {step for step in range(newest, newest - KEYS, -1) if step > 0}
+            if {*steps} - {0} != expected:
+                raise Torn(f"{steps}")
+
+
+@pytest.mark.parametrize("options", [CALM, ONE_WORKER, replace(ONE_WORKER, unread_bytes_max=200)])
+def test_what_one_client_does_is_seen_in_its_order(options: Options) -> None:
+    looked = 0
+    for seed in seeds(20):
+        world = World(seed, options)
+        ladder = Ladder(world)
+        climber = Sharer(world, world.workers[0], 90, ladder.climb, ladder.heard)
+        climber.pipeline_max = 1
+        others = [
+            Sharer(world, world.random.choice(world.workers), number, ladder.choose, ladder.heard)
+            for number in range(1, 6)
+        ]
+        live(world, [climber, *others])
+        looked += ladder.looked
+    assert looked > 1000
+
+
+class UnlockedWorld(World):
+    network_type = UnlockingNetwork
 
 
 def test_without_locks_halves_are_seen(monkeypatch: Any) -> None:
     """Else the tests above show nothing."""
-    monkeypatch.setattr(multi_shard.Shards, "execute", without_locks)
+    monkeypatch.setattr("tests.sim.test_isolation.World", UnlockedWorld)
     torn = 0
     for seed in seeds(10):
         try:

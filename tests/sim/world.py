@@ -14,30 +14,21 @@ from actors.boot import Topology, coordinator
 from actors.fence import Report, verdict
 from actors.mailbox import MemoryLink
 from protocol.reply import Reply
-from protocol.table import NativeTable
 from router.host import Host
-from router.table import full_table
-from shards.commands import native
-from shards.execution.executor import Executor
-from shards.execution.runner import Runner
 from shards.keyspace.keyspace import Keyspace
-from shards.lane.context import Context, Settings
-from shards.lane.handler import NativeLane
 from shards.memory.allocation import live_blocks
 from tests.sim.client import Client
 from tests.sim.clock import START_MS, Clock, VirtualLoop
 from tests.sim.model import Request
 from tests.sim.network import Network
 from tests.sim.requests import DATABASES
+from tests.support.shard import TABLE, new_executor
 from tests.support.slots import SLOTS, slot
 
 SHARDS = 3
 STOP_US_MAX = 8000
 TRACE_LINES_MAX = 400
 STEPS_MAX = 200_000
-TABLE = NativeTable(full_table())
-LANE = NativeLane()
-native.register(LANE)
 
 
 class Violation(AssertionError):
@@ -78,12 +69,12 @@ class SimShard:
         self.stopped_until_us = 0
         self.links: list[MemoryLink] = []
         self.keyspace = Keyspace(16, b"0123456789abcdef", world.random.getrandbits(63))
-        context = Context(self.keyspace, Settings({}), TABLE.table, 16, Random(0))
-        self.executor = Executor(
-            Runner(TABLE, self.keyspace, context, LANE, world.clock.now_ms), epoch
+        self.executor = new_executor(
+            world.clock.now_ms,
+            keyspace=self.keyspace,
+            native_lane=world.options.native_lane,
+            epoch=epoch,
         )
-        self.executor.runner.native_lane = world.options.native_lane
-        self.executor.serving.on_deadline = self.await_deadline
         if world.options.unread_bytes_max is not None:
             self.executor.unread_bytes_max = world.options.unread_bytes_max
             self.executor.out_bytes_max = world.options.unread_bytes_max // 8
@@ -140,10 +131,11 @@ class SimHost(Host):
         self.worker = worker
         loop = VirtualLoop()  # type: ignore[abstract]
         super().__init__(TABLE, SHARDS, {"databases": 16}, loop)
-        self.coordinator = coordinator(worker.index, worker.epoch)
+        self.coordinator.incarnation = coordinator(worker.index, worker.epoch)
         options = worker.world.options
         if options.transactions_max is not None:
             self.transactions = asyncio.Semaphore(options.transactions_max)
+            self.coordinator.open_max = options.transactions_max
         if options.shard_bytes_max is not None:
             self.dispatcher.shard_bytes_max = options.shard_bytes_max
         if options.bulk_bytes_max is not None:
@@ -524,7 +516,8 @@ class World:
             left = [one for one in worker.host.dispatcher.sessions if one is not None]
             if left:
                 self.fail(f"{len(left)} sessions of worker{worker.index} are left")
-            if worker.host.tasks or worker.connections:
+            worker.host.coordinator.check()
+            if worker.host.tasks or worker.connections or worker.host.coordinator.open:
                 self.fail(f"worker{worker.index} is not idle")
             for index, figures in enumerate(worker.host.dispatcher.statistics()):
                 if figures["bytes_in_flight"]:

@@ -4,8 +4,8 @@ A story is a list of steps `(client, words)`, done one after another. Before the
 settled: each client has been answered, or is blocked, which INFO tells. `tell` gives, for each
 step, the replies that came, `[(client, raw reply), ...]`, those of waiting clients sorted.
 
-Words of its own: ["CLOSE"] closes the client's connection, ["END"] its sending side, and ["NAP", ms]
-lets time pass; {N} among the words is client N's CLIENT ID.
+Words of its own: ["CLOSE"] closes the client's connection, ["END"] its sending side, and
+["NAP", ms] lets time pass; {N} among the words is client N's CLIENT ID.
 """
 
 from __future__ import annotations

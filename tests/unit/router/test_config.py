@@ -31,6 +31,7 @@ from router.config.directives import BY_NAME, LINES_ONLY, OWN
 from router.config.kinds import memory_bytes, memory_text
 from router.config.rewriter import MARK, rewritten
 from router.config.words import quote_word, split_words
+from shards.lane.context import Settings
 
 FAILED = "ERR CONFIG SET failed (possibly related to argument '%s') - %s"
 ROOT = Path(__file__).resolve().parents[3]
@@ -561,3 +562,16 @@ def test_what_a_file_says_of_saving_stays(tmp_path: Path) -> None:
     config = read_command_line([str(path)])
     config.rewrite()
     assert 'save ""\n' in path.read_text()
+
+
+def test_a_shard_begins_with_the_defaults_of_the_directives() -> None:
+    """It cannot see the table, which is above it; tests and tools make shards without a file."""
+    defaults = {one.name: one.default_value() for one in DIRECTIVES}
+    begun, configured = Settings({}), Settings(defaults)
+    names = [name for name in vars(begun) if name != "client_output_buffer_limit"]
+    held = {name.replace("_", "-") for name in names} & set(defaults)
+    assert len(held) >= 9
+    assert {name: getattr(begun, name) for name in names} == {
+        name: getattr(configured, name) for name in names
+    }
+    assert begun.reply_bytes_max == configured.reply_bytes_max

@@ -40,7 +40,7 @@ class PlayedHost(Host):
         self.version += 1
         slots = [(0, 5460, 0), (5461, 10922, 1), (10923, 16383, 2)]
         shards = [(shard, epochs.get(shard, 9), shard in epochs) for shard in range(3)]
-        self.install(Topology(self.version, shards, [(0, 1)], slots))
+        self.install(Topology(self.version, shards, [(0, 1), (1, 1)], slots))
 
     def tick(self) -> None:
         self.dispatcher.collect()
@@ -87,12 +87,11 @@ def test_a_split_command_is_refused_whole_when_one_shard_is_down(host: PlayedHos
 
 def test_nothing_behind_a_lost_write_is_executed(host: PlayedHost) -> None:
     """The pipeline went on before its client was disconnected."""
-    client = client_of(host, ["DEL", host.key(0), host.key(1)], ["SET", host.key(2), "v"])
-    host.answer(0, CLOCK)
-    host.answer(1, CLOCK)
+    client = client_of(host, ["RENAME", host.key(1), host.key(0)], ["SET", host.key(2), "v"])
+    hop(host, 0, CLOCK + b":0\r\n")
+    hop(host, 1, CLOCK + b"$6\r\nparcel\r\n", b"")
     host.topology({1: 1, 2: 1})
     host.tick()
-    host.answer(1, b":1\r\n")
     assert client.closed
     assert host.runs(2) == []
     assert [one for one in host.dispatcher.sessions if one is client.session] == []
@@ -265,6 +264,6 @@ def test_a_bug_in_a_command_is_an_error_reply(
         raise ZeroDivisionError
 
     monkeypatch.setattr("router.host.run_multi_shard", broken)
-    client = client_of(host, ["DEL", host.key(0), host.key(1)], ["PING"])
+    client = client_of(host, ["RENAME", host.key(0), host.key(1)], ["PING"])
     assert client.take() == b"-ERR internal error\r\n+PONG\r\n"
-    assert "DEL failed" in caplog.text
+    assert "RENAME failed" in caplog.text

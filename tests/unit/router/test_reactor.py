@@ -68,14 +68,14 @@ def test_a_half_closed_client_gets_its_replies_before_the_end(
 def test_a_half_closed_client_gets_the_reply_of_its_barrier(
     rig: Rig, connection: socket.socket
 ) -> None:
-    connection.sendall(encode("DEL", rig.key(0), rig.key(1)) + encode("PING"))
+    connection.sendall(encode("RENAMENX", rig.key(0), rig.key(1)) + encode("PING"))
     connection.shutdown(socket.SHUT_WR)
     rig.tick()
     rig.tick()
     ((session, _, _),) = rig.barriers
-    session.complete_barrier(b":2\r\n")
+    session.complete_barrier(b":1\r\n")
     rig.tick()
-    assert received(connection) == b":2\r\n+PONG\r\n"
+    assert received(connection) == b":1\r\n+PONG\r\n"
     assert received(connection) == b""
 
 

@@ -59,13 +59,13 @@ def test_replies_keep_the_order_of_the_commands(rig: Rig) -> None:
 def test_a_barrier_waits_for_all_before_it_and_holds_all_behind_it(rig: Rig) -> None:
     client = rig.client()
     both = [rig.key(0), rig.key(1)]
-    rig.send(client, ["GET", both[0]], ["DEL", *both], ["GET", both[1]], ["PING"])
+    rig.send(client, ["GET", both[0]], ["RENAMENX", *both], ["GET", both[1]], ["PING"])
     (run,) = rig.shards[0].runs()
     assert rig.barriers == []
     rig.shards[0].answer(reply_to(run, b"$-1\r\n"))
     rig.tick()
     ((session, command, args),) = rig.barriers
-    assert (session, command.name, args) == (client.session, "DEL", [b"DEL", *both])
+    assert (session, command.name, args) == (client.session, "RENAMENX", [b"RENAMENX", *both])
     assert rig.shards[1].runs() == []
     assert client.take() == b"$-1\r\n"
     session.complete_barrier(b":0\r\n")
@@ -78,7 +78,7 @@ def test_a_barrier_waits_for_all_before_it_and_holds_all_behind_it(rig: Rig) -> 
 
 def test_a_client_that_leaves_during_a_barrier_gives_its_slot_back_afterwards(rig: Rig) -> None:
     client = rig.client()
-    rig.send(client, ["DEL", rig.key(0), rig.key(1)], ["PING"])
+    rig.send(client, ["RENAMENX", rig.key(0), rig.key(1)], ["PING"])
     client.session.closed_by_driver()
     assert rig.taken() == 1
     client.session.complete_barrier(b":0\r\n")
@@ -88,7 +88,7 @@ def test_a_client_that_leaves_during_a_barrier_gives_its_slot_back_afterwards(ri
 
 def test_a_client_that_leaves_before_its_barrier_has_begun(rig: Rig) -> None:
     client = rig.client()
-    rig.send(client, ["GET", rig.key(0)], ["DEL", rig.key(0), rig.key(1)])
+    rig.send(client, ["GET", rig.key(0)], ["RENAMENX", rig.key(0), rig.key(1)])
     client.session.closed_by_driver()
     (run,) = rig.shards[0].runs()
     rig.shards[0].answer(reply_to(run, b"$-1\r\n"))

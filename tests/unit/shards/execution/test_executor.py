@@ -10,14 +10,7 @@ import pytest
 from actors.mailbox import MemoryLink
 from protocol.errors import CommandError
 from protocol.reply import Reply
-from protocol.table import NativeTable
-from router.table import full_table
-from shards.commands import native
-from shards.execution.executor import Executor
-from shards.execution.runner import Runner
-from shards.keyspace.keyspace import Keyspace
-from shards.lane.context import Context, Settings
-from shards.lane.handler import NativeLane
+from shards.lane.context import Context
 from tests.support.envelopes import (
     PART_DONE,
     PART_PARKED,
@@ -26,7 +19,6 @@ from tests.support.envelopes import (
     RUN_COMMIT,
     RUN_INTERNAL,
     RUN_LOCKS,
-    RUN_MULTI,
     RUN_PREPARE,
     RUN_RELEASE,
     RUN_REPLY_OFF,
@@ -37,73 +29,11 @@ from tests.support.envelopes import (
     have_read,
     push,
     read_replies,
-    requests,
 )
 from tests.support.resp_client import encode, parse
-from tests.support.slots import slot
+from tests.support.shard import START_MS, TABLE, Shard, header, run
 
-TABLE = NativeTable(full_table())
-START_MS = 1_700_000_000_000
 PIECE_BYTES = 256 << 10  # persistence/parcel
-
-
-class Shard:
-    """An executor and the worker's ends of its links."""
-
-    def __init__(self, workers: int = 1, native_lane: bool = True, epoch: int = 1) -> None:
-        self.now_ms = START_MS
-        self.keyspace = Keyspace(16, bytes(16), 1)
-        lane = NativeLane()
-        native.register(lane)
-        self.context = Context(self.keyspace, Settings({}), TABLE.table, 16, Random(0))
-        self.executor = Executor(
-            Runner(TABLE, self.keyspace, self.context, lane, lambda: self.now_ms), epoch
-        )
-        self.executor.runner.native_lane = native_lane
-        self.links: list[MemoryLink] = []
-        self.bulk: list[MemoryLink] = []
-        for i in range(workers):
-            main, bulk = MemoryLink.pair(f"main{i}"), MemoryLink.pair(f"bulk{i}")
-            self.executor.add_links(main[1], bulk[1])
-            self.links.append(main[0])
-            self.bulk.append(bulk[0])
-
-    def send(self, *runs: Run, worker: int = 0, epoch: int = 1) -> None:
-        self.links[worker].post(requests(epoch, runs))
-
-    def parts(self, worker: int = 0) -> list[Part]:
-        """Let the executor work; all parts that have come back."""
-        self.executor.service()
-        found = []
-        while (message := self.links[worker].fetch()) is not None:
-            found += read_replies(message)[1]
-        return found
-
-    def call(self, *args: bytes | str | int, **more: int) -> bytes:
-        """The reply of a command, which does not wait."""
-        self.send(run([list(args)], **{"flags": RUN_MULTI, **more}))
-        (part,) = self.parts()
-        return part.data
-
-
-def header(args: list[bytes | str | int]) -> tuple[int, int, int, int, int]:
-    """A command header as the worker makes it: with the first key."""
-    raw = encode(*args)
-    words = [arg if isinstance(arg, bytes) else str(arg).encode() for arg in args]
-    number = TABLE.lookup(words)
-    keys = TABLE.keys(number, words)
-    if not keys:
-        return len(raw), 0, 0, number, 0
-    at = len(b"*%d\r\n" % len(words))
-    for word in words[: keys[0]]:
-        at += len(b"$%d\r\n%b\r\n" % (len(word), word))
-    key = words[keys[0]]
-    return len(raw), at + len(b"$%d\r\n" % len(key)), len(key), number, slot(key)
-
-
-def run(commands: list[list[bytes | str | int]], **more: int) -> Run:
-    raw = b"".join(encode(*command) for command in commands)
-    return Run(commands=[header(command) for command in commands], raw=raw, **more)
 
 
 def large(command: list[bytes | str | int], bulk: int, **more: int) -> Run:

@@ -1,4 +1,4 @@
-"""What only native callers reach: blobs handed in and shared, detaching, hooks, hashes, prefetch."""
+"""What only native callers reach: blobs given and shared, detaching, hooks, hashes, prefetch."""
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc

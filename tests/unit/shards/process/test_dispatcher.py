@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
-from random import Random
 from typing import Any
 
 import pytest
 
 from protocol.errors import CommandError
-from protocol.table import NativeTable
-from router.table import full_table
 from sessions.reactor import Reactor
-from shards.commands import native
-from shards.execution.executor import Executor
-from shards.execution.runner import Runner
-from shards.keyspace.keyspace import Keyspace
-from shards.lane.context import Context, Settings
-from shards.lane.handler import NativeLane
 from shards.memory.allocation import live_blocks
 from shards.process.dispatcher import LocalDispatcher
 from tests.support.resp_client import ReplySplitter, encode
+from tests.support.shard import START_MS, TABLE, new_executor
 from tests.support.slots import slot
 
-TABLE = NativeTable(full_table())
-START_MS = 1_700_000_000_000
 HALF = [(0, 8191, 0), (8192, 16383, 1)]
 HERE, THERE = b"b", b"a"  # of the first and the second half of the slots
 
@@ -47,14 +37,8 @@ class Port:
     def __init__(self, native_lane: bool = True) -> None:
         self.settings: dict[str, object] = {}
         self.now_ms = START_MS
-        self.keyspace = Keyspace(16, bytes(16), 1)
-        lane = NativeLane()
-        native.register(lane)
-        context = Context(self.keyspace, Settings({}), TABLE.table, 16, Random(0))
-        self.executor = Executor(
-            Runner(TABLE, self.keyspace, context, lane, lambda: self.now_ms), 1
-        )
-        self.executor.runner.native_lane = native_lane
+        self.executor = new_executor(lambda: self.now_ms, native_lane=native_lane)
+        self.keyspace = self.executor.runner.keyspace
         self.dispatcher = LocalDispatcher(TABLE, self.executor, 0)
         self.dispatcher.host = self
         self.dispatcher.cluster = Redirections()  # type: ignore[assignment]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sessions.clients import PAUSE_MODES
@@ -16,12 +17,13 @@ class ClientPause:
     """
 
     mode: str = ""
-    until: float = 0.0  # time.monotonic()
+    until: float = 0.0  # by the clock, in seconds
+    clock: Callable[[], float] = time.monotonic
 
     @property
     def state(self) -> tuple[str, float]:
         """What a process has to be told: mode and end, ("", 0) when nothing is paused."""
-        if self.until <= time.monotonic():
+        if self.until <= self.clock():
             self.end()
         return self.mode, self.until
 
@@ -29,7 +31,7 @@ class ClientPause:
         """Pause in this mode for so long from now on."""
         before, until = self.state
         self.mode = max(before, mode, key=PAUSE_MODES.index)
-        self.until = max(until, time.monotonic() + seconds)
+        self.until = max(until, self.clock() + seconds)
 
     def end(self) -> None:
         """Let all clients go on."""
