@@ -3,8 +3,8 @@
 They are kept as a run has them (protocol/envelope.pxd): command headers, and the raw bytes as they
 came, so that an EXEC whose keys all lie in one shard is that run.
 
-`shard` is where the keys seen so far are. A command that is not a single shard's (PING, CONFIG, DBSIZE,
-an MSET over several) makes the queue `mixed`: its host runs the commands one by one.
+`shard` is where the keys seen so far are. A command that is not a single shard's (PING, CONFIG,
+DBSIZE, an MSET over several) makes the queue `mixed`: its host runs the commands one by one.
 """
 
 from libc.stdint cimport int32_t, uint16_t, uint32_t

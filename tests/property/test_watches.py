@@ -1,4 +1,4 @@
-"""Watches against a model: after each change, those who have watched the key are told, no others."""
+"""Watches against a model: who has watched a key is told when it changes, and nobody else."""
 
 from __future__ import annotations
 
