@@ -24,8 +24,8 @@ from protocol.envelope cimport (
     BULK_BYTES_MIN, CANCEL_ERROR, CANCEL_GONE, CANCEL_TIMEOUT, MESSAGE_CANCEL, MESSAGE_PUSH,
     MESSAGE_READ, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BLOCKED, PART_BULK, PART_DONE, PART_SLOW,
     PART_UNBLOCKED, READ_BYTES_MIN, RUN_ATOMIC, RUN_BULK, RUN_INTERNAL, RUN_PREPARE,
-    RUN_TRANSACTION, CancelHeader, CommandHeader, PartHeader,
-    PushHeader, ReadHeader, ReplyHeader, RequestHeader, RunHeader, TransactionHeader, bulk_counted,
+    RUN_TRANSACTION, CancelHeader, CommandHeader, PartHeader, PushHeader, ReadHeader, ReplyHeader,
+    RequestHeader, RunHeader, TransactionHeader, bulk_counted,
 )
 from protocol.native cimport likely, out_of_memory, unlikely
 from protocol.reply cimport reply_error

@@ -84,7 +84,6 @@ cdef enum Event:
 cdef inline bint event_signals(Event event) noexcept nogil:
     """Whether who watches a key, or keeps a copy of it, has to know.
 
-    Of what happens to a stream's groups Redis tells neither (t_stream.c calls no
-    signalModifiedKey).
+    Of what happens to a stream's groups Redis tells neither (t_stream.c).
     """
     return event != EVENT_KEY_MISS and not EVENT_XSETID <= event <= EVENT_GROUP_STATE

@@ -1,4 +1,4 @@
-"""Watches against a model: after every change of a key, who has watched it is told, and no other."""
+"""Watches against a model: who has watched a key is told when it changes, and nobody else."""
 
 from __future__ import annotations
 
