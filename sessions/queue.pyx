@@ -59,6 +59,8 @@ cdef class CommandQueue:
 
     cdef void add(self, const CommandHeader *header, const char *raw, uint32_t flags,
                   size_t argument_bytes) noexcept:
+        if self.failed:
+            return              # EXEC will do nothing: no sense in keeping more
         buffer_append(&self.headers, header, sizeof(CommandHeader))
         buffer_append(&self.raw, raw, header.length)
         self.count += 1

@@ -233,6 +233,16 @@ def test_client_list_shows_what_is_queued(ours: Shardis, oracle: Oracle) -> None
     assert found[0] == found[1]
 
 
+@pytest.mark.usefixtures("ours_only")
+def test_nothing_is_kept_once_a_command_was_refused(ours: Shardis) -> None:
+    with ours.client() as client:
+        client.call("MULTI")
+        client.call("NOSUCH")
+        assert client.call("SET", "a", "1") == b"+QUEUED\r\n"
+        with ours.client() as other:
+            assert b" multi=0 " in other.call("CLIENT", "LIST")
+
+
 @pytest.fixture
 def lone(own_server: Callable[..., Shardis]) -> Shardis:
     return own_server(shards=3, workers=1)
