@@ -54,6 +54,7 @@ class Place(Enum):
     SHARD = 1  # in the shard of its keys (any shard when it has none)
     ADMIN = 2  # in the router process: configuration, INFO, topology
     FANOUT = 3  # on every shard; the answers are merged by the response policy
+    HOST = 4  # by the process that holds the connection, which asks the shards concerned
 
 
 class Request(Enum):

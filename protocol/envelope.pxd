@@ -107,7 +107,8 @@ cdef packed struct RunHeader:
     uint16_t database
     uint16_t flags              # RunFlag
     uint8_t resp                # 2 or 3
-    uint8_t reserved[3]
+    uint8_t watches             # ATOMIC: nothing runs if a key has changed that the client watches here
+    uint8_t reserved[2]
 
 cdef packed struct TransactionHeader:
     uint64_t id                 # actors.boot.coordinator << TRANSACTION_COUNTER_BITS | a counter

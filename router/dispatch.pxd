@@ -8,6 +8,7 @@ from protocol.table cimport CommandSpec
 from router.batches cimport Batches
 from router.coordinator cimport Coordinator
 from sessions.output cimport Output
+from sessions.queue cimport CommandQueue
 from sessions.session cimport Session
 
 cdef class WorkerDispatcher(Batches):
@@ -33,6 +34,9 @@ cdef class WorkerDispatcher(Batches):
                           size_t length, const CommandHeader *header) except -1
     cdef int _append_run(self, Session session, int32_t shard, uint32_t count, const CommandHeader *headers,
                          const char *raw, size_t bytes, uint16_t flags, uint32_t bulk) except -1
+    cdef size_t _argument_bytes(self) noexcept
+    cdef int _append_queue(self, Session session, int32_t shard, CommandQueue queue, uint16_t flags,
+                           uint32_t replies) except -1
     cdef int _submit_blocking(self, Session session, int32_t shard, const CommandSpec *spec, const char *raw,
                               size_t length, const CommandHeader *header) except -1
     cdef int _settle_unblocking(self, Session session, bint done) except -1

@@ -5,6 +5,7 @@ from actors.mailbox import Link
 from protocol.table import NativeTable
 from router.coordinator import Coordinator
 from sessions.dispatcher import Dispatcher
+from sessions.session import Session
 
 class WorkerDispatcher(Dispatcher):
     """The Dispatcher of an I/O worker."""
@@ -23,6 +24,7 @@ class WorkerDispatcher(Dispatcher):
     @property
     def unreachable(self) -> int: ...  # commands refused because their shard was not up
     # Topology
+    def send_run(self, session: Session, commands: list[Sequence[bytes]]) -> None: ...
     def set_slots(self, version: int, ranges: Sequence[tuple[int, int, int]]) -> None: ...
     def shard_of(self, slot: int) -> int: ...
     def is_up(self, shard: int) -> bool: ...

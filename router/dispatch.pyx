@@ -7,10 +7,11 @@ client (session.pyx) and per shard (here); nothing from a dead incarnation of a 
 
 import logging
 
-from protocol.commands import F
+from protocol.commands import F, Place
 from protocol.errors import LOADING as LOADING_ERROR
 from router.coordinator import EnvelopeError
 
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -18,12 +19,13 @@ from libc.string cimport memcpy, memset
 from actors.mailbox cimport (
     Link, Message, message_move_zmq, message_release, release_memory, zmq_message_close,
 )
-from protocol.buffer cimport buffer_append, buffer_free
+from protocol.buffer cimport Buffer, buffer_append, buffer_free
 from protocol.envelope cimport (
-    BULK_BYTES_MIN, CANCEL_ERROR, CANCEL_GONE, CANCEL_TIMEOUT, MESSAGE_CANCEL, MESSAGE_PUSH, MESSAGE_READ, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BLOCKED,
-    PART_BULK, PART_DONE, PART_SLOW, PART_UNBLOCKED,
-    READ_BYTES_MIN, RUN_BULK, RUN_INTERNAL, RUN_PREPARE, RUN_TRANSACTION, CancelHeader, CommandHeader, PartHeader,
-    PushHeader, ReadHeader, ReplyHeader, RequestHeader, RunHeader, TransactionHeader, bulk_counted,
+    BULK_BYTES_MIN, CANCEL_ERROR, CANCEL_GONE, CANCEL_TIMEOUT, MESSAGE_CANCEL, MESSAGE_PUSH,
+    MESSAGE_READ, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BLOCKED, PART_BULK, PART_DONE, PART_SLOW,
+    PART_UNBLOCKED, READ_BYTES_MIN, RUN_ATOMIC, RUN_BULK, RUN_INTERNAL, RUN_PREPARE,
+    RUN_TRANSACTION, CancelHeader, CommandHeader, PartHeader, PushHeader, ReadHeader, ReplyHeader,
+    RequestHeader, RunHeader, TransactionHeader, bulk_counted,
 )
 from protocol.native cimport likely, out_of_memory, unlikely
 from protocol.reply cimport reply_error
@@ -32,6 +34,7 @@ from protocol.table cimport KEYS_DECLARED, KEYS_RANGE, CommandSpec, NativeTable
 from router.batches cimport Batches, ShardState
 from router.coordinator cimport COORDINATED, Coordinator
 from sessions.output cimport Block, Output, block_free, block_new, output_append_block
+from sessions.queue cimport MANY_SHARDS, NO_SHARD, CommandQueue
 from sessions.session cimport HOLD, STATE_BLOCKED, STATE_CLOSED, STATE_SHARD_FULL, TAKEN, Pending, Session
 
 cdef enum:
@@ -43,6 +46,9 @@ cdef enum:
 cdef int32_t ANY_SHARD = 0
 cdef int32_t SEVERAL_SHARDS = -1
 cdef uint32_t FLAG_WRITE = F.WRITE
+cdef uint32_t FLAG_PROTECTED = F.PROTECTED
+cdef uint8_t PLACE_SHARD = Place.SHARD.value
+cdef uint8_t PLACE_FANOUT = Place.FANOUT.value
 cdef uint32_t FLAG_BLOCKING = F.BLOCKING
 
 logger = logging.getLogger("shardis")
@@ -267,6 +273,145 @@ cdef class WorkerDispatcher(Batches):
         self.run_end = raw + length
         return TAKEN
 
+    # -- MULTI
+
+    cdef int queue(self, Session session, const CommandSpec *spec, const char *raw, size_t length) except -1:
+        cdef CommandQueue queue = session.waiting
+        cdef CommandHeader header
+        cdef int32_t shard
+        cdef uint32_t key_offset = 0, key_length = 0
+        cdef uint16_t slot = 0
+        if spec.place == PLACE_SHARD or (
+            spec.place == PLACE_FANOUT and self.single and not spec.flags & FLAG_PROTECTED
+        ):
+            shard = self._place(session, spec, raw, &key_offset, &key_length, &slot)
+            if shard < 0:
+                queue.mixed = True
+            elif key_offset:
+                if unlikely(not self.shards[shard].up):
+                    self.unreachable += 1
+                    session._refuse(spec.id, LOADING)
+                    return HOLD
+                queue.note_shard(shard)
+        else:
+            queue.mixed = True
+        header.length = <uint32_t>length
+        header.key_offset = key_offset
+        header.key_length = key_length
+        header.id = spec.id
+        header.slot = slot
+        queue.add(&header, raw, spec.flags, self._argument_bytes())
+        return TAKEN
+
+    cdef size_t _argument_bytes(self) noexcept:
+        """What Redis counts for the scanned command in a client's queue."""
+        cdef uint32_t i
+        cdef size_t total = self.scan.argc * sizeof(void *)
+        for i in range(self.scan.argc):
+            total += self.scan.spans[i].length
+        return total
+
+    cdef int submit_exec(self, Session session, const char *raw) except -1:
+        """An EXEC whose keys, and what it watches, are all in one shard is a run of its own."""
+        cdef CommandQueue queue = session.waiting
+        cdef int32_t shard = queue.shard
+        cdef int submitted
+        if queue.mixed:
+            return HOLD
+        if shard == MANY_SHARDS:
+            if session.watched:
+                return HOLD
+            submitted = self.coordinator.begin_exec(session, queue, <uint16_t>self.exec_id)
+            if submitted == TAKEN:
+                session.end_multi()
+            return submitted
+        if session.watched:
+            homes = set(session.watched.values())
+            if shard == NO_SHARD:
+                shard = next(iter(homes))
+            if homes != {shard}:
+                return HOLD
+        if shard == NO_SHARD:
+            if queue.count == 0:
+                session.end_multi()
+                session.reply_here(b"*0\r\n", 4)
+                return TAKEN
+            shard = ANY_SHARD
+        if self.strict_order and self._elsewhere(session, shard):
+            return HOLD
+        if not self.shards[shard].up:
+            self.unreachable += 1
+            session._refuse(self.exec_id, LOADING)
+            return TAKEN
+        self._append_queue(session, shard, queue, session.run_flags | RUN_ATOMIC, 1)
+        if session.watched:
+            session.watched.clear()         # the shard forgets them, too
+        session.end_multi()
+        return TAKEN
+
+    def send_run(self, Session session not None, list commands not None):
+        """Send commands of an internal session as one run, however many and large they are.
+
+        What it scans is cut into runs instead: a transaction's part must not be. O(bytes)
+        """
+        cdef CommandQueue queue = CommandQueue.__new__(CommandQueue)
+        cdef CommandHeader header
+        cdef int32_t shard = session.pinned
+        cdef bytes raw
+        for args in commands:
+            id = self.table.lookup_list(args)
+            if id < 0:
+                raise ValueError(f"unknown command {args[0]!r}")
+            if not self.shards[shard].up:
+                self.unreachable += 1
+                session._refuse(id, LOADING)
+                continue
+            words = [b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in args]
+            head = b"*%d\r\n" % len(args)
+            raw = head + b"".join(words)
+            memset(&header, 0, sizeof(header))
+            positions = self.table.keys(id, args)
+            if positions:
+                at = positions[0]
+                header.key_length = len(args[at])
+                header.key_offset = (
+                    len(head) + sum(map(len, words[:at])) + len(words[at]) - len(args[at]) - 2)
+                header.slot = <uint16_t>key_slot(
+                    PyBytes_AS_STRING(raw) + header.key_offset, header.key_length)
+            header.id = id
+            header.length = <uint32_t>len(raw)
+            queue.add(&header, PyBytes_AS_STRING(raw), self.table.specs[<uint32_t>id].flags, 0)
+        if queue.count:
+            self._append_queue(session, shard, queue, session.run_flags, queue.count)
+
+    cdef int _append_queue(self, Session session, int32_t shard, CommandQueue queue, uint16_t flags,
+                           uint32_t replies) except -1:
+        cdef ShardState *state = &self.shards[shard]
+        cdef size_t size = queue.raw.used
+        cdef size_t counted = size
+        cdef const CommandHeader *headers = <const CommandHeader *>queue.headers.data
+        if likely(size <= BULK_BYTES_MIN):
+            self._append_run(session, shard, queue.count, headers, queue.raw.data, size, flags, 0)
+        else:
+            state.bulk_sent += 1
+            (<Link>self.bulk_links[shard]).send_owned(queue.raw.data, size, release_memory, queue.raw.data)
+            memset(&queue.raw, 0, sizeof(Buffer))
+            state.bulk_due = True
+            self._append_run(
+                session, shard, queue.count, headers, NULL, 0, flags | RUN_BULK, state.bulk_sent)
+            counted = bulk_counted(size)
+            state.bytes_in_flight += counted
+        session.open_pending(
+            shard, replies, <uint32_t>counted, queue.flags & FLAG_WRITE and not flags & RUN_PREPARE)
+        if unlikely(state.bytes_in_flight > self.shard_bytes_max):
+            self._hold_back(session, shard)
+        return 0
+
+    cdef int unwatch(self, Session session) except -1:
+        for shard in set(session.watched.values()):
+            self.host.unwatch(session, shard)
+        return 0
+
     cdef int _submit_blocking(self, Session session, int32_t shard, const CommandSpec *spec, const char *raw,
                               size_t length, const CommandHeader *header) except -1:
         """A command that may wait is a run of its own, and the session's last one until it is answered."""
@@ -329,6 +474,8 @@ cdef class WorkerDispatcher(Batches):
         run.database = <uint16_t>session.database
         run.resp = <uint8_t>session.resp
         run.flags = flags
+        if unlikely(flags & RUN_ATOMIC and session.watched is not None):
+            run.watches = len(session.watched) != 0
         if unlikely(session.pinned >= 0):
             run.flags |= RUN_INTERNAL
             if session.transaction is not None:

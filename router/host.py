@@ -18,6 +18,7 @@ from protocol.replies import replies as cut_up
 from protocol.slots import key_slot
 from protocol.table import NativeTable
 from router.dispatch import WorkerDispatcher
+from router.exec import execute
 from router.multi_shard import run_multi_shard
 from router.transactions import (
     NO_TOUCH,
@@ -75,7 +76,10 @@ class Line:
         session.transaction = label
         for flags, commands in runs:
             session.run_flags = flags
-            session.push(b"".join(map(encode, commands)))
+            if len(commands) == 1:
+                session.push(encode(commands[0]))
+            else:
+                self.host.dispatcher.send_run(session, [list(args) for args in commands])
         self.host.schedule_flush()
         return future
 
@@ -210,7 +214,21 @@ class Host(Barriers):
 
     def closed(self, session: Session) -> None:
         if not isinstance(session.driver, Line):
+            session.unwatch()
             self.connection_closed(session)
+
+    def unwatch(self, session: Session, shard: int) -> None:
+        """Let a shard forget what a client watches there, before the client watches anew.
+
+        Not now: the session may be in the middle of its input, and its scanner is that of all.
+        """
+        self.loop.call_soon(self._unwatch, session.id, shard)
+
+    def _unwatch(self, client_id: int, shard: int) -> None:
+        if self.dispatcher.is_up(shard):
+            self.call(shard, [[b"SHARDIS.UNWATCH", b"%d" % client_id]], 0, 2).add_done_callback(
+                asyncio.Future.exception
+            )
 
     def run_barrier(self, session: Session, command: Command, args: list[bytes]) -> None:
         """Start a command that needs more than this process and one shard."""
@@ -220,6 +238,8 @@ class Host(Barriers):
             task.add_done_callback(self.barriers.discard)
 
     async def ask_shards(self, session: Session, command: Command, args: list[bytes]) -> bytes:
+        if command.name == "EXEC":
+            return await execute(self, session)
         return await run_multi_shard(self, session, command, args)
 
     def shard_of(self, key: bytes) -> int:

@@ -136,20 +136,25 @@ async def run_multi_shard(
 ) -> bytes:
     """The reply of a command with keys on several shards, or that has to run on all of them."""
     shards = Shards(host, session)
-    special = SPECIAL.get(command.name)
-    if special is debug:
+    if SPECIAL.get(command.name) is debug:
         return await debug(shards, args)
     async with host.transactions:
-        if special is not None:
-            return await special(shards, args)
-        if command.place is Place.FANOUT:
-            replies = await shards.on_all(args, writes=F.WRITE in command.flags)
-            return merge(command.response, [reply for (reply,) in replies])
-        if command.request is Request.MULTI_SHARD and command.name not in TRANSACTIONS:
-            return await split(shards, command, args)
-        if not shards.keys(command, args):
-            return await shards.run(0, args)  # which finds the words for what is wrong
-        return await TRANSACTIONS.get(command.name, at_home)(shards, command, args)
+        return await run_over_shards(shards, command, args)
+
+
+async def run_over_shards(shards: Shards, command: Command, args: list[bytes]) -> bytes:
+    """The same for whoever has its place among the transactions. Raises CommandError, ShardLost."""
+    special = SPECIAL.get(command.name)
+    if special is not None:
+        return await special(shards, args)
+    if command.place is Place.FANOUT:
+        replies = await shards.on_all(args, writes=F.WRITE in command.flags)
+        return merge(command.response, [reply for (reply,) in replies])
+    if command.request is Request.MULTI_SHARD and command.name not in TRANSACTIONS:
+        return await split(shards, command, args)
+    if not shards.keys(command, args):
+        return await shards.run(0, args)  # which finds the words for what is wrong
+    return await TRANSACTIONS.get(command.name, at_home)(shards, command, args)
 
 
 def groups_by_shard(shards: Shards, args: Sequence[bytes], step: int) -> dict[int, list[int]]:
@@ -622,11 +627,29 @@ async def keys_of_slot(shards: Shards, args: list[bytes]) -> bytes:
     return answers[shard][0]
 
 
+async def watch(shards: Shards, args: list[bytes]) -> bytes:
+    """WATCH: each key is watched in its shard. Nothing is locked: what changes later is noticed."""
+    session = shards.session
+    homes: dict[int, list[bytes]] = {}
+    for key in args[1:]:
+        homes.setdefault(shards.of(key), []).append(key)
+    shards.require(homes)
+    id = b"%d" % session.id
+    replies = await asyncio.gather(
+        *(shards.run(shard, [b"SHARDIS.WATCH", id, *keys]) for shard, keys in homes.items())
+    )
+    session.note_watched({(session.database, key): shards.of(key) for key in args[1:]})
+    if session.closed:
+        session.unwatch()
+    return first_error(replies) or OK
+
+
 SPECIAL: Final[dict[str, Callable[[Shards, list[bytes]], Awaitable[bytes]]]] = {
     "RANDOMKEY": random_key,
     "SCAN": scan,
     "DEBUG": debug,
     "SWAPDB": swap,
+    "WATCH": watch,
     "CLUSTER|COUNTKEYSINSLOT": keys_of_slot,
     "CLUSTER|GETKEYSINSLOT": keys_of_slot,
 }

@@ -50,6 +50,7 @@ RELEASE: Final = 256
 QUIET: Final = 512
 KEYS: Final = 2048
 WAIT: Final = 4096
+MULTI: Final = 8192
 """Flags of a run: protocol/envelope.pxd."""
 
 OK: Final = b"+OK\r\n"
@@ -86,10 +87,17 @@ class Transaction:
         self.groups: dict[int, dict[bytes, bool]] = {}
         for key, alone in keys.items():
             self.groups.setdefault(host.shard_of(key), {})[key] = alone
+        self.mode = b"keys"  # or `reads`, `alone`: of the shards as a whole
         self.lines: dict[int, Line] = {}
-        self.prepared: set[int] = set()
+        self.prepared: dict[int, int] = {}  # by shard, how many commands its part has
         self.last_words: dict[int, list[Command]] = {}  # run with the release
         self.usage: list[bytes] = []  # (key, usage) of keys that were lent
+
+    def lock_shards(self, shards: Iterable[int], *, alone: bool) -> None:
+        """Have these shards locked as a whole: against changes, or alone."""
+        self.mode = b"alone" if alone else b"reads"
+        for shard in shards:
+            self.groups.setdefault(shard, {})
 
     def line(self, shard: int) -> Line:
         line = self.lines.get(shard)
@@ -144,7 +152,7 @@ class Transaction:
                 for word in (key, b"w" if alone else b"r")
             ]
             how = b"wait" if waits else b"try"
-            looks = [[b"SHARDIS.LOCK", how, *keys], *quiet.get(shard, ())]
+            looks = [[b"SHARDIS.LOCK", how, self.mode, *keys], *quiet.get(shard, ())]
             runs: list[Run] = [(LOCKS | QUIET | NO_TOUCH, looks)]
             if shard in reads:
                 runs.append((self.flags, reads[shard]))
@@ -153,7 +161,7 @@ class Transaction:
             return runs
 
         answers = await self._grant(sorted(self.groups), ask)
-        self.prepared = set(parts)
+        self.prepared = {shard: len(part) for shard, part in parts.items()}
         return answers
 
     async def execute(
@@ -172,7 +180,7 @@ class Transaction:
         answers = await self._grant(sorted(parts), ask)
         if not writes:
             return answers
-        self.prepared = set(parts)
+        self.prepared = {shard: len(part) for shard, part in parts.items()}
         return await self.commit()
 
     async def read_beside(self, shard: int, commands: Commands, *, waits: bool) -> list[bytes]:
@@ -271,9 +279,11 @@ class Transaction:
             answer = await self.hop(agent, *loans, (COMMIT | self.flags, parts[agent]))
             replies[agent] = answer[sum(len(run[1]) for run in loans) :]
             self.require(replies[agent])
-        rest = [*sorted(self.prepared), *others]
+        rest = {**self.prepared, **{shard: len(parts[shard]) for shard in others}}
+        # As many as the part has commands: each is answered.
         answers = await self.together(
-            self.hop(shard, (COMMIT | self.flags, [[b"SHARDIS.COMMIT"]])) for shard in rest
+            self.hop(shard, (COMMIT | self.flags, [[b"SHARDIS.COMMIT"]] * count))
+            for shard, count in rest.items()
         )
         for shard, committed in zip(rest, answers, strict=True):
             self.require(committed)

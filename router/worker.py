@@ -181,10 +181,14 @@ class Worker(Host):
         self.reactor.spin_ns = int(self.settings.get("spin-microseconds", 0)) * 1000
 
     async def _shut_down(self) -> None:
-        """Accept nobody, finish what was admitted, end."""
+        """Accept nobody, finish what was admitted, end.
+
+        What waits for the router may be the SHUTDOWN itself, and who is blocked may be so for ever.
+        """
         self.connections.listen(())
-        while self.tasks or any(  # noqa: ASYNC110
-            session is not None and session.unanswered for session in self.dispatcher.sessions
+        while self.barriers or any(  # noqa: ASYNC110
+            session is not None and session.unanswered and not session.blocked
+            for session in self.dispatcher.sessions
         ):
             # An event would have to be set on the hot path, for something that happens once.
             await asyncio.sleep(SHUTDOWN_POLL_SECONDS)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def describe(session: Session) -> bytes:
     """One client, as CLIENT LIST shows it, without the line's end. O(blocks of its output).
 
-    Subscriptions, transactions and redirection are shown as none until there are such.
+    Subscriptions and redirection are shown as none until there are such.
     """
     buffers = session.buffer_figures()
     fields: tuple[tuple[str, object], ...] = (
@@ -28,11 +28,11 @@ def describe(session: Session) -> bytes:
         ("sub", 0),
         ("psub", 0),
         ("ssub", 0),
-        ("multi", -1),
+        ("multi", session.queued),
         ("qbuf", buffers["qbuf"]),
         ("qbuf-free", buffers["qbuf-free"]),
         ("argv-mem", buffers["argv-mem"]),
-        ("multi-mem", 0),
+        ("multi-mem", buffers["multi-mem"]),
         *((name, buffers[name]) for name in ("rbs", "rbp", "obl", "oll", "omem", "tot-mem")),
         ("events", session.events),
         ("cmd", session.last_command_name),
@@ -49,6 +49,7 @@ def flags_of(session: Session) -> str:
     """The letters of Redis for the states that a client is in; N for none."""
     letters = (
         ("b", session.paused or session.blocked),
+        ("x", session.in_multi),
         ("c", session.closing),
         ("U", session.transport == "unix"),
         ("e", session.no_evict),

@@ -13,16 +13,21 @@ Contract for a dispatcher, of which a session sees the DispatcherBase (the rest:
 4. A command that may block is the last one that `submit` takes before the session goes on again: it sets
    STATE_BLOCKED. `end_blocking` hears that its command is not to wait any longer (envelope.CancelAction).
 5. `cancel` hears that a session with something open is closed: what has not run need not.
-6. `remove` hears that a closed session has nothing open any more: its slot may be another's.
+6. `queue` is called for a command inside of MULTI: it goes into the session's queue (TAKEN), or is refused
+   with an answer (HOLD). `submit_exec` runs the queue (TAKEN), lets the host do it (HOLD), or stops the
+   session in front of EXEC for now (WAIT). `submit_watch` likewise.
+7. `remove` hears that a closed session has nothing open any more: its slot may be another's.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from protocol.buffer cimport Buffer
+from protocol.reply cimport Reply
 from protocol.resp cimport Limits, Progress, Scan
 from protocol.table cimport CommandSpec, NativeTable
 from sessions.counts cimport CommandCounts
 from sessions.output cimport Output
+from sessions.queue cimport CommandQueue
 
 cdef enum:
     HELD_INPUT_BYTES_MAX = 1 << 20      # of a session that may not go on: beyond, nothing more is read
@@ -51,10 +56,11 @@ cdef enum Attention:            # bits; with any of them set, each command is lo
     ATTENTION_PAUSE = 2 | 4
     ATTENTION_SKIP_NEXT = 8     # CLIENT REPLY SKIP runs: the next command is not answered
     ATTENTION_SKIP = 16         # this command is not answered
+    ATTENTION_MULTI = 32        # between MULTI and EXEC
 
 cdef enum Admission:
     ADMITTED = 0
-    REFUSED = 1                 # and answered
+    REFUSED = 1                 # and answered, or queued
     POSTPONED = 2               # stays in the input
 
 cdef enum:
@@ -79,6 +85,10 @@ cdef class DispatcherBase:
     cdef list dirty                         # sessions with output to send or to be closed
     cdef public object host                 # the slow paths, see sessions.dispatcher
     cdef int32_t ping_id
+    cdef int32_t multi_id
+    cdef int32_t exec_id
+    cdef int32_t watch_id
+    cdef set passes_queue                   # ids of commands that MULTI does not queue
     cdef public object monitor              # sessions.slowlog.Monitor, or None
     cdef public int64_t slow_us             # what takes at least so long is told to the monitor
     cdef public object cluster              # sessions.cluster.Cluster; None: cluster mode is off
@@ -91,6 +101,10 @@ cdef class DispatcherBase:
     cdef int64_t output_soft_ms[OUTPUT_CLASSES]
     cdef int64_t http_seen_ms               # when a client last spoke HTTP
     cdef int submit(self, Session session, const CommandSpec *spec, const char *raw, size_t length) except -1
+    cdef int queue(self, Session session, const CommandSpec *spec, const char *raw, size_t length) except -1
+    cdef int submit_exec(self, Session session, const char *raw) except -1
+    cdef int submit_watch(self, Session session, const CommandSpec *spec, const char *raw) except -1
+    cdef int unwatch(self, Session session) except -1
     cdef int finish(self, Session session) except -1
     cdef int cancel(self, Session session) except -1
     cdef int end_blocking(self, Session session, uint8_t action) except -1
@@ -115,6 +129,8 @@ cdef class Session:
     cdef public int64_t created_ms
     cdef public uint16_t run_flags          # envelope.RunFlag of the commands parsed now
     cdef public tuple transaction           # of an internal session: (id, number, time in ms), or None
+    cdef readonly CommandQueue waiting      # its queue; None: it has never said MULTI
+    cdef readonly dict watched              # (database, key) -> shard; None: it has never said WATCH
     cdef uint8_t attention                  # Attention
     cdef uint8_t output_class               # index in client-output-buffer-limit
     cdef bint reply_off                     # CLIENT REPLY OFF
@@ -158,10 +174,20 @@ cdef class Session:
     cdef char *detach_input(self, const char *raw, size_t length) noexcept
     cdef int _reject(self, const CommandSpec *spec, const char *raw) except -1
     cdef int _barrier(self, const CommandSpec *spec, const char *raw) except -1
+    cdef int _call(self, command, list arguments, Reply reply) except -1
+    cdef int _count_here(self, int32_t id, int64_t nanoseconds, list arguments) except -1
+    cpdef begin_multi(self)
+    cpdef discard(self)
+    cpdef unwatch(self)
     cdef int _run_here(self, const CommandSpec *spec, const char *raw) except -1
     cdef int _refuse(self, int32_t id, bytes message) except -1
     cdef int _reject_unknown(self, const char *raw, int32_t id) except -1
-    cdef int _admit(self, const CommandSpec *spec) except -1
+    cdef int _admit(self, const CommandSpec *spec, const char *raw, size_t length) except -1
+    cdef int _queue(self, const CommandSpec *spec, const char *raw, size_t length) except -1
+    cdef int _exec(self, const CommandSpec *spec, const char *raw) except -1
+    cdef int _host(self, const CommandSpec *spec, const char *raw) except -1
+    cdef int end_multi(self) except -1
+    cdef int _fail(self, int32_t id, bytes message) except -1
     cdef int forget_postponed(self) except -1
     cdef int _command_ended(self) except -1
     cdef bint exceeds_output_limit(self) noexcept

@@ -37,6 +37,21 @@ class Session:
     @property
     def cluster(self) -> Cluster | None: ...  # None: cluster mode is off
     def close_after_reply(self) -> None: ...
+    @property
+    def in_multi(self) -> bool: ...
+    @property
+    def queued(self) -> int: ...  # commands that wait for EXEC; -1: it is not in MULTI
+    def begin_multi(self) -> None: ...
+    def discard(self) -> None: ...  # what is queued and watched
+    def unwatch(self) -> None: ...
+    watched: dict[tuple[int, bytes], int] | None  # (database, key) and its shard
+    def note_watched(self, shards: dict[tuple[int, bytes], int]) -> None: ...
+    def take_queue(
+        self,
+    ) -> tuple[list[tuple[int, list[bytes]]], dict[tuple[int, bytes], int]]:
+        """What EXEC runs: (id, arguments) each, and what is watched. MULTI is over."""
+    def run_inside(self, id: int, arguments: list[bytes]) -> bytes:
+        """Run a command of the session's own as part of EXEC; its raw reply."""
     def reset(self) -> None: ...  # RESET: back to the state after connecting
     @property
     def authenticated(self) -> bool: ...  # by AUTH, or as no password was needed when it came

@@ -25,6 +25,7 @@ from sessions.counts cimport CommandCounts
 from sessions.output cimport (
     Block, Output, output_bytes, output_clear_tail, output_empty, output_free, output_pop_block, output_splice,
 )
+from sessions.queue cimport CommandQueue
 
 cdef enum:
     RING_SIZE_FIRST = 8
@@ -41,11 +42,18 @@ cdef enum:
 cdef uint8_t PLACE_SESSION = Place.SESSION.value
 cdef uint8_t PLACE_SHARD = Place.SHARD.value
 cdef uint8_t PLACE_FANOUT = Place.FANOUT.value
+cdef uint8_t PLACE_HOST = Place.HOST.value
 cdef uint32_t FLAG_INTERNAL = F.INTERNAL
 cdef uint32_t FLAG_NO_AUTH = F.NO_AUTH
 cdef uint32_t FLAGS_PAUSED = F.WRITE | F.MAY_REPLICATE
 cdef bytes NOT_AUTHENTICATED = b"NOAUTH Authentication required."
 cdef uint32_t FLAG_PROTECTED = F.PROTECTED
+cdef uint32_t FLAG_NO_MULTI = F.NO_MULTI
+cdef bytes NOT_INSIDE_MULTI = b"ERR Command not allowed inside a transaction"
+cdef bytes EXEC_ABORTED = b"EXECABORT Transaction discarded because of previous errors."
+cdef bytes EXEC_REFUSED = b"EXECABORT Transaction discarded because of: %b"
+cdef bytes WATCH_INSIDE = b"ERR WATCH inside MULTI is not allowed"
+cdef bytes NO_MULTI = b"ERR EXEC without MULTI"
 
 logger = logging.getLogger("shardis")
 
@@ -68,12 +76,31 @@ cdef class DispatcherBase:
         self.now_ms = clock_ns(CLOCK_MONOTONIC) // 1_000_000
         self.slow_us = 1 << 62
         self.ping_id = table.table["PING"].id if "PING" in table.table else -1
+        self.multi_id = table.table["MULTI"].id if "MULTI" in table.table else -1
+        self.exec_id = table.table["EXEC"].id if "EXEC" in table.table else -1
+        self.watch_id = table.table["WATCH"].id if "WATCH" in table.table else -1
+        self.passes_queue = {
+            table.table[name].id
+            for name in ("MULTI", "EXEC", "DISCARD", "WATCH", "QUIT", "RESET") if name in table.table
+        }
 
     def __dealloc__(self):
         scan_free(&self.scan)
 
     cdef int submit(self, Session session, const CommandSpec *spec, const char *raw, size_t length) except -1:
         raise NotImplementedError
+
+    cdef int queue(self, Session session, const CommandSpec *spec, const char *raw, size_t length) except -1:
+        raise NotImplementedError
+
+    cdef int submit_exec(self, Session session, const char *raw) except -1:
+        return HOLD
+
+    cdef int submit_watch(self, Session session, const CommandSpec *spec, const char *raw) except -1:
+        return HOLD
+
+    cdef int unwatch(self, Session session) except -1:
+        return 0
 
     cdef int finish(self, Session session) except -1:
         return 0
@@ -211,6 +238,7 @@ cdef class Session:
         self.authenticated = not self.dispatcher.attention & ATTENTION_AUTH
         self.attention &= ~(ATTENTION_AUTH | ATTENTION_SKIP_NEXT)
         self.attention |= self.dispatcher.attention & ATTENTION_AUTH
+        self.discard()
         self.reply_off = False
         self.run_flags = RUN_REPLY_OFF if self.attention & ATTENTION_SKIP else 0
         self.no_evict = False
@@ -290,6 +318,7 @@ cdef class Session:
             "qbuf": self.input.used - self.input_start + self.running_bytes,
             "qbuf-free": self.input.size - self.input.used,
             "argv-mem": self.argument_bytes,
+            "multi-mem": 0 if self.waiting is None else self.waiting.argument_bytes,
             "rbs": self.output.tail.size,
             "rbp": self.output.tail.used,
             "obl": unsent if fits else 0,
@@ -315,6 +344,7 @@ cdef class Session:
             sys.getsizeof(self) + self.input.size + self.unsent()
             + self.output.tail.size - self.output.tail.used
             + self.ring_size * sizeof(Pending) + self.argument_bytes
+            + (0 if self.waiting is None else self.waiting.raw.size + self.waiting.headers.size)
             + len(self.name) + len(self.library_name) + len(self.library_version)
         )
 
@@ -550,7 +580,7 @@ cdef class Session:
                 dispatcher.finish(self)
                 self._reject(spec, raw)
                 self._check_output()
-            elif unlikely(self.attention) and (admission := self._admit(spec)) != ADMITTED:
+            elif unlikely(self.attention) and (admission := self._admit(spec, raw, length)) != ADMITTED:
                 if admission == POSTPONED:
                     break
                 self._check_output()
@@ -580,11 +610,23 @@ cdef class Session:
                 dispatcher.counts.calls[id] += 1
                 dispatcher.counts.commands += 1
                 self.reply_here(b"+PONG\r\n", 7)
+            elif id == dispatcher.multi_id and not self.attention & ATTENTION_MULTI:
+                dispatcher.finish(self)
+                if unlikely(self.state & STATE_CLOSING):
+                    break
+                dispatcher.counts.calls[id] += 1
+                dispatcher.counts.commands += 1
+                self.begin_multi()
+                self.reply_here(b"+OK\r\n", 5)
             elif spec.place == PLACE_SESSION:
                 dispatcher.finish(self)
                 if unlikely(self.state & STATE_CLOSING):
                     break       # a command in front of this one was its last
                 self._run_here(spec, raw)
+                self._check_output()
+            elif spec.place == PLACE_HOST:
+                if self._host(spec, raw) == HOLD:
+                    break
                 self._check_output()
             elif self._barrier(spec, raw) == HOLD:
                 break
@@ -596,19 +638,139 @@ cdef class Session:
         consumed[0] = position
         return 0
 
-    cdef int _admit(self, const CommandSpec *spec) except -1:
-        """What a password or a pause says to this command, which is complete and known."""
+    cdef int _admit(self, const CommandSpec *spec, const char *raw, size_t length) except -1:
+        """What a password, a pause or MULTI says to this command, which is complete and known."""
+        cdef uint32_t flags = spec.flags
+        if self.attention & ATTENTION_MULTI and spec.id == <uint32_t>self.dispatcher.exec_id:
+            flags |= self.waiting.flags
         if self.attention & ATTENTION_AUTH and not spec.flags & FLAG_NO_AUTH:
             self.dispatcher.finish(self)
             self._refuse(spec.id, NOT_AUTHENTICATED)
             return REFUSED
         if self.attention & ATTENTION_PAUSE_ALL or (
-            self.attention & ATTENTION_PAUSE_WRITE and spec.flags & FLAGS_PAUSED
+            self.attention & ATTENTION_PAUSE_WRITE and flags & FLAGS_PAUSED
         ):
             self.state |= STATE_PAUSED
             self.dispatcher.paused.append(self)
             return POSTPONED
+        if self.attention & ATTENTION_MULTI:
+            return self._queue(spec, raw, length)
         return ADMITTED
+
+    # -- MULTI and EXEC
+
+    cdef int _queue(self, const CommandSpec *spec, const char *raw, size_t length) except -1:
+        """Queue a command inside of MULTI; ADMITTED: it is one that runs at once."""
+        if <int32_t>spec.id in self.dispatcher.passes_queue:
+            return ADMITTED
+        self.dispatcher.finish(self)
+        if unlikely(spec.flags & FLAG_NO_MULTI):
+            self._refuse(spec.id, NOT_INSIDE_MULTI)
+        elif likely(self.dispatcher.queue(self, spec, raw, length) == TAKEN):
+            self.reply_here(b"+QUEUED\r\n", 9)
+            if unlikely(self.waiting.raw.used > self.dispatcher.query_buffer_max):
+                logger.warning(
+                    "Closing client that reached max query buffer length: %s", self.description())
+                self.abort()
+        return REFUSED
+
+    cdef int _host(self, const CommandSpec *spec, const char *raw) except -1:
+        """EXEC or WATCH: what the dispatcher can't do at once is a barrier. HOLD: it stays in the input."""
+        cdef int submitted
+        self.dispatcher.finish(self)
+        if unlikely(self.state & STATE_CLOSING):
+            return HOLD
+        self.last_command = spec.id
+        if <int32_t>spec.id == self.dispatcher.exec_id:
+            return self._exec(spec, raw)
+        if self.attention & ATTENTION_MULTI:
+            self._fail(spec.id, WATCH_INSIDE)
+            return TAKEN
+        submitted = self.dispatcher.submit_watch(self, spec, raw)
+        if submitted == HOLD:
+            return self._barrier(spec, raw)
+        return HOLD if submitted == WAIT else TAKEN
+
+    cdef int _exec(self, const CommandSpec *spec, const char *raw) except -1:
+        cdef int submitted
+        if not self.attention & ATTENTION_MULTI:
+            self._fail(spec.id, NO_MULTI)
+            return TAKEN
+        if unlikely(self.waiting.failed and not self.waiting.crosses_slots):
+            self.discard()
+            self._fail(spec.id, EXEC_ABORTED)
+            return TAKEN
+        submitted = self.dispatcher.submit_exec(self, raw)
+        if submitted == HOLD:
+            return self._barrier(spec, raw)
+        if submitted == WAIT:
+            return HOLD
+        self.dispatcher.counts.calls[spec.id] += 1
+        self.dispatcher.counts.commands += 1
+        return TAKEN
+
+    cdef int _fail(self, int32_t id, bytes message) except -1:
+        """Answer with an error of a command that has run here."""
+        cdef bytes data = b"-%b\r\n" % message
+        self.dispatcher.counts.calls[id] += 1
+        self.dispatcher.counts.commands += 1
+        self.dispatcher.counts.count_failure(id, message)
+        self.reply_here(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        return 0
+
+    @property
+    def in_multi(self):
+        return bool(self.attention & ATTENTION_MULTI)
+
+    @property
+    def queued(self):
+        """How many commands wait for EXEC; -1: it is not in MULTI."""
+        return self.waiting.count if self.attention & ATTENTION_MULTI else -1
+
+    cpdef begin_multi(self):
+        if self.waiting is None:
+            self.waiting = CommandQueue.__new__(CommandQueue)
+        self.attention |= ATTENTION_MULTI
+
+    cdef int end_multi(self) except -1:
+        """Forget what is queued, and leave MULTI."""
+        self.attention &= ~ATTENTION_MULTI
+        self.waiting.clear()
+        return 0
+
+    cpdef discard(self):
+        """Forget what is queued, and what is watched."""
+        if self.attention & ATTENTION_MULTI:
+            self.end_multi()
+        self.unwatch()
+
+    cpdef unwatch(self):
+        if self.watched:
+            self.dispatcher.unwatch(self)
+            self.watched.clear()
+
+    def note_watched(self, dict shards):
+        """Keys that are watched from now on: (database, key) and the shard that does it."""
+        if self.watched is None:
+            self.watched = {}
+        self.watched.update(shards)
+
+    def take_queue(self):
+        """For whoever runs EXEC: the commands, each as id and arguments; MULTI is over, as are its watches."""
+        commands = self.waiting.commands()
+        watched = {} if not self.watched else dict(self.watched)
+        self.end_multi()
+        if self.watched:
+            self.watched.clear()
+        return commands, watched
+
+    def run_inside(self, int32_t id, list arguments):
+        """Run a command of the session's own as part of EXEC; its raw reply."""
+        cdef Reply reply = Reply(self.resp)
+        cdef int64_t started = clock_ns(CLOCK_MONOTONIC)
+        self._call(self.dispatcher.table.table.by_id[id], arguments, reply)
+        self._count_here(id, clock_ns(CLOCK_MONOTONIC) - started, arguments)
+        return reply.take()
 
     cdef int forget_postponed(self) except -1:
         """The client has gone while a pause held its next command, which will never run.
@@ -715,35 +877,48 @@ cdef class Session:
         cdef DispatcherBase dispatcher = self.dispatcher
         cdef Reply reply = Reply(self.resp)
         cdef int64_t started = clock_ns(CLOCK_MONOTONIC)
-        cdef int64_t elapsed
         cdef list arguments = self._arguments(raw)
         command = dispatcher.table.table.by_id[spec.id]
         self.last_command = spec.id
         self.running_bytes = 0 if self.input.used else dispatcher.scan.length
-        try:
-            command.handler(self, arguments, reply)
-        except CommandError as error:
-            dispatcher.counts.count_failure(spec.id, error.message)
-            reply.error(error.message)
-        except Exception:
-            # A mistake of ours. The client must not wait for ever, nor the others suffer.
-            logger.exception("%s failed", command.name)
-            dispatcher.counts.count_failure(spec.id, INTERNAL_ERROR)
-            reply = Reply(self.resp)
-            reply.error(INTERNAL_ERROR)
-        elapsed = clock_ns(CLOCK_MONOTONIC) - started
-        dispatcher.counts.count_call(spec.id, elapsed)
-        if elapsed // 1000 >= dispatcher.slow_us:
-            dispatcher.note_slow(self, spec.id, arguments, elapsed // 1000)
+        self._call(command, arguments, reply)
+        self._count_here(spec.id, clock_ns(CLOCK_MONOTONIC) - started, arguments)
         self.running_bytes = 0
         self.argument_bytes = 0
         data = reply.take()
         self.reply_here(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
         return 0
 
+    cdef int _call(self, command, list arguments, Reply reply) except -1:
+        """Run a handler; what it says, or an error, is in the reply."""
+        try:
+            command.handler(self, arguments, reply)
+        except CommandError as error:
+            self.dispatcher.counts.count_failure(command.id, error.message)
+            reply.error(error.message)
+        except Exception:
+            # A mistake of ours. The client must not wait for ever, nor the others suffer.
+            logger.exception("%s failed", command.name)
+            self.dispatcher.counts.count_failure(command.id, INTERNAL_ERROR)
+            reply.take()
+            reply.error(INTERNAL_ERROR)
+        return 0
+
+    cdef int _count_here(self, int32_t id, int64_t nanoseconds, list arguments) except -1:
+        self.dispatcher.counts.count_call(id, nanoseconds)
+        if nanoseconds // 1000 >= self.dispatcher.slow_us:
+            self.dispatcher.note_slow(self, id, arguments, nanoseconds // 1000)
+        return 0
+
     cdef int _refuse(self, int32_t id, bytes message) except -1:
-        """Answer with an error before the command has run."""
-        cdef bytes data = b"-" + message.replace(b"\r", b" ").replace(b"\n", b" ") + b"\r\n"
+        """Answer with an error before the command has run. Inside of MULTI, EXEC will do nothing then."""
+        cdef bytes data
+        if unlikely(id >= 0 and id == self.dispatcher.exec_id):
+            self.discard()
+            message = EXEC_REFUSED % (message[4:] if message.startswith(b"ERR ") else message)
+        elif unlikely(self.attention & ATTENTION_MULTI):
+            self.waiting.failed = True
+        data = b"-" + message.replace(b"\r", b" ").replace(b"\n", b" ") + b"\r\n"
         if self.pinned < 0:         # an internal call's error is counted with the command it is part of
             if id >= 0:
                 self.dispatcher.counts.rejected[id] += 1

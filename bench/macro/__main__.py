@@ -7,9 +7,10 @@ python -m bench.macro --scenario memory      bytes per key
 python -m bench.macro --scenario startup     time to PONG, idle CPU, PSS
 python -m bench.macro --scenario types       hot commands of every data type, depth by depth
 python -m bench.macro --scenario commands    every command of the data types, slowest first
+python -m bench.macro --scenario several     commands over several keys, on two shards
 python -m bench.macro --scenario bigzset     a sorted set of a million members
 python -m bench.macro --scenario types-memory   bytes of each kind of collection
-python -m bench.macro --scenario transactions   MULTI, MSET, MGET, and clients that block
+python -m bench.macro --scenario transactions   MULTI, and clients that block
 python -m bench.macro --scenario blocked     ten thousand clients that wait
 python -m bench.macro --opt-in shardis-1+1@pinned
 python -m bench.macro --row "spin=--some-option 1"
@@ -36,10 +37,10 @@ from bench.macro.cases import Case
 from bench.macro.every_command import COMMANDS
 from bench.macro.servers import OPT_IN, STANDARD, ServerFailed, Variant, with_options
 from bench.macro.targets import BASELINE
-from bench.macro.type_cases import BIG_ZSET, TYPES
+from bench.macro.type_cases import BIG_ZSET, SEVERAL_KEYS, TYPES
 
 Measured = TypeVar("Measured", Case, transactions.Rate)
-CASES = {"types": TYPES, "commands": COMMANDS, "bigzset": BIG_ZSET}
+CASES = {"types": TYPES, "commands": COMMANDS, "bigzset": BIG_ZSET, "several": SEVERAL_KEYS}
 PLAIN = {
     "memory": scenarios.memory,
     "startup": scenarios.startup,
@@ -56,12 +57,14 @@ SCENARIOS: dict[str, tuple[int, float, str]] = {
     "types": (5, 0.7, "1,16,50"),
     "commands": (3, 0.3, "16"),
     "bigzset": (5, 1.0, "16"),
+    "several": (5, 1.0, "1,16"),
     "types-memory": (1, 0.0, ""),
     "transactions": (7, 1.0, ""),
     "blocked": (1, 0.0, ""),
 }
 QUICK_ROUNDS, QUICK_SECONDS = 3, 0.4
 ENDPOINT = "shardis-1+1"  # what the scenarios about data types compare, unless told otherwise
+TWO_SHARDS = "shardis-1+2"
 
 
 def arguments(args: list[str] | None) -> argparse.Namespace:
@@ -100,9 +103,9 @@ def select(chosen: argparse.Namespace) -> list[Variant]:
     known = {variant.name: variant for variant in (*STANDARD, *OPT_IN)}
     names = [variant.name for variant in STANDARD]
     if chosen.scenario in ("types-memory", *CASES):
-        names = [BASELINE, ENDPOINT]
+        names = [BASELINE, TWO_SHARDS if chosen.scenario == "several" else ENDPOINT]
     elif chosen.scenario in ("transactions", "blocked"):
-        names = [BASELINE, ENDPOINT, "shardis-1+2"]
+        names = [BASELINE, ENDPOINT, TWO_SHARDS]
     elif shutil.which("nutcracker") is None and not Path("/usr/sbin/nutcracker").exists():
         names.remove("twemproxy")
         scenarios.say("nutcracker is not installed: no twemproxy row")

@@ -89,6 +89,7 @@ TABLES = {
     "types": report_types.types,
     "commands": report_types.commands,
     "bigzset": report_types.big_zset,
+    "several": report_types.several_keys,
     "types-memory": report_types.memory,
     "transactions": transactions.render_transactions,
     "blocked": transactions.render_blocked,

@@ -92,14 +92,6 @@ def in_two_shards(draw: random.Random) -> bytes:
     return increments([draw.choice(HALVES[number % 2]) for number in range(4)])
 
 
-def mset(draw: random.Random) -> bytes:
-    return words("MSET " + " ".join(f"key{draw.randrange(KEYS)} xxx" for _ in range(10)))
-
-
-def mget(draw: random.Random) -> bytes:
-    return words("MGET " + " ".join(f"key{draw.randrange(KEYS)}" for _ in range(10)))
-
-
 def pairs(sockets: list[socket.socket], timeout: int = 0) -> list[Connection]:
     """Each pair has one ball: who gets it pushes it to the other's list and waits at its own."""
     made = []
@@ -126,8 +118,6 @@ RATES = [
     Rate("EXEC of 4 INCR (one shard) P=16", drawn(in_one_shard, EXEC_LINES, 16), counts=16),
     Rate("EXEC of 4 INCR (two shards) P=1", drawn(in_two_shards, EXEC_LINES, 1)),
     Rate("EXEC of 4 INCR (two shards) P=16", drawn(in_two_shards, EXEC_LINES, 16), counts=16),
-    Rate("MSET of 10 P=16", drawn(mset, 1, 16), counts=16),
-    Rate("MGET of 10 P=16", drawn(mget, 21, 16), counts=16),
     Rate("BLPOP/RPUSH in 50 pairs", pairs, 2 * CLIENTS),
     Rate("queue of 10 + 10", queue, 20),
 ]
@@ -136,9 +126,6 @@ RATES = [
 def measure_rate(server: Server, rate: Rate, seconds: float) -> dict[str, float]:
     """Rate per second and processor time of the server's processes for one. Raises ServerFailed."""
     exchange(server.port, words("FLUSHALL"))
-    for first in range(0, KEYS, 1000):
-        pairs_of = " ".join(f"key{number} xxx" for number in range(first, first + 1000))
-        exchange(server.port, words("MSET " + pairs_of))
     with connected(server, rate.clients) as sockets:
         load = Load(rate.make(sockets))
         load.run(WARM_SECONDS)

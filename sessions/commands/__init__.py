@@ -2,6 +2,12 @@
 
 from types import ModuleType
 
-from sessions.commands import client, cluster, connection, introspection
+from sessions.commands import client, cluster, connection, introspection, transactions
 
-MODULES: tuple[ModuleType, ...] = (client, cluster, connection, introspection)
+MODULES: tuple[ModuleType, ...] = (
+    client,
+    cluster,
+    connection,
+    introspection,
+    transactions,
+)

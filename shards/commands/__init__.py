@@ -21,6 +21,7 @@ from shards.commands import (
     sort,
     stream,
     string,
+    transactions,
     zset,
 )
 
@@ -39,5 +40,6 @@ FAMILIES: tuple[ModuleType, ...] = (
     sort,
     stream,
     string,
+    transactions,
     zset,
 )

@@ -36,9 +36,11 @@ if TYPE_CHECKING:
 SINCE = "7.2.0"
 
 
-@command("SHARDIS.LOCK", arity=-2, flags=F.READONLY | F.INTERNAL)
+@command("SHARDIS.LOCK", arity=-3, flags=F.READONLY | F.INTERNAL)
 def lock(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Lock keys: try or wait, then (key, w alone or r shared) each. Gives this shard's clock.
+    """Lock keys: try or wait, mode, then (key, w alone or r shared) each. Gives this shard's clock.
+
+    The mode is `keys`; or the whole shard is locked, too: `reads` (nothing changes), `alone`.
 
     The executor takes the locks before it calls this. With `try`, it answers the whole run with
     -REFUSED if it would have to wait. RELEASE ends it.
@@ -228,7 +230,7 @@ def has_group(ctx: Context, args: list[bytes], reply: Reply) -> None:
 
 @command("SHARDIS.COMMIT", arity=1, flags=F.WRITE | F.INTERNAL)
 def commit(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Stand for the part that this shard holds: the executor runs that instead. O(the part)"""
+    """Stand for a command of the part that this shard holds, which the executor runs instead."""
     raise AssertionError("SHARDIS.COMMIT outside of a COMMIT run")
 
 
@@ -240,6 +242,8 @@ def release(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """
     for at in range(1, len(args), 2):
         set_usage(ctx, args[at], int(args[at + 1]))
+    if ctx.transaction is not None:
+        ctx.transaction.borrowed.clear()
     reply.ok()
 
 

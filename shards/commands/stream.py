@@ -13,7 +13,7 @@ from protocol.numbers import parse_int64
 from protocol.reply import Reply
 from shards.arguments.options import INT64_MAX, INT64_MIN, int64, quoted, word
 from shards.commands.generic import unknown_subcommand
-from shards.lane.effects import NO_EVENT
+from shards.lane.effects import GROUP_STATE
 from shards.views.stream import HIGHEST, LOWEST, StreamView, fits, node_entries_max
 
 if TYPE_CHECKING:
@@ -721,7 +721,7 @@ def read_new(ctx: Context, view: StreamView, reply: Reply, key: bytes, reading: 
     else:
         for id in ids:
             log_claim(ctx, view, key, group, consumer, id, ctx.now_ms, 1, last=id)
-    ctx.changed(key, NO_EVENT)
+    ctx.changed(key, GROUP_STATE)
 
 
 def read_history(
@@ -731,7 +731,7 @@ def read_history(
     assert group is not None
     again = view.read_history(reply, group, consumer, low, reading.count, ctx.now_ms)
     ctx.propagate_nothing()  # a replica does not count how often an entry was asked for
-    ctx.changed(key, NO_EVENT, 1 if again else 0)
+    ctx.changed(key, GROUP_STATE, 1 if again else 0)
 
 
 @command(
@@ -747,7 +747,7 @@ def xack(ctx: Context, args: list[bytes], reply: Reply) -> None:
     count = 0
     if view is not None and view.has_group(args[2]):
         count = view.acknowledge(args[2], [strict_id(arg) for arg in args[3:]])
-        ctx.changed(args[1], NO_EVENT, count)
+        ctx.changed(args[1], GROUP_STATE, count)
     reply.integer(count)
 
 
@@ -899,7 +899,7 @@ def xclaim(ctx: Context, args: list[bytes], reply: Reply) -> None:
     if moved:
         log_position(ctx, view, key, group)
         changed += 1
-    ctx.changed(key, NO_EVENT, claimed + changed)
+    ctx.changed(key, GROUP_STATE, claimed + changed)
     reply.array(claimed)
     reply.raw(body.take())
 
@@ -973,7 +973,7 @@ def xautoclaim(ctx: Context, args: list[bytes], reply: Reply) -> None:
             take(ctx, view, body, key, group, consumer, id, claim, deliveries)
             claimed += 1
         id = None if id == HIGHEST else view.next_pending(group, following(id))
-    ctx.changed(key, NO_EVENT, claimed + len(deleted))
+    ctx.changed(key, GROUP_STATE, claimed + len(deleted))
     reply.array(3)
     reply.bulk(shown(LOWEST if id is None else id))
     reply.array(claimed)

@@ -16,7 +16,7 @@ from protocol.reply cimport (
 )
 from shards.commands.common_native cimport is_word, reply_wrong_type
 from shards.lane.events cimport (
-    EVENT_NONE, EVENT_XADD, EVENT_XDEL, EVENT_XGROUP_CREATE, EVENT_XGROUP_CREATECONSUMER,
+    EVENT_GROUP_STATE, EVENT_XADD, EVENT_XDEL, EVENT_XGROUP_CREATE, EVENT_XGROUP_CREATECONSUMER,
     EVENT_XGROUP_DELCONSUMER, EVENT_XGROUP_DESTROY, EVENT_XGROUP_SETID, EVENT_XSETID,
     EVENT_XTRIM,
 )
@@ -531,7 +531,7 @@ cdef int xreadgroup(Shard *shard, const Argv *argv, Buffer *out) noexcept:
         low = group.last_id
         open_reply(shard, &argv.args[at + 1], out)
         deliver_new(out, pool, stream, group, reader, count, acknowledged, now_ms)
-        shard_changed(shard, &argv.key, EVENT_NONE, 1)
+        shard_changed(shard, &argv.key, EVENT_GROUP_STATE, 1)
         if shard_logs(shard):
             if acknowledged:
                 log_position(shard, argv, &argv.args[at + 1], group)
@@ -540,7 +540,7 @@ cdef int xreadgroup(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     else:
         open_reply(shard, &argv.args[at + 1], out)
         if deliver_again(out, shard.resp, stream, reader, low, count, now_ms):
-            shard_changed(shard, &argv.key, EVENT_NONE, 1)
+            shard_changed(shard, &argv.key, EVENT_GROUP_STATE, 1)
     return NATIVE_DONE
 
 
@@ -568,7 +568,7 @@ cdef int xack(Shard *shard, const Argv *argv, Buffer *out) noexcept:
                 read_plain(argv.args[i].data, argv.args[i].length, 0, &id)
                 count += stream_acknowledge(pool, stream, group, id)
             if count:
-                shard_changed(shard, &argv.key, EVENT_NONE, count)
+                shard_changed(shard, &argv.key, EVENT_GROUP_STATE, count)
     reply_integer(out, <int64_t>count)
     return NATIVE_DONE
 

@@ -27,6 +27,7 @@ from protocol.envelope cimport CommandHeader, RunHeader
 from shards.execution.locks cimport Ticket
 from shards.execution.runner cimport Call, Runner
 from shards.execution.serving cimport Answerer, Serving
+from shards.execution.watches cimport Watches
 from shards.keyspace.keyspace cimport Key, Store
 from shards.lane.handler cimport Arg, Argv
 
@@ -42,6 +43,7 @@ cdef class Answers(Answerer):
     cdef Runner runner
     cdef Store *store                   # the runner's
     cdef uint32_t epoch
+    cdef Watches watches
     cdef Call call                      # of the command that runs, or ran last
     cdef Arg *args
     cdef uint32_t args_size
@@ -78,6 +80,7 @@ cdef class Answers(Answerer):
     cdef uint32_t add_links(self, Link link, Link bulk_link) except? 0xFFFFFFFF
     cdef int execute(self, const CommandHeader *header, const Key *key, const char *raw) except -1
     cdef int execute_all(self, const RunHeader *run, const char *headers, const char *raw) except -1
+    cdef bint _is_unchanged(self, const RunHeader *run) except -1
     cdef list arguments(self, const CommandHeader *header, const char *raw)
     cdef void open_part(self, const RunHeader *run) noexcept
     cdef void close_part(self, uint8_t status, uint32_t bulk) noexcept
@@ -94,4 +97,4 @@ cdef class Answers(Answerer):
     cdef int _bulk_reply(self, size_t start) except -1
     cdef int _blob_reply(self) except -1
     cdef void _resize_args(self, uint32_t size) noexcept
-    cdef void _parse(self, const char *raw, const CommandHeader *header, Argv *argv) noexcept
+    cdef void parse(self, const char *raw, const CommandHeader *header, Argv *argv) noexcept

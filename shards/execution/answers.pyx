@@ -20,6 +20,7 @@ from shards.execution.runner cimport (
 )
 from shards.execution.serving cimport Answerer, Serving, has_notes
 from shards.execution.waiting cimport Transaction
+from shards.execution.watches cimport Watches
 from shards.keyspace.keyspace cimport Blob, Key, Store, blob_release, store_hash
 from shards.lane.effects cimport effects_begin, effects_end
 from shards.lane.handler cimport Arg, Argv
@@ -44,6 +45,8 @@ cdef class Answers(Answerer):
         self.store = runner.shard.store
         self.epoch = epoch
         self.counted = 1
+        self.watches = Watches(runner.keyspace)
+        runner.context.watches = self.watches
         self.links = []
         self.bulk_links = []
         self.bulk_sent = []
@@ -151,6 +154,7 @@ cdef class Answers(Answerer):
         self.out.used += sizeof(PartHeader)
         self.part_commands = 0
         self.part_open = True
+        self.watches.link = self.out_link
 
     cdef void close_part(self, uint8_t status, uint32_t bulk) noexcept:
         cdef PartHeader part
@@ -281,7 +285,7 @@ cdef class Answers(Answerer):
         if self.args == NULL:
             out_of_memory(size * sizeof(Arg))
 
-    cdef void _parse(self, const char *raw, const CommandHeader *header, Argv *argv) noexcept:
+    cdef void parse(self, const char *raw, const CommandHeader *header, Argv *argv) noexcept:
         """Split raw RESP, which the worker's scanner has validated, into arguments."""
         cdef const char *p = raw + 1
         cdef const char *end = raw + header.length
@@ -315,7 +319,7 @@ cdef class Answers(Answerer):
     cdef list arguments(self, const CommandHeader *header, const char *raw):
         cdef Argv argv
         cdef uint32_t i
-        self._parse(raw, header, &argv)
+        self.parse(raw, header, &argv)
         return [
             PyBytes_FromStringAndSize(argv.args[i].data, argv.args[i].length) for i in range(argv.argc)
         ]
@@ -324,7 +328,7 @@ cdef class Answers(Answerer):
         cdef Call *call = &self.call
         cdef size_t start = self.out.used
         cdef int ran
-        self._parse(raw, header, &call.argv)
+        self.parse(raw, header, &call.argv)
         call.argv.key = key[0]
         call.id = header.id
         call.keyed = header.key_offset != 0
@@ -357,7 +361,7 @@ cdef class Answers(Answerer):
     # -- replies of commands that waited
 
     cdef void parse_command(self, const char *raw, const CommandHeader *header, Argv *argv) noexcept:
-        self._parse(raw, header, argv)
+        self.parse(raw, header, argv)
 
     cdef int answer(self, uint32_t link, const RunHeader *run, const Buffer *reply, int ran) except -1:
         """It goes with what its worker is sent next; a large one is on its way at once."""
@@ -449,6 +453,12 @@ cdef class Answers(Answerer):
         next_ms_ticks = self.runner.next_ms_ticks
         self.runner.next_ms_ticks = <uint64_t>-1
         self.open_part(run)
+        if unlikely(run.watches) and not self._is_unchanged(run):
+            buffer_append(&self.out, b"*-1\r\n" if run.resp == 2 else b"_\r\n", 5 if run.resp == 2 else 3)
+            self.part_commands += 1
+            self.close_part(PART_DONE, 0)
+            self.runner.next_ms_ticks = next_ms_ticks
+            return 0
         length[0] = c"*"
         digits = 1 + <size_t>format_int64(length + 1, run.commands)
         length[digits] = c"\r"
@@ -475,3 +485,9 @@ cdef class Answers(Answerer):
         if unlikely(has_notes(self.serving)):
             self.serve_waiters()
         return 0
+
+    cdef bint _is_unchanged(self, const RunHeader *run) except -1:
+        """Whether EXEC may run: nothing that its client watches has changed. It ends the watches."""
+        cdef bint unchanged = self.watches.unchanged(run.client_id)
+        self.watches.unwatch(run.client_id)
+        return unchanged

@@ -1,11 +1,12 @@
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, final
 
 from actors.mailbox import Link
-from shards.execution.locks import Locks
+from shards.execution.locks import Locks, Ticket
 from shards.execution.runner import Runner
 from shards.execution.serving import Serving
 from shards.execution.waiting import Transaction
+from shards.execution.watches import Watches
 
 @final
 class Executor:
@@ -18,6 +19,10 @@ class Executor:
     def has_more(self) -> bool: ...
     out_bytes_max: int  # a reply message is sent at this size at the latest
     unread_bytes_max: int  # sent to a worker and not read: with more, its commands wait
+    def lock_alone(self, owner: Callable[[Ticket], object]) -> Ticket: ...
+    def unlock(self, ticket: Ticket) -> None: ...
+    @property
+    def watches(self) -> Watches: ...
     @property
     def runner(self) -> Runner: ...
     def __init__(self, runner: Runner, epoch: int = 1) -> None: ...

@@ -27,7 +27,7 @@ from protocol.envelope cimport (
 from protocol.native cimport likely, unlikely
 from protocol.table cimport CommandSpec
 from shards.execution.answers cimport Answers, Unread
-from shards.execution.locks cimport Locks
+from shards.execution.locks cimport MODE_ALONE, Locks, Ticket
 from shards.execution.parked cimport ParkedRuns, is_untouched
 from shards.execution.runner cimport Runner
 from shards.execution.serving cimport has_notes
@@ -105,6 +105,7 @@ cdef class Executor:
         self.answers.bulk_links[link] = None
         self.postponed[link].clear()
         self.parked.remove_links(link)
+        self.answers.watches.forget_link(link)
         return links
 
     def push(self, uint32_t link, uint32_t client, uint64_t client_id, bytes data not None):
@@ -127,6 +128,21 @@ cdef class Executor:
     def transactions(self):
         """id -> Transaction whose locks were granted."""
         return self.parked.transactions
+
+    def lock_alone(self, owner):
+        """Ask for the whole shard; the ticket, whose owner is called with it when it is granted later."""
+        cdef Ticket ticket = self.parked.locks.ticket({}, MODE_ALONE, owner)
+        self.parked.locks.request(ticket)
+        return ticket
+
+    def unlock(self, Ticket ticket not None):
+        """Give a ticket back, granted or not, and let those go on who waited for it."""
+        self.parked.release(ticket)
+        self.parked.run_granted()
+
+    @property
+    def watches(self):
+        return self.answers.watches
 
     @property
     def has_more(self):

@@ -59,6 +59,7 @@ cdef class ParkedRuns(TicketOffice):
     cdef int unpark(self, uint32_t link) except -1
     cdef int cancel(self, uint32_t link, const char *data) except -1
     # Locks, also for commands that do not come through a worker's link.
+    cdef Ticket ticket_of_all(self, list commands, list watched, object owner)
     cdef Ticket ticket_of(self, uint32_t id, list arguments, object owner)
     cdef int release(self, Ticket ticket) except -1
     cdef int run_granted(self) except -1

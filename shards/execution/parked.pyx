@@ -13,7 +13,8 @@ from libc.string cimport memcpy, memset
 from actors.mailbox cimport Link
 from protocol.buffer cimport Buffer, buffer_append, buffer_free
 from protocol.envelope cimport (
-    CANCEL_ENDED, CANCEL_GONE, PART_DONE, RUN_ATOMIC, RUN_BULK, RUN_COMMIT, RUN_INTERNAL, RUN_KEYS, RUN_LOCKS, RUN_PREPARE,
+    CANCEL_ENDED, CANCEL_GONE, PART_DONE, RUN_ATOMIC, RUN_BULK, RUN_COMMIT, RUN_INTERNAL, RUN_KEYS,
+    RUN_LOCKS, RUN_MULTI, RUN_PREPARE,
     RUN_QUIET, RUN_RELEASE, RUN_REPLY_OFF, RUN_TRANSACTION, RUN_WAIT, TRANSACTION_COUNTER_BITS, CancelHeader, CommandHeader, RunHeader, TransactionHeader, run_head,
 )
 from protocol.native cimport out_of_memory, unlikely
@@ -28,7 +29,7 @@ from shards.execution.waiting cimport BulkMessage, Held, Transaction
 from shards.keyspace.keyspace cimport Key, Store, store_hash
 
 cdef enum:
-    LOCKED_KEYS_AT = 2                  # the first argument of SHARDIS.LOCK that is a key
+    LOCKED_KEYS_AT = 3                  # the first argument of SHARDIS.LOCK that is a key
 
 cdef uint32_t FLAG_WRITE = F.WRITE
 assert FLAG_WRITE == WRITES
@@ -336,6 +337,8 @@ cdef class ParkedRuns(TicketOffice):
                 return True
             if run.flags & RUN_COMMIT:
                 return self._commit(held, transaction, &label)
+            if run.flags & RUN_MULTI and label.time_ms:
+                self.runner.freeze_time(label.time_ms)
         elif run.flags & RUN_ATOMIC:
             return self._run_whole(held, &run, headers, raw)
         raw += held.offset
@@ -360,7 +363,7 @@ cdef class ParkedRuns(TicketOffice):
                 self.answers.open_part(&run)
                 if unlikely(held.may_not_block):
                     self.answers.call.may_block = False
-            if held.bulk is not None and held.bulk.message.holder == NULL:
+            if held.bulk is not None and run.commands == 1 and held.bulk.message.holder == NULL:
                 self.runner.shard.adopt = &held.bulk.message
             self.answers.running = ticket
             self._execute_for(transaction, &header, &key, raw)
@@ -379,6 +382,8 @@ cdef class ParkedRuns(TicketOffice):
         if not opened:
             self.answers.open_part(&run)
         self.answers.close_part(PART_DONE, 0)
+        if run.flags & RUN_MULTI:
+            self.runner.start_batch()
         if run.flags & RUN_RELEASE:
             del self.transactions[transaction.id]
             self._end_transaction(transaction)
@@ -440,8 +445,12 @@ cdef class ParkedRuns(TicketOffice):
                 words = self.answers.arguments(header, raw)
                 waits = words[1] != b"try"
                 wants = {words[i]: words[i + 1] == b"w" for i in range(LOCKED_KEYS_AT, len(words) - 1, 2)}
-                ticket = self.locks.ticket(
-                    wants, MODE_CHANGES if True in wants.values() else MODE_SHARES, held)
+                mode = MODE_CHANGES if True in wants.values() else MODE_SHARES
+                if words[2] == b"alone" or (words[2] == b"reads" and mode == MODE_CHANGES):
+                    mode = MODE_ALONE
+                elif words[2] == b"reads":
+                    mode = MODE_READS_ALL
+                ticket = self.locks.ticket(wants, mode, held)
             if not self.locks.request(ticket):
                 if not waits:
                     self.release(ticket)
@@ -510,7 +519,8 @@ cdef class ParkedRuns(TicketOffice):
             key.slot = header.slot
             key.database = self.store.physical[run.database]
             key.hash = store_hash(self.store, key.data, key.length)
-            if part.bulk is not None and part.bulk.message.holder == NULL:
+            # With more commands in it, those would need the memory that the first one keeps.
+            if part.bulk is not None and run.commands == 1 and part.bulk.message.holder == NULL:
                 self.runner.shard.adopt = &part.bulk.message
             self._execute_for(transaction, &header, &key, raw)
             self.runner.shard.adopt = NULL
@@ -532,31 +542,40 @@ cdef class ParkedRuns(TicketOffice):
             MODE_CHANGES if writes else MODE_SHARES, owner,
         )
 
-    cdef Ticket _ticket_of_run(self, Held held, const RunHeader *run, const char *raw):
-        """What the commands of a run need, all together. O(arguments)
+    cdef Ticket ticket_of_all(self, list commands, list watched, object owner):
+        """What several commands, given as id and arguments, need all together. O(arguments)
 
         Without a key, a command that reads needs the whole shard to stay as it is, and one that writes
-        needs it alone.
+        needs it alone. Watched keys are shared.
         """
-        cdef CommandHeader header
-        cdef const char *headers = PyBytes_AS_STRING(held.data) + run_head(run)
         cdef bint writes
         cdef bint changes = False, whole = False
-        cdef uint32_t i
-        cdef dict wants = {}
-        for i in range(run.commands):
-            memcpy(&header, headers + <size_t>i * sizeof(CommandHeader), sizeof(CommandHeader))
-            arguments = self.answers.arguments(&header, raw)
-            raw += header.length
-            writes = self.table.specs[header.id].flags & FLAG_WRITE != 0
+        cdef dict wants = dict.fromkeys(watched, False)
+        cdef list arguments
+        cdef uint32_t id
+        for id, arguments in commands:
+            writes = self.table.specs[id].flags & FLAG_WRITE != 0
             changes |= writes
-            positions = self.table.keys(header.id, arguments)
+            positions = self.table.keys(id, arguments)
             whole |= not positions
             for position in positions or ():
                 wants[arguments[position]] = wants.get(arguments[position], False) or writes
         if whole:
-            return self.locks.ticket(wants, MODE_ALONE if changes else MODE_READS_ALL, held)
-        return self.locks.ticket(wants, MODE_CHANGES if changes else MODE_SHARES, held)
+            return self.locks.ticket(wants, MODE_ALONE if changes else MODE_READS_ALL, owner)
+        return self.locks.ticket(wants, MODE_CHANGES if changes else MODE_SHARES, owner)
+
+    cdef Ticket _ticket_of_run(self, Held held, const RunHeader *run, const char *raw):
+        """What the commands of a run need. O(arguments)"""
+        cdef CommandHeader header
+        cdef const char *headers = PyBytes_AS_STRING(held.data) + run_head(run)
+        cdef uint32_t i
+        cdef list commands = []
+        for i in range(run.commands):
+            memcpy(&header, headers + <size_t>i * sizeof(CommandHeader), sizeof(CommandHeader))
+            commands.append((header.id, self.answers.arguments(&header, raw)))
+            raw += header.length
+        return self.ticket_of_all(
+            commands, self.answers.watches.keys_of(run.client_id) if run.watches else [], held)
 
     cdef Ticket _ticket_for(self, const CommandHeader *header, const Key *key, const char *raw, Held held):
         """The ticket of a command that has to wait for its keys; None: it may run."""

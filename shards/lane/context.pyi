@@ -48,6 +48,7 @@ class Context:
     settings: Settings
     keyspace: Keyspace
     table: CommandTable
+    watches: Any  # shards.execution.watches.Watches
     cluster: bool  # the caller is at the shard's own port: only database 0 exists for it
     runner: Any  # shards.execution.runner.Runner, for commands that run others
     transaction: Any  # shards.execution.waiting.Transaction of the running command, or None

@@ -2,6 +2,7 @@ from typing import final
 
 from shards.keyspace.keyspace import Keyspace
 
+GROUP_STATE: bytes  # of a stream's group: counted and logged, signalled to nobody
 NO_EVENT: bytes  # a change that Redis counts, logs and signals, but tells nobody of
 
 @final

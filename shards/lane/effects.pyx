@@ -19,7 +19,7 @@ from shards.keyspace.store cimport (
 from shards.lane.events cimport (
     CLASS_EVICTED, CLASS_EXPIRED, CLASS_GENERIC, CLASS_HASH, CLASS_KEY_MISS, CLASS_LIST,
     CLASS_NEW, CLASS_SET, CLASS_STREAM, CLASS_STRING, CLASS_ZSET, EVENT_COUNT, EVENT_EVICTED,
-    EVENT_EXPIRED, EVENT_KEY_MISS, EVENT_NEW, EVENT_NONE, Event, EventClass,
+    EVENT_EXPIRED, EVENT_GROUP_STATE, EVENT_KEY_MISS, EVENT_NEW, EVENT_NONE, Event, EventClass,
 )
 
 cdef enum:
@@ -49,9 +49,13 @@ cdef list EVENTS = [
     *((name, CLASS_STREAM) for name in (
         b"xadd", b"xtrim", b"xdel", b"xsetid", b"xgroup-create", b"xgroup-setid",
         b"xgroup-destroy", b"xgroup-createconsumer", b"xgroup-delconsumer")),
+    (b"", 0),
 ]
 NO_EVENT = b""
+GROUP_STATE = b"group"          # not the name of an event
 cdef dict EVENT_NUMBERS = {name: number for number, (name, _) in enumerate(EVENTS)}
+EVENT_NUMBERS[NO_EVENT] = EVENT_NONE
+EVENT_NUMBERS[GROUP_STATE] = EVENT_GROUP_STATE
 cdef const char *names[<int>EVENT_COUNT]
 cdef int classes[<int>EVENT_COUNT]
 assert len(EVENTS) == EVENT_COUNT

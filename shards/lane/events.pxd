@@ -77,4 +77,13 @@ cdef enum Event:
     EVENT_XGROUP_DESTROY
     EVENT_XGROUP_CREATECONSUMER
     EVENT_XGROUP_DELCONSUMER
+    EVENT_GROUP_STATE           # a group's pending entries: counted and logged, and that is all
     EVENT_COUNT
+
+
+cdef inline bint event_signals(Event event) noexcept nogil:
+    """Whether who watches a key, or keeps a copy of it, has to know.
+
+    Of what happens to a stream's groups Redis tells neither (t_stream.c).
+    """
+    return event != EVENT_KEY_MISS and not EVENT_XSETID <= event <= EVENT_GROUP_STATE

@@ -59,6 +59,9 @@ cdef class LocalDispatcher(Dispatcher):
                         int32_t found) noexcept
     cdef int _refuse(self, Session session, const CommandSpec *spec, Verdict verdict, uint32_t slot) except -1
     cdef void _grow_args(self, uint32_t more) noexcept
+    cdef bint _exec_must_wait(self, Session session) except -1
+    cdef int _send_served(self) except -1
+    cdef int run_queue(self, Session session) except -1
     cdef int _run(self, Session session) except -1
     cdef int _block(self, Session session, const Call *call) except -1
     cdef void _append_blob(self, Output *output) noexcept

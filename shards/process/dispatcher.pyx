@@ -4,16 +4,17 @@ What is refused here, and in which order, is what a node of a Redis Cluster refu
 serves, keys of different slots, a cluster that is down, and a slot of another node (MOVED).
 """
 
-from protocol.commands import F
+from protocol.commands import F, Place
 from protocol.errors import CLUSTER_DOWN, CLUSTER_DOWN_READS, CROSS_SLOT, SLOT_UNSERVED
 
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 
 from protocol.buffer cimport Buffer, buffer_append
 from protocol.envelope cimport (
-    CANCEL_ERROR, CANCEL_GONE, CANCEL_TIMEOUT, RUN_INTERNAL, RUN_REPLY_OFF, RunHeader,
+    CANCEL_ERROR, CANCEL_GONE, CANCEL_TIMEOUT, RUN_INTERNAL, RUN_MULTI, RUN_REPLY_OFF, CommandHeader, RunHeader,
 )
 from protocol.native cimport likely, out_of_memory, prefetch, ticks, unlikely
 from protocol.resp cimport Span
@@ -21,7 +22,8 @@ from protocol.slots cimport key_slot
 from protocol.table cimport KEYS_DECLARED, KEYS_RANGE, CommandSpec, NativeTable
 from sessions.dispatcher cimport Dispatcher
 from sessions.output cimport Block, Output, block_new, output_append_block
-from sessions.session cimport STATE_BLOCKED, STATE_CLOSING, STATE_SHARD_FULL, TAKEN, WAIT, Session
+from sessions.queue cimport CommandQueue, split_command
+from sessions.session cimport HOLD, STATE_BLOCKED, STATE_CLOSING, STATE_SHARD_FULL, TAKEN, WAIT, Session
 from shards.execution.blocking cimport LINK_PORT
 from shards.execution.executor cimport Executor
 from shards.execution.parked cimport is_untouched
@@ -33,6 +35,8 @@ from shards.keyspace.keyspace cimport (
     store_prefetch_entry, store_prefetch_table,
 )
 from shards.execution.locks cimport Ticket
+from shards.execution.watches cimport Watches
+from shards.lane.effects cimport effects_begin, effects_end
 
 cdef enum:
     ARGS_FIRST = 256
@@ -41,6 +45,10 @@ cdef enum:
     OUTPUT_CHECK_BYTES = 65536  # of replies in a row: then the client's limit is looked at
 
 cdef uint32_t FLAG_WRITE = F.WRITE
+cdef uint32_t FLAG_PROTECTED = F.PROTECTED
+cdef uint8_t PLACE_SESSION = Place.SESSION.value
+cdef uint8_t PLACE_ADMIN = Place.ADMIN.value
+cdef bytes EXEC_ABORTED = b"EXECABORT Transaction discarded because of previous errors."
 cdef uint32_t FLAG_BLOCKING = F.BLOCKING
 
 
@@ -272,6 +280,176 @@ cdef class LocalDispatcher(Dispatcher):
             self._run(session)
         return TAKEN
 
+    # -- MULTI, EXEC, WATCH
+
+    cdef int queue(self, Session session, const CommandSpec *spec, const char *raw, size_t length) except -1:
+        cdef CommandQueue queue = session.waiting
+        cdef const Span *spans = self.scan.spans
+        cdef CommandHeader header
+        cdef uint32_t first = 0, slot = 0, i
+        cdef size_t argument_bytes = self.scan.argc * sizeof(void *)
+        cdef int32_t found = 0
+        cdef bint keyed = False
+        cdef Verdict verdict
+        if spec.key_mode == KEYS_RANGE:
+            first = spec.key_first
+            keyed = first < self.scan.argc
+        elif spec.key_mode == KEYS_DECLARED:
+            found = self._find_keys(spec, raw)
+            keyed = found > 0
+            if keyed:
+                first = self.indexes[0]
+        memset(&header, 0, sizeof(header))
+        if keyed:
+            slot = key_slot(raw + spans[first].offset, spans[first].length)
+            verdict = self._judge(spec, raw, first, slot, found)
+            if verdict != SERVED:
+                self._refuse(session, spec, verdict, slot)
+                return HOLD
+            queue.note_slot(<uint16_t>slot)
+            header.key_offset = <uint32_t>spans[first].offset
+            header.key_length = <uint32_t>spans[first].length
+            header.slot = <uint16_t>slot
+        if spec.place == PLACE_ADMIN or spec.flags & FLAG_PROTECTED:
+            queue.asks_router = True
+        for i in range(self.scan.argc):
+            argument_bytes += spans[i].length
+        header.length = <uint32_t>length
+        header.id = spec.id
+        queue.add(&header, raw, spec.flags, argument_bytes)
+        return TAKEN
+
+    cdef int submit_exec(self, Session session, const char *raw) except -1:
+        """Run the queue here and now, unless a key is locked or the router must be asked."""
+        cdef CommandQueue queue = session.waiting
+        cdef const CommandSpec *spec = &self.table.specs[self.exec_id]
+        if queue.crosses_slots:
+            session.discard()
+            self._refuse(session, spec, REFUSED_CROSSSLOT, 0)
+            return TAKEN
+        if queue.failed:
+            session.discard()
+            session._fail(self.exec_id, EXEC_ABORTED)
+            return TAKEN
+        if queue.slot >= 0 and self.owner[queue.slot] != self.node:
+            session.discard()
+            self._refuse(session, spec, REFUSED_MOVED, <uint32_t>queue.slot)
+            return TAKEN
+        if queue.asks_router:
+            return HOLD
+        if unlikely(self.executor.parked.locks.tickets != 0) and self._exec_must_wait(session):
+            return WAIT
+        self.run_queue(session)
+        return TAKEN
+
+    cdef bint _exec_must_wait(self, Session session) except -1:
+        """Whether a queued or watched key is locked; EXEC has a place in the line then."""
+        cdef Ticket ticket
+        if self.admitted is session:
+            self.admitted = None
+            return False
+        ticket = self.executor.parked.ticket_of_all(
+            session.waiting.commands(), self.executor.answers.watches.keys_of(session.id),
+            lambda granted: self.host.loop.call_soon(self._admit, session, granted))
+        if not self.executor.parked.locks.blocks(ticket):
+            return False
+        self.executor.parked.locks.request(ticket)
+        session.state |= STATE_SHARD_FULL
+        return True
+
+    cdef int run_queue(self, Session session) except -1:
+        """Run all that is queued, with nothing in between: one reply."""
+        cdef CommandQueue queue = session.waiting
+        cdef Runner runner = self.executor.runner
+        cdef Watches watches = self.executor.answers.watches
+        cdef Store *store = self.executor.store
+        cdef Output *output = &session.output
+        cdef Buffer *out = &output.tail
+        cdef const CommandHeader *header
+        cdef const char *raw = queue.raw.data
+        cdef Call call
+        cdef uint32_t i
+        cdef size_t start
+        cdef int ran
+        cdef bint muted = session.run_flags & RUN_REPLY_OFF != 0
+        cdef bint unchanged = not session.watched or watches.unchanged(session.id)
+        session.unwatch()
+        if not unchanged:
+            session.end_multi()
+            session.reply_here(b"*-1\r\n" if session.resp == 2 else b"_\r\n", 5 if session.resp == 2 else 3)
+            return 0
+        runner.start_batch()
+        runner.freeze_time(store.now_ms)
+        data = b"*%d\r\n" % queue.count
+        session.reply_here(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        effects_begin(store, 0, NULL, 0, 0, 0)
+        try:
+            for i in range(queue.count):
+                header = queue.header(i)
+                if self.table.specs[header.id].place == PLACE_SESSION:
+                    data = session.run_inside(header.id, split_command(raw))
+                    session.reply_here(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+                else:
+                    memset(&call, 0, sizeof(call))
+                    self.executor.answers.parse(raw, header, &call.argv)
+                    call.id = header.id
+                    call.flags = session.run_flags | CALL_PORT | RUN_MULTI
+                    call.keyed = header.key_offset != 0
+                    call.resp = <uint8_t>session.resp
+                    call.database = <uint32_t>session.database
+                    call.client_id = session.id
+                    call.session = <void *>session
+                    call.argv.key.data = raw + header.key_offset
+                    call.argv.key.length = header.key_length
+                    call.argv.key.slot = header.slot
+                    call.argv.key.database = store.physical[session.database]
+                    call.argv.key.hash = store_hash(store, call.argv.key.data, call.argv.key.length)
+                    runner.shard.adopt = NULL
+                    start = out.used
+                    ran = runner.run_one(&call, out)
+                    if unlikely(muted):
+                        out.used = start
+                        if ran & RAN_BLOB:
+                            blob_release(runner.shard.blob)
+                            runner.shard.blob = NULL
+                    elif unlikely(ran & RAN_BLOB):
+                        self._append_blob(output)
+                raw += header.length
+        finally:
+            effects_end(store)
+            session.end_multi()
+            runner.start_batch()
+        if unlikely(has_notes(self.executor.answers.serving)):
+            self.executor.answers.serving.serve(self.running)
+        self._send_served()
+        if not session.is_dirty:
+            session.mark_dirty()
+        if session.id and session.exceeds_output_limit():
+            session.state |= STATE_CLOSING
+        return 0
+
+    cdef int submit_watch(self, Session session, const CommandSpec *spec, const char *raw) except -1:
+        cdef Watches watches = self.executor.answers.watches
+        cdef uint32_t slot = key_slot(raw + self.scan.spans[1].offset, self.scan.spans[1].length)
+        cdef Verdict verdict = self._judge(spec, raw, 1, slot, 0)
+        if verdict != SERVED:
+            self._refuse(session, spec, verdict, slot)
+            return TAKEN
+        self.executor.runner.start_batch()
+        keys = session._arguments(raw)[1:]
+        session.argument_bytes = 0
+        watches.link = LINK_PORT
+        for key in keys:
+            watches.watch(session.id, session.database, key)
+        session.note_watched({(session.database, key): self.node for key in keys})
+        self.counts.calls[spec.id] += 1
+        self.counts.commands += 1
+        session.reply_here(b"+OK\r\n", 5)
+        return TAKEN
+
+    cdef int unwatch(self, Session session) except -1:
+        return self.executor.answers.watches.unwatch(session.id)
+
     cdef int finish(self, Session session) except -1:
         return self._run(session) if self.count else 0
 
@@ -334,10 +512,7 @@ cdef class LocalDispatcher(Dispatcher):
                     session.state |= STATE_CLOSING
                     break
         self.replied = replied
-        if unlikely(len(self.executor.answers.served_links) > 0):
-            self.executor.answers.send()
-            if self.on_granted is not None:
-                self.on_granted()
+        self._send_served()
         if unlikely(self.args_size > ARGS_KEEP):
             free(self.args)
             self.args_size = ARGS_FIRST
@@ -346,6 +521,14 @@ cdef class LocalDispatcher(Dispatcher):
                 out_of_memory(ARGS_FIRST * sizeof(Arg))
         if not session.is_dirty:
             session.mark_dirty()
+        return 0
+
+    cdef int _send_served(self) except -1:
+        """Send what workers' clients were answered because of what has run here."""
+        if unlikely(len(self.executor.answers.served_links) > 0):
+            self.executor.answers.send()
+            if self.on_granted is not None:
+                self.on_granted()
         return 0
 
     cdef int _block(self, Session session, const Call *call) except -1:

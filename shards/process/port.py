@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -17,7 +18,8 @@ from actors.boot import Topology
 from actors.control import ControlLink
 from actors.listening import Listener
 from actors.page import SharedPage
-from protocol.commands import Command
+from protocol.commands import Command, Place
+from protocol.errors import CommandError
 from protocol.slots import SLOTS
 from protocol.table import NativeTable
 from sessions.admission import Admission
@@ -111,6 +113,7 @@ class ShardPort(Barriers):
 
     def closed(self, session: Session) -> None:
         if session.id:  # else it was ours
+            session.unwatch()
             self.connections.admission.closed(session)
 
     def finish(self) -> None:
@@ -133,11 +136,27 @@ class ShardPort(Barriers):
     # What this port cannot do alone
 
     async def ask_shards(self, session: Session, command: Command, args: list[bytes]) -> bytes:
+        if command.name == "EXEC":
+            return await execute(self, session)
         return await debug(Node(self, session), args)
 
     async def ask_router(self, session: Session, args: list[bytes]) -> bytes:
         """The raw reply of an ADMIN command."""
         return await ask_router(self.control, session, args, self.index)
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Hold the whole shard for what runs inside."""
+        executor = self.dispatcher.executor
+        granted = self.loop.create_future()
+        ticket = executor.lock_alone(lambda _: granted.set_result(None))
+        try:
+            if not ticket.granted:
+                await granted
+            yield
+        finally:
+            executor.unlock(ticket)
+            self.schedule_flush()
 
     def call(self, args: Sequence[bytes], resp: int) -> bytes:
         """Run a command of our own here and now, in the node's one database; the raw reply."""
@@ -159,6 +178,38 @@ class ShardPort(Barriers):
         self.connections.sweep()
         self.page.set_shard(self.index, "input_bytes", self.reactor.input_bytes)
         self.page.set_shard(self.index, "output_bytes", self.reactor.output_bytes)
+
+
+async def execute(port: ShardPort, session: Session) -> bytes:
+    """EXEC of commands among which are some that only the router can answer; the raw reply.
+
+    The shard is held for it alone meanwhile. Raises CommandError.
+    """
+    async with port.alone():
+        if session.watched and not port.dispatcher.executor.watches.unchanged(session.id):
+            session.discard()
+            return b"*-1\r\n" if session.resp == 2 else b"_\r\n"
+        session.unwatch()
+        commands, _ = session.take_queue()
+        replies = []
+        for id, args in commands:
+            command = session.table.by_id[id]
+            try:
+                if command.place is Place.ADMIN:
+                    replies.append(await port.ask_router(session, args))
+                elif command.place is Place.SESSION:
+                    replies.append(session.run_inside(id, args))
+                elif command.name == "DEBUG":
+                    replies.append(await debug(Node(port, session), args))
+                else:
+                    started = time.perf_counter_ns()
+                    reply = port.call(args, session.resp)
+                    elapsed = time.perf_counter_ns() - started
+                    port.dispatcher.count_call(session, id, elapsed, args, reply)
+                    replies.append(reply)
+            except CommandError as error:
+                replies.append(b"-%b\r\n" % error.message)
+        return b"*%d\r\n%b" % (len(replies), b"".join(replies))
 
 
 class Node:

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from protocol.replies import elements
 from tests.differential.families.bitmaps import BITMAPS
 from tests.differential.families.connection import CONNECTION
 from tests.differential.families.generic import GENERIC, scan_options
@@ -79,6 +80,7 @@ END_SECONDS = 1.0  # for a connection to be closed after the last reply
 # A pipeline that may end the connection is sent at once and fits into one read of the server:
 # bytes left unread would turn its last replies into a reset.
 ONE_READ = 8_000
+MULTI_CHANCE = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +173,22 @@ def _draw_steps(draw: Draw, mostly: Family | None) -> Iterator[Step]:
     for command in filter(_goes_alone, commands):
         yield Step(connection, (command,))
     together = [command for command in commands if not _goes_alone(command)]
+    if together and draw.chance(MULTI_CHANCE):
+        together = _inside_multi(draw, together)
     if together:
         yield Step(connection, tuple(together), cuts)
+
+
+def _inside_multi(draw: Draw, commands: list[Command]) -> list[Command]:
+    """The commands, a stretch of them between MULTI and EXEC; maybe with a key watched before."""
+    first = draw.randint(0, len(commands))
+    last = draw.randint(first, len(commands))
+    watch = [Command((b"WATCH", *draw.keys()))] if draw.chance(0.3) else []
+    between = commands[first:last]
+    if watch and draw.chance(0.5):  # in vain, if what follows changes the key
+        watch += [between.pop(0)] if between else []
+    end = Command((b"DISCARD",) if draw.chance(0.1) else (b"EXEC",))
+    return [*commands[:first], *watch, Command((b"MULTI",)), *between, end, *commands[last:]]
 
 
 def _draw_idea(draw: Draw, mostly: Family | None) -> list[Command]:
@@ -344,11 +360,20 @@ class Machine:
         count = len(step.commands)
         expected, expected_end = self._read(oracle, count)
         got, got_end = self._read(ours, count)
+        queued: list[Command] = []
         for at, command in enumerate(step.commands):
             theirs = expected[at] if at < len(expected) else expected_end
             mine = got[at] if at < len(got) else got_end
-            if mine != theirs and not self._equal(Exchange(command.args, mine, theirs)):
+            if command.name == b"EXEC":
+                found = self._first_inside(index, queued, mine, theirs)
+                if found is not None:
+                    return found
+            elif mine != theirs and not self._equal(Exchange(command.args, mine, theirs)):
                 return Difference(index, command, mine, theirs)
+            if theirs == b"+QUEUED\r\n":
+                queued.append(command)
+            elif command.name in (b"MULTI", b"EXEC", b"DISCARD", b"RESET"):
+                queued.clear()
             if at >= len(expected):
                 break
         if any(_may_end(command) for command in step.commands):
@@ -359,6 +384,21 @@ class Machine:
             return Difference(index, step.commands[-1], *state)
         if oracle.closed:
             self._drop(step.connection)
+        return None
+
+    def _first_inside(
+        self, index: int, queued: Sequence[Command], mine: bytes, theirs: bytes
+    ) -> Difference | None:
+        """The first command of an EXEC whose reply differs."""
+        if mine == theirs:
+            return None
+        arrays = mine.startswith(b"*") and theirs.startswith(b"*")
+        got, expected = (elements(mine), elements(theirs)) if arrays else (None, None)
+        if got is None or expected is None or not len(got) == len(expected) == len(queued):
+            return Difference(index, Command((b"EXEC",)), mine, theirs)
+        for command, ours, oracle in zip(queued, got, expected, strict=True):
+            if ours != oracle and not self._equal(Exchange(command.args, ours, oracle)):
+                return Difference(index, command, ours, oracle)
         return None
 
     def _read(self, client: RespClient, count: int) -> tuple[list[bytes], bytes]:

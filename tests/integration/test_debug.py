@@ -233,8 +233,11 @@ def test_nothing_expires_by_itself_while_the_cron_rests(server: Shardis) -> None
         eventually(lambda: client.call("DBSIZE") == b":0\r\n")
 
 
-def test_what_stands_behind_shutdown_is_not_executed(doomed: Shardis) -> None:
-    with doomed.client() as client:
+def test_what_comes_after_shutdown_is_not_executed(doomed: Shardis) -> None:
+    """Nobody is waited for: neither the command itself nor a client that is blocked."""
+    began = time.monotonic()
+    with doomed.client() as client, doomed.client() as blocked:
+        blocked.send(b"BLPOP nothing 0\r\n")
         client.send(b"PING\r\nSHUTDOWN NOSAVE\r\nPING\r\nPING\r\n")
         data = b""
         while more := client.socket.recv(100):
@@ -242,6 +245,7 @@ def test_what_stands_behind_shutdown_is_not_executed(doomed: Shardis) -> None:
     assert data == b"+PONG\r\n"
     assert doomed.process is not None
     assert doomed.process.wait(10) == 0
+    assert time.monotonic() - began < 3
 
 
 def test_debug_is_for_whom_the_configuration_allows_it(own_server: OwnServer) -> None:

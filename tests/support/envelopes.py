@@ -24,7 +24,7 @@ RUN_MULTI = 8192
 PART_BULK = 1
 
 REQUEST_HEADER = struct.Struct("=B3xII")  # kind, epoch, runs
-RUN = struct.Struct("=IIIIIIQIHHB3x")
+RUN = struct.Struct("=IIIIIIQIHHBB2x")
 TRANSACTION = struct.Struct("=QQq")  # id, number, time
 COMMAND = struct.Struct("=IIIHH")
 REPLY_HEADER = struct.Struct("=BxHIIQ")  # kind, messages answered, epoch, parts, durable
@@ -49,11 +49,12 @@ class Run:
     resp: int = 2
     flags: int = 0
     transaction: tuple[int, int, int] | None = None
+    watches: int = 0
 
     def packed(self) -> bytes:
         head = RUN.pack(
             self.client, self.sequence, len(self.raw), self.bulk, self.map_version, 0,
-            self.client_id, len(self.commands), self.database, self.flags, self.resp,
+            self.client_id, len(self.commands), self.database, self.flags, self.resp, self.watches,
         )  # fmt: skip
         if self.transaction is not None:
             head += TRANSACTION.pack(*self.transaction)
@@ -82,7 +83,7 @@ class Part:
 
 def read_run(data: bytes, at: int) -> tuple[Run, int]:
     """The run at this place, and where it ends."""
-    client, sequence, size, bulk, version, _, client_id, count, database, flags, resp = (
+    client, sequence, size, bulk, version, _, client_id, count, database, flags, resp, watches = (
         RUN.unpack_from(data, at)
     )
     at += RUN.size
@@ -95,7 +96,7 @@ def read_run(data: bytes, at: int) -> tuple[Run, int]:
     raw = data[at : at + size]
     run = Run(
         client, sequence, commands, raw, bulk, version, client_id, database, resp, flags,
-        transaction,
+        transaction, watches,
     )  # fmt: skip
     return run, at + size
 

@@ -144,11 +144,11 @@ def test_a_value_is_moved_by_the_target_first_and_then_by_the_source(host: Playe
     source, target = host.key(0), host.key(1)
     client = client_of(host, ["RENAMENX", source, target])
     assert hop(host, 0, CLOCK + b"$6\r\nparcel\r\n", b"") == [
-        [[b"SHARDIS.LOCK", b"try", source, b"w"], [b"SHARDIS.LEND", source]],
+        [[b"SHARDIS.LOCK", b"try", b"keys", source, b"w"], [b"SHARDIS.LEND", source]],
         [[b"SHARDIS.DROP", source, b"rename_from"]],
     ]
     assert answered(host, 1, CLOCK + b":0\r\n") == [
-        [b"SHARDIS.LOCK", b"try", target, b"w"],
+        [b"SHARDIS.LOCK", b"try", b"keys", target, b"w"],
         [b"EXISTS", target],
     ]
     assert hop(host, 1, OK, OK) == [
@@ -177,7 +177,7 @@ def test_keys_that_are_only_read_are_shared_and_told_of_their_use(host: PlayedHo
     source, target = host.key(0), host.key(1)
     client = client_of(host, ["SUNIONSTORE", target, source])
     assert answered(host, 0, CLOCK + b"$6\r\nparcel\r\n") == [
-        [b"SHARDIS.LOCK", b"try", source, b"r"],
+        [b"SHARDIS.LOCK", b"try", b"keys", source, b"r"],
         [b"SHARDIS.LEND", source],
     ]
     hop(host, 1, CLOCK)
@@ -198,7 +198,7 @@ def test_a_command_that_is_refused_a_key_waits_at_one_shard_after_the_other(
     hop(host, 1, REFUSED * 2, b"")
     released, locked = hop(host, 0, OK, CLOCK + b":1\r\n")
     assert released == [[b"SHARDIS.RELEASE"]]
-    assert locked[0] == [b"SHARDIS.LOCK", b"wait", target, b"w"]
+    assert locked[0] == [b"SHARDIS.LOCK", b"wait", b"keys", target, b"w"]
     asked = hop(host, 1, CLOCK + b"$6\r\nparcel\r\n", b"")
     assert asked[0][0][:2] == [b"SHARDIS.LOCK", b"wait"]
     assert client.take() == b":0\r\n"
@@ -233,10 +233,10 @@ def test_a_command_that_asks_for_more_keys_is_run_again(host: PlayedHost) -> Non
     assert asked == [[b"SHARDIS.WITH", b"SORT", source, b"BY", b"w_*"]]
     assert hop(host, 0, OK, CLOCK) == [
         [[b"SHARDIS.RELEASE"]],
-        [[b"SHARDIS.LOCK", b"try", source, b"r"]],
+        [[b"SHARDIS.LOCK", b"try", b"keys", source, b"r"]],
     ]
     assert answered(host, 1, CLOCK + b"$6\r\nparcel\r\n") == [
-        [b"SHARDIS.LOCK", b"try", wanted, b"r"],
+        [b"SHARDIS.LOCK", b"try", b"keys", wanted, b"r"],
         [b"SHARDIS.LEND", wanted],
     ]
     hop(host, 0, OK, with_reply(b"*0\r\n"))

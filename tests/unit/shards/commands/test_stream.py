@@ -12,6 +12,7 @@ from protocol.errors import CommandError
 from protocol.reply import Reply
 from shards.commands import stream as family
 from shards.keyspace.keyspace import Keyspace
+from shards.lane.effects import GROUP_STATE
 from shards.views.stream import StreamView
 from tests.unit.shards.execution.test_executor import START_MS, Shard
 
@@ -264,11 +265,11 @@ def test_deliveries_are_logged_as_claims() -> None:
     assert shard.run(family.xreadgroup, "XREADGROUP GROUP g c COUNT 1 STREAMS s >") == [
         (b"xgroup-createconsumer", 1),
         (b"XCLAIM", b"s", b"g", b"c", b"0", b"1-1", *options),
-        (b"", 1),
+        (GROUP_STATE, 1),
     ]
     assert shard.run(family.xreadgroup, "XREADGROUP GROUP g c NOACK STREAMS s >") == [
         (b"XGROUP", b"SETID", b"s", b"g", b"2-1", b"ENTRIESREAD", b"2"),
-        (b"", 1),
+        (GROUP_STATE, 1),
     ]
     assert shard.run(family.xreadgroup, "XREADGROUP GROUP g c STREAMS s >") == []
     shard.run(family.xdel, "XDEL s 1-1")
@@ -276,7 +277,7 @@ def test_deliveries_are_logged_as_claims() -> None:
     assert shard.run(family.xclaim, "XCLAIM s g d 0 1-1") == [
         (b"xgroup-createconsumer", 1),
         (b"XCLAIM", b"s", b"g", b"c", b"0", b"1-1", *options),
-        (b"", 1),
+        (GROUP_STATE, 1),
     ]
     assert shard.run(family.xreadgroup, "XREADGROUP GROUP g e NOACK STREAMS s >") == [
         (b"xgroup-createconsumer", 1),

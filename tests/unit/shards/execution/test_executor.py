@@ -208,7 +208,7 @@ class Lease:
         self.sequence = 0
         self.id = id
         words: list[bytes | str | int] = [word for key in keys for word in (key, b"w")]
-        assert self.hop(RUN_LOCKS, ["SHARDIS.LOCK", "try", *words]).startswith(b":")
+        assert self.hop(RUN_LOCKS, ["SHARDIS.LOCK", "try", "keys", *words]).startswith(b":")
 
     def run(self, flags: int, *calls: list[bytes | str | int]) -> Run:
         self.sequence += 1
