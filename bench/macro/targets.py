@@ -36,3 +36,11 @@ SEVERAL_KEYS: dict[int, Goal] = {16: Goal(0.6, 0.8)}
 WORST_COMMAND = Goal(0.35, 1.0)
 # Growth of memory by the same data.
 MEMORY_RATIO_MAX = 1.02
+# Row and case of the scenario `transactions`.
+TRANSACTIONS: dict[tuple[str, str], Goal] = {
+    ("shardis-1+1", "EXEC of 4 INCR (one shard) P=16"): Goal(1.2, 1.2),
+    ("shardis-1+2", "EXEC of 4 INCR (one shard) P=16"): Goal(1.2, 1.2),
+    ("shardis-1+2", "EXEC of 4 INCR (two shards) P=16"): Goal(0.35, 0.35),
+    ("shardis-1+1", "BLPOP/RPUSH in 50 pairs"): Goal(0.9, 0.9),
+    ("shardis-1+1", "queue of 10 + 10"): Goal(1.0, 1.0),
+}
