@@ -729,9 +729,9 @@ def read_history(
 ) -> None:
     group, consumer = reading.group, reading.consumer
     assert group is not None
-    again = view.read_history(reply, group, consumer, low, reading.count, ctx.now_ms)
+    view.read_history(reply, group, consumer, low, reading.count, ctx.now_ms)
     ctx.propagate_nothing()  # a replica does not count how often an entry was asked for
-    ctx.changed(key, GROUP_STATE, 1 if again else 0)
+    ctx.changed(key, GROUP_STATE)  # as in Redis, even if nothing is pending
 
 
 @command(

@@ -539,8 +539,8 @@ cdef int xreadgroup(Shard *shard, const Argv *argv, Buffer *out) noexcept:
                 log_claims(shard, argv, &argv.args[at + 1], group, reader, low)
     else:
         open_reply(shard, &argv.args[at + 1], out)
-        if deliver_again(out, shard.resp, stream, reader, low, count, now_ms):
-            shard_changed(shard, &argv.key, EVENT_GROUP_STATE, 1)
+        deliver_again(out, shard.resp, stream, reader, low, count, now_ms)
+        shard_changed(shard, &argv.key, EVENT_GROUP_STATE, 1)   # even if nothing is pending
     return NATIVE_DONE
 
 

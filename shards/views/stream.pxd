@@ -23,9 +23,9 @@ cdef uint64_t reply_entries(Buffer *out, const Stream *stream, Id low, Id high, 
 # count as acknowledged.
 cdef uint64_t deliver_new(Buffer *out, Pool *pool, Stream *stream, Group *group, Consumer *reader,
                           uint64_t count, bint acknowledged, int64_t now_ms) noexcept nogil
-# What is pending for `reader` from `low` on, once more; how many of these entries still exist.
-cdef uint64_t deliver_again(Buffer *out, int resp, const Stream *stream, const Consumer *reader,
-                            Id low, uint64_t count, int64_t now_ms) noexcept nogil
+# What is pending for `reader` from `low` on, once more; null for an entry that is deleted.
+cdef void deliver_again(Buffer *out, int resp, const Stream *stream, const Consumer *reader,
+                        Id low, uint64_t count, int64_t now_ms) noexcept nogil
 
 
 cdef class StreamView(View):

@@ -190,14 +190,14 @@ cdef uint64_t deliver_new(Buffer *out, Pool *pool, Stream *stream, Group *group,
     return sent
 
 
-cdef uint64_t deliver_again(Buffer *out, int resp, const Stream *stream, const Consumer *reader,
-                            Id low, uint64_t count, int64_t now_ms) noexcept nogil:
+cdef void deliver_again(Buffer *out, int resp, const Stream *stream, const Consumer *reader,
+                        Id low, uint64_t count, int64_t now_ms) noexcept nogil:
     cdef StreamCursor entry
     cdef IdCursor cursor
     cdef Pending *pending
     cdef Id id
     cdef size_t start = out.used
-    cdef uint64_t sent = 0, delivered = 0
+    cdef uint64_t sent = 0
     cdef bint more = idtree_seek(&reader.pending, low, SEEK_GREATER_OR_EQUAL, &cursor)
     while more and (count == 0 or sent < count):
         id = idcursor_entry(&cursor).id
@@ -207,7 +207,6 @@ cdef uint64_t deliver_again(Buffer *out, int resp, const Stream *stream, const C
             reply_entry(out, &entry)
             pending.delivered_ms = now_ms
             pending.deliveries += 1
-            delivered += 1
         else:
             reply_header(out, c"*", 2)
             reply_id(out, id)
@@ -215,7 +214,6 @@ cdef uint64_t deliver_again(Buffer *out, int resp, const Stream *stream, const C
         sent += 1
         more = idcursor_next(&cursor)
     insert_header(out, start, <int64_t>sent)
-    return delivered
 
 
 cdef Id native_id(id) except *:

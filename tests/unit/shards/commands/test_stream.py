@@ -285,6 +285,29 @@ def test_deliveries_are_logged_as_claims() -> None:
     ]
 
 
+def test_each_read_of_a_history_is_a_change(shard: Shard) -> None:
+    """As in Redis, where it counts even if nothing is pending; a new consumer is one more."""
+
+    def changes(words: str) -> int:
+        before = shard.keyspace.changes
+        shard.call(*words.split())
+        return shard.keyspace.changes - before
+
+    for key in ("s", "t"):
+        shard.call("XADD", key, "1-1", "f", "v")
+        shard.call("XGROUP", "CREATE", key, "g", "0")
+    assert changes("XREADGROUP GROUP g c NOACK STREAMS s 0") == 2
+    assert changes("XREADGROUP GROUP g d STREAMS s 0") == 2
+    assert changes("XREADGROUP GROUP g d STREAMS s 0") == 1
+    assert changes("XREADGROUP GROUP g c STREAMS s >") == 1
+    assert changes("XREADGROUP GROUP g c STREAMS s 0") == 1
+    assert changes("XREADGROUP GROUP g c STREAMS s >") == 0
+    assert changes("XREADGROUP GROUP g e STREAMS s t 0 0") == 4
+    assert changes("XREADGROUP GROUP g e STREAMS s t 0 0") == 2
+    shard.call("XDEL", "s", "1-1")
+    assert changes("XREADGROUP GROUP g c STREAMS s 0") == 1
+
+
 def test_a_mistake_raises_before_anything_is_told() -> None:
     shard = Recorder()
     with pytest.raises(CommandError):
