@@ -9,6 +9,7 @@ from protocol.native cimport out_of_memory
 from shards.keyspace.entry cimport EXPIRE_NONE, TYPE_SET, Entry
 from shards.keyspace.store cimport (
     Key,
+    store_clear,
     store_delete,
     store_drop_if_empty,
     store_find,
@@ -247,7 +248,7 @@ cdef class SetResult:
         """
         cdef Key native = self.keyspace.key(key, ctx.database)
         if len(self) == 0:
-            return store_delete(self.keyspace.store, &native)
+            return store_clear(self.keyspace.store, &native)
         store_set_value(self.keyspace.store, &native, TYPE_SET, self.set.encoding, self.set.value,
                         EXPIRE_NONE)
         self.set.value = NULL

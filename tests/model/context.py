@@ -194,7 +194,9 @@ class Keyspace:
         keys = list(self.databases[database])
         return self.random.choice(keys) if keys else None
 
-    def scan(self, database: int, cursor: int, count: int) -> tuple[int, list[bytes]]:
+    def scan(
+        self, database: int, cursor: int, count: int, *, expired: list[bytes] | None = None
+    ) -> tuple[int, list[bytes]]:
         """The cursor is the number of keys already seen, in sorted order."""
         keys = sorted(self.databases[database])
         page = keys[cursor : cursor + count]
@@ -239,9 +241,7 @@ class Context:
     def number(self, database: int | None) -> int:
         return self.database if database is None else database
 
-    def type(
-        self, key: bytes, database: int | None = None, counted: bool = True
-    ) -> bytes | None:
+    def type(self, key: bytes, database: int | None = None, counted: bool = True) -> bytes | None:
         return self.keyspace.type(self.number(database), key)
 
     def exists(
@@ -252,6 +252,9 @@ class Context:
         write: bool = False,
     ) -> bool:
         return self.keyspace.exists(self.number(database), key, touch)
+
+    def look(self, key: bytes) -> bool:
+        return self.keyspace.exists(self.database, key)
 
     def meet(self, key: bytes) -> None:
         self.keyspace.find(self.database, key)
@@ -293,6 +296,9 @@ class Context:
 
     def delete(self, key: bytes, database: int | None = None) -> bool:
         return self.keyspace.delete(self.number(database), key)
+
+    def clear(self, key: bytes) -> bool:
+        return self.keyspace.delete(self.database, key)
 
     def expire_ms(self, key: bytes) -> int | None:
         return self.keyspace.expire_ms(self.database, key)
