@@ -146,6 +146,9 @@ class Recorder:
         self.events: list[tuple[bytes, int]] = []
         self.logged: list[list[bytes]] = []
 
+    def type(self, key: bytes, counted: bool = True) -> bytes | None:
+        return self.keyspace.type(0, key, counted)
+
     def changed(self, key: bytes, event: bytes, count: int = 1) -> None:
         self.events.append((event, count))
 
