@@ -2,6 +2,7 @@
 
     MGET, EXISTS, TOUCH     LOCKS with the part    -> answer, RELEASE; or see 4
     MSET, DEL, UNLINK       LOCKS, PREPARE         -> all granted: COMMIT -> answer, RELEASE
+    EXEC                    as one or the other, by whether anything in it writes; each command in its shard
 
 `begin` cuts a command up by its keys' shards, and asks all of these for the keys that their parts name. What
 is larger than one message, or wrong, is left to the host (router/multi_shard), which does the same.
@@ -37,6 +38,7 @@ from protocol.envelope cimport CommandHeader, PartHeader
 from protocol.table cimport CommandSpec
 from router.batches cimport Batches
 from sessions.output cimport Output
+from sessions.queue cimport CommandQueue
 from sessions.session cimport Session
 
 cdef enum:
@@ -47,6 +49,7 @@ cdef enum Policy:               # how the replies of the parts become one
     POLICY_INTERLEAVE = 1       # arrays: each element at its key's place
     POLICY_SUM = 2
     POLICY_SUCCEEDED = 3        # the first one, as they are alike
+    POLICY_IN_ORDER = 4         # EXEC: an array of all, in the order of the commands
 
 cdef enum Phase:
     PHASE_FREE = 0
@@ -64,9 +67,11 @@ cdef enum Hop:                  # in a run's sequence: the lowest bits
 
 cdef struct Participant:
     int32_t shard
-    uint32_t items              # keys of its part
-    size_t part_at              # of its part, in the transaction's `parts`
-    CommandHeader header        # of its part
+    uint32_t items              # keys, or commands, of its part
+    uint32_t commands           # of its part, whose headers begin at `first` in the transaction's
+    uint32_t first
+    uint32_t bytes              # of its part, from `part_at` on in the transaction's `parts`
+    size_t part_at
     bint asked                  # READ, LOCK or COMMIT is unanswered
     bint done                   # its last part has come, but not yet a block of it
     bint granted
@@ -103,10 +108,11 @@ cdef struct Transaction:
     uint32_t releases           # unanswered, of all participants
     uint32_t shards             # places in `participants`
     uint32_t count              # of participants
-    uint32_t keys
-    uint32_t keys_size
+    uint32_t items              # keys, or commands, of all parts
+    uint32_t items_size
     Participant *participants   # owned, as many as there are shards; in the order of shards
-    uint16_t *owners            # owned: by key, its participant
+    uint16_t *owners            # owned: by key or command, its participant
+    Buffer headers              # CommandHeaders of all parts
     Buffer parts
     Transaction *next           # free one
 
@@ -134,6 +140,8 @@ cdef class Coordinator:
 
     # Take a command whose keys are of several shards: TAKEN, HOLD if it is the host's, or WAIT.
     cdef int begin(self, Session session, const CommandSpec *spec, const char *raw) except -1
+    # The same for what is queued, of which each command has keys, all in one shard.
+    cdef int begin_exec(self, Session session, CommandQueue queue, uint16_t id) except -1
     # A part has come for a slot that no session has.
     cdef int take(self, int32_t shard, const PartHeader *part, const char *data) except -1
     # It has announced a block: where that goes. The block is here.
@@ -148,6 +156,15 @@ cdef class Coordinator:
     cdef bint _comes_first(self, Session session) noexcept
     cdef Transaction *_new(self) except NULL
     cdef void _give_back(self, Transaction *transaction) noexcept
+    cdef int _begin(self, Session session, Transaction *transaction, uint32_t bytes) except -1
+    cdef bint _may_begin_for(self, Session session)
+    cdef void _make_room(self, Transaction *transaction, uint32_t items) noexcept
+    cdef int _take_part(self, Transaction *transaction) noexcept
+    cdef void _forget_shards(self, const Transaction *transaction) noexcept
+    cdef int _cut_queue(self, Transaction *transaction, CommandQueue queue) except -1
+    cdef int _answer_loading(self, Transaction *transaction, Output *output) except -1
+    cdef int _answer_exec(self, Transaction *transaction, Output *output) except -1
+    cdef int _count_commands(self, Session session, Transaction *transaction, uint64_t elapsed) except -1
     cdef int _refuse(self, Session session, const CommandSpec *spec) except -1
     cdef int _wait_for_room(self, Session session, Transaction *transaction) except -1
     cdef int _cut(self, Transaction *transaction, const CommandSpec *spec, const char *raw) except -1

@@ -13,11 +13,12 @@ from libc.string cimport memchr, memcmp, memcpy, memset
 
 from protocol.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 from protocol.envelope cimport (
-    BULK_BYTES_MIN, PART_BULK, PART_DONE, RUN_COMMIT, RUN_INTERNAL, RUN_KEYS, RUN_LOCKS, RUN_NO_TOUCH,
+    BULK_BYTES_MIN, PART_BULK, PART_DONE, RUN_COMMIT, RUN_INTERNAL, RUN_KEYS, RUN_LOCKS, RUN_MULTI, RUN_NO_TOUCH,
     RUN_PREPARE, RUN_RELEASE, RUN_TRANSACTION, RUN_WAIT, TRANSACTION_COUNTER_BITS, CommandHeader, PartHeader,
     RunHeader, TransactionHeader,
 )
 from protocol.native cimport CLOCK_MONOTONIC, clock_ns, likely, out_of_memory, unlikely
+from protocol.replies cimport skip
 from protocol.reply cimport reply_error
 from protocol.resp cimport Span
 from protocol.slots cimport key_slot
@@ -26,6 +27,7 @@ from router.batches cimport Batches
 from sessions.output cimport (
     Block, Output, _release_buffer, block_new, output_append_block, output_bytes, output_free,
 )
+from sessions.queue cimport CommandQueue, split_command
 from sessions.session cimport (
     HOLD, STATE_CLOSED, STATE_HELD, STATE_LOCKING, STATE_SHARD_FULL, TAKEN, WAIT, Pending, Session,
 )
@@ -50,6 +52,7 @@ cdef const char *REFUSED = b"-REFUSED\r\n"
 cdef uint32_t COMMIT_BYTES = 25
 cdef uint32_t RELEASE_BYTES = 26
 cdef bytes LOADING = LOADING_ERROR
+cdef bytes EXEC_ABORTED = b"EXECABORT Transaction discarded because of: "
 cdef uint32_t FLAG_WRITE = F.WRITE
 
 cdef dict POLICIES = {
@@ -154,6 +157,35 @@ cdef void flatten(Output *output) noexcept nogil:
     output.tail = whole
 
 
+cdef struct Place:                      # of a reply that is being written
+    Block *block                        # NULL: it is in the output's tail
+    size_t used
+
+
+cdef char *begin_piece(Output *output, size_t size, Place *place) noexcept nogil:
+    """Where a reply of at most so many bytes can be written."""
+    place.block = NULL
+    place.used = 0
+    if likely(size <= <size_t>BULK_BYTES_MIN):
+        return buffer_reserve(&output.tail, size)
+    place.block = block_new()
+    place.block.data = <char *>malloc(size)
+    if place.block.data == NULL:
+        out_of_memory(size)
+    place.block.release = _release_buffer
+    place.block.ready = True
+    return place.block.data
+
+
+cdef void end_piece(Output *output, const Place *place) noexcept nogil:
+    """The reply has been written."""
+    if likely(place.block == NULL):
+        output.tail.used += place.used
+        return
+    place.block.size = place.used
+    output_append_block(output, place.block)
+
+
 @cython.final
 cdef class Coordinator:
     """The coordinator of one worker's Batches."""
@@ -189,6 +221,7 @@ cdef class Coordinator:
             transaction = self.all[i]
             for j in range(<int32_t>transaction.shards):
                 output_free(&transaction.participants[j].reply)
+            buffer_free(&transaction.headers)
             buffer_free(&transaction.parts)
             free(transaction.participants)
             free(transaction.owners)
@@ -234,17 +267,10 @@ cdef class Coordinator:
     cdef int begin(self, Session session, const CommandSpec *spec, const char *raw) except -1:
         cdef Batches batches = self.batches
         cdef Transaction *transaction
-        cdef size_t bytes
         cdef int cut
         if self.policies[spec.id] == POLICY_NONE or (batches.scan.argc - 1) % <uint32_t>spec.key_step:
             return HOLD
-        if session.head != session.tail and (batches.strict_order or not self._comes_first(session)):
-            session.waits_for_barrier = True
-            session.state |= STATE_HELD
-            return WAIT
-        if unlikely(not self._may_begin()):
-            session.state |= STATE_SHARD_FULL
-            self.waiting.append(session)
+        if not self._may_begin_for(session):
             return WAIT
         transaction = self._new()
         cut = self._cut(transaction, spec, raw)
@@ -255,20 +281,44 @@ cdef class Coordinator:
             if cut == CUT_DOWN:
                 return self._refuse(session, spec)
             return self._wait_for_room(session, transaction)
-        bytes = batches.scan.length
+        transaction.policy = self.policies[spec.id]
+        transaction.writes = spec.flags & FLAG_WRITE != 0
+        transaction.command = spec.id
+        transaction.flags = session.run_flags & RUN_NO_TOUCH
+        transaction.phase = PHASE_READING if self.orders_all and not transaction.writes else PHASE_LOCKING
+        return self._begin(session, transaction, <uint32_t>batches.scan.length)
+
+    cdef int begin_exec(self, Session session, CommandQueue queue, uint16_t id) except -1:
+        cdef Transaction *transaction
+        cdef int cut
+        if not self._may_begin_for(session):
+            return WAIT
+        transaction = self._new()
+        cut = self._cut_queue(transaction, queue)
+        if unlikely(cut != CUT_DONE):
+            self._give_back(transaction)
+            if cut == CUT_LARGE:
+                return HOLD
+            if cut == CUT_DOWN:
+                session._refuse(id, LOADING)
+                return TAKEN
+            return self._wait_for_room(session, transaction)
+        transaction.policy = POLICY_IN_ORDER
+        transaction.writes = queue.flags & FLAG_WRITE != 0
+        transaction.command = id
+        transaction.flags = session.run_flags & RUN_NO_TOUCH | RUN_MULTI
+        transaction.phase = PHASE_LOCKING
+        return self._begin(session, transaction, <uint32_t>queue.raw.used)
+
+    cdef int _begin(self, Session session, Transaction *transaction, uint32_t bytes) except -1:
         self.open += 1
         transaction.id = self._next_id()
         transaction.number = 0
         transaction.time_ms = 0
         transaction.started_ns = clock_ns(CLOCK_MONOTONIC)
         transaction.serial = (transaction.serial + 1) & SERIAL_MASK
-        transaction.policy = self.policies[spec.id]
-        transaction.writes = spec.flags & FLAG_WRITE != 0
-        transaction.phase = PHASE_READING if self.orders_all and not transaction.writes else PHASE_LOCKING
         transaction.ordered = False
         transaction.lost = False
-        transaction.command = spec.id
-        transaction.flags = session.run_flags & RUN_NO_TOUCH
         transaction.database = <uint16_t>session.database
         transaction.resp = <uint8_t>session.resp
         transaction.client_id = session.id
@@ -276,12 +326,25 @@ cdef class Coordinator:
         transaction.sequence = session.tail
         transaction.unanswered = 0
         transaction.releases = 0
-        session.open_pending(COORDINATED, 1, <uint32_t>bytes, False)
+        session.open_pending(COORDINATED, 1, bytes, False)
         transaction.holds = not self.alone
         if transaction.holds:
             session.state |= STATE_LOCKING
         self._ask(transaction)
         return TAKEN
+
+    cdef bint _may_begin_for(self, Session session):
+        """Whether a client may begin one now; else it goes on when it may."""
+        if session.head != session.tail and (
+                self.batches.strict_order or not self._comes_first(session)):
+            session.waits_for_barrier = True
+            session.state |= STATE_HELD
+            return False
+        if unlikely(not self._may_begin()):
+            session.state |= STATE_SHARD_FULL
+            self.waiting.append(session)
+            return False
+        return True
 
     cdef int _refuse(self, Session session, const CommandSpec *spec) except -1:
         """One of its shards is down: nothing of it is executed."""
@@ -337,32 +400,22 @@ cdef class Coordinator:
         transaction.next = self.free
         self.free = transaction
 
-    cdef int _cut(self, Transaction *transaction, const CommandSpec *spec, const char *raw) except -1:
-        """Cut the scanned command up by its keys' shards. O(arguments + shards)"""
+    cdef void _make_room(self, Transaction *transaction, uint32_t items) noexcept:
+        transaction.items = items
+        if items <= transaction.items_size:
+            return
+        transaction.owners = <uint16_t *>realloc(transaction.owners, items * sizeof(uint16_t))
+        if transaction.owners == NULL:
+            out_of_memory(items * sizeof(uint16_t))
+        transaction.items_size = items
+
+    cdef int _take_part(self, Transaction *transaction) noexcept:
+        """Make participants of the shards that are marked in `by_shard`, which then has their places."""
         cdef Batches batches = self.batches
-        cdef const Span *spans = batches.scan.spans
-        cdef uint32_t step = spec.key_step
-        cdef uint32_t keys = (batches.scan.argc - 1) // step
-        cdef uint16_t *owners = transaction.owners
         cdef Participant *participant
-        cdef size_t name_at, name_bytes, at, end, total
-        cdef uint32_t i
-        cdef int32_t shard, index
+        cdef int32_t shard
         cdef int outcome = CUT_DONE
-        cdef char *target
-        if keys > transaction.keys_size:
-            owners = <uint16_t *>realloc(owners, keys * sizeof(uint16_t))
-            if owners == NULL:
-                out_of_memory(keys * sizeof(uint16_t))
-            transaction.owners = owners
-            transaction.keys_size = keys
-        transaction.keys = keys
         transaction.count = 0
-        for i in range(keys):
-            at = 1 + i * step
-            shard = batches.owner[key_slot(raw + spans[at].offset, spans[at].length)]
-            owners[i] = <uint16_t>shard
-            self.by_shard[shard] = 0
         for shard in range(batches.shard_count):
             if self.by_shard[shard] < 0:
                 continue
@@ -370,7 +423,7 @@ cdef class Coordinator:
             participant = &transaction.participants[transaction.count]
             participant.shard = shard
             participant.items = 0
-            participant.header.length = 0
+            participant.bytes = 0
             participant.asked = participant.done = participant.granted = False
             participant.refused = participant.lost = False
             participant.releases = participant.blocks = 0
@@ -381,6 +434,36 @@ cdef class Coordinator:
                 outcome = CUT_DOWN
             elif unlikely(batches.shards[shard].bytes_in_flight > batches.shard_bytes_max) and outcome == CUT_DONE:
                 outcome = CUT_FULL
+        return outcome
+
+    cdef void _forget_shards(self, const Transaction *transaction) noexcept:
+        cdef uint32_t i
+        for i in range(transaction.count):
+            self.by_shard[transaction.participants[i].shard] = -1
+
+    cdef int _cut(self, Transaction *transaction, const CommandSpec *spec, const char *raw) except -1:
+        """Cut the scanned command up by its keys' shards. O(arguments + shards)"""
+        cdef Batches batches = self.batches
+        cdef const Span *spans = batches.scan.spans
+        cdef uint32_t step = spec.key_step
+        cdef uint32_t keys = (batches.scan.argc - 1) // step
+        cdef uint16_t *owners
+        cdef Participant *participant
+        cdef size_t name_at, name_bytes, at, end, total
+        cdef uint32_t i
+        cdef int32_t shard, index
+        cdef int outcome
+        cdef char *target
+        cdef CommandHeader *headers
+        cdef CommandHeader *header
+        self._make_room(transaction, keys)
+        owners = transaction.owners
+        for i in range(keys):
+            at = 1 + i * step
+            shard = batches.owner[key_slot(raw + spans[at].offset, spans[at].length)]
+            owners[i] = <uint16_t>shard
+            self.by_shard[shard] = 0
+        outcome = self._take_part(transaction)
         end = spans[0].offset + spans[0].length + 2
         total = 0
         for i in range(keys):
@@ -391,24 +474,27 @@ cdef class Coordinator:
             at = spans[at].offset + spans[at].length + 2
             participant.items += 1
             # Of more than the limit, no more than that it is so matters.
-            if likely(participant.header.length <= <uint32_t>BULK_BYTES_MIN):
-                participant.header.length += <uint32_t>min(at - end, <size_t>BULK_BYTES_MIN + 1)
+            if likely(participant.bytes <= <uint32_t>BULK_BYTES_MIN):
+                participant.bytes += <uint32_t>min(at - end, <size_t>BULK_BYTES_MIN + 1)
             end = at
-        for i in range(transaction.count):
-            self.by_shard[transaction.participants[i].shard] = -1
+        self._forget_shards(transaction)
         if unlikely(outcome != CUT_DONE):
             return outcome
         name_at = line_end(raw, 0, spans[0].offset)
         name_bytes = spans[0].offset + spans[0].length + 2 - name_at
         for i in range(transaction.count):
             participant = &transaction.participants[i]
-            if unlikely(name_bytes + HEAD_BYTES_MAX + participant.header.length > <size_t>BULK_BYTES_MIN):
+            if unlikely(name_bytes + HEAD_BYTES_MAX + participant.bytes > <size_t>BULK_BYTES_MIN):
                 return CUT_LARGE
             participant.part_at = total
-            total += name_bytes + HEAD_BYTES_MAX + participant.header.length
+            total += name_bytes + HEAD_BYTES_MAX + participant.bytes
         transaction.parts.used = 0
         target = buffer_reserve(&transaction.parts, total)
         transaction.parts.used = total
+        transaction.headers.used = 0
+        headers = <CommandHeader *>buffer_reserve(
+            &transaction.headers, transaction.count * sizeof(CommandHeader))
+        transaction.headers.used = transaction.count * sizeof(CommandHeader)
         for i in range(transaction.count):
             participant = &transaction.participants[i]
             participant.cursor = participant.part_at
@@ -421,11 +507,12 @@ cdef class Coordinator:
             participant = &transaction.participants[owners[i]]
             if participant.items == 0:
                 at = 1 + i * step
-                participant.header.key_offset = <uint32_t>(
+                header = &headers[owners[i]]
+                header.key_offset = <uint32_t>(
                     participant.cursor - participant.part_at + spans[at].offset - end)
-                participant.header.key_length = <uint32_t>spans[at].length
-                participant.header.id = spec.id
-                participant.header.slot = <uint16_t>key_slot(raw + spans[at].offset, spans[at].length)
+                header.key_length = <uint32_t>spans[at].length
+                header.id = spec.id
+                header.slot = <uint16_t>key_slot(raw + spans[at].offset, spans[at].length)
             participant.items += 1
             at = (i + 1) * step
             at = spans[at].offset + spans[at].length + 2
@@ -434,7 +521,67 @@ cdef class Coordinator:
             end = at
         for i in range(transaction.count):
             participant = &transaction.participants[i]
-            participant.header.length = <uint32_t>(participant.cursor - participant.part_at)
+            participant.bytes = <uint32_t>(participant.cursor - participant.part_at)
+            participant.commands = 1
+            participant.first = i
+            headers[i].length = participant.bytes
+        return CUT_DONE
+
+    cdef int _cut_queue(self, Transaction *transaction, CommandQueue queue) except -1:
+        """Give each queued command to its shard's part. O(bytes + shards)"""
+        cdef Batches batches = self.batches
+        cdef const CommandHeader *queued = <const CommandHeader *>queue.headers.data
+        cdef const char *raw = queue.raw.data
+        cdef CommandHeader *headers
+        cdef Participant *participant
+        cdef uint16_t *owners
+        cdef uint32_t i, first = 0
+        cdef int32_t shard
+        cdef size_t total = 0
+        cdef int outcome
+        cdef char *target
+        self._make_room(transaction, queue.count)
+        owners = transaction.owners
+        for i in range(queue.count):
+            shard = batches.owner[queued[i].slot]
+            owners[i] = <uint16_t>shard
+            self.by_shard[shard] = 0
+        outcome = self._take_part(transaction)
+        for i in range(queue.count):
+            owners[i] = <uint16_t>self.by_shard[owners[i]]
+            participant = &transaction.participants[owners[i]]
+            participant.items += 1
+            if likely(participant.bytes <= <uint32_t>BULK_BYTES_MIN):
+                participant.bytes += min(queued[i].length, <uint32_t>BULK_BYTES_MIN + 1)
+            if unlikely(queued[i].key_offset == 0):
+                outcome = CUT_LARGE     # what it locks is for the host to say
+        self._forget_shards(transaction)
+        if unlikely(outcome != CUT_DONE):
+            return outcome
+        for i in range(transaction.count):
+            participant = &transaction.participants[i]
+            if unlikely(participant.bytes > <uint32_t>BULK_BYTES_MIN):
+                return CUT_LARGE
+            participant.commands = participant.items
+            participant.first = first
+            participant.part_at = participant.cursor = total
+            first += participant.items
+            total += participant.bytes
+            participant.items = 0
+        transaction.parts.used = 0
+        target = buffer_reserve(&transaction.parts, total)
+        transaction.parts.used = total
+        transaction.headers.used = 0
+        headers = <CommandHeader *>buffer_reserve(
+            &transaction.headers, queue.count * sizeof(CommandHeader))
+        transaction.headers.used = queue.count * sizeof(CommandHeader)
+        for i in range(queue.count):
+            participant = &transaction.participants[owners[i]]
+            headers[participant.first + participant.items] = queued[i]
+            participant.items += 1
+            memcpy(target + participant.cursor, raw, queued[i].length)
+            participant.cursor += queued[i].length
+            raw += queued[i].length
         return CUT_DONE
 
     # -- hops
@@ -450,6 +597,7 @@ cdef class Coordinator:
         run.map_version = self.batches.map_version
         run.client_id = transaction.client_id
         run.commands = 1
+        run.bytes = COMMIT_BYTES if hop == HOP_COMMIT else RELEASE_BYTES
         run.database = transaction.database
         run.resp = transaction.resp
         run.flags = RUN_INTERNAL | transaction.flags
@@ -458,16 +606,16 @@ cdef class Coordinator:
         label.id = transaction.id
         label.number = transaction.number
         label.time_ms = transaction.time_ms
-        if hop == HOP_READ:
-            header = &participant.header
-            raw = transaction.parts.data + participant.part_at
-        elif hop == HOP_LOCK:
-            run.flags |= RUN_LOCKS | RUN_KEYS
-            if transaction.writes:
-                run.flags |= RUN_PREPARE
-            if waits:
-                run.flags |= RUN_WAIT
-            header = &participant.header
+        if hop == HOP_READ or hop == HOP_LOCK:
+            if hop == HOP_LOCK:
+                run.flags |= RUN_LOCKS | RUN_KEYS
+                if transaction.writes:
+                    run.flags |= RUN_PREPARE
+                if waits:
+                    run.flags |= RUN_WAIT
+            run.commands = participant.commands
+            run.bytes = participant.bytes
+            header = <CommandHeader *>transaction.headers.data + participant.first
             raw = transaction.parts.data + participant.part_at
         elif hop == HOP_COMMIT:
             run.flags |= RUN_COMMIT
@@ -477,7 +625,6 @@ cdef class Coordinator:
             run.flags |= RUN_RELEASE
             header = &self.release_header
             raw = RELEASE_RAW
-        run.bytes = header.length
         self.batches.append(participant.shard, &run, &label, header, raw)
         if hop == HOP_RELEASE:
             participant.releases += 1
@@ -537,7 +684,7 @@ cdef class Coordinator:
         buffer_append(&participant.reply.tail, data, part.bytes)
         if ended:
             self.batches.shards[shard].bytes_in_flight -= (
-                COMMIT_BYTES if hop == HOP_COMMIT else participant.header.length
+                COMMIT_BYTES if hop == HOP_COMMIT else participant.bytes
             )
             participant.done = True
             if likely(participant.blocks == 0):
@@ -683,16 +830,18 @@ cdef class Coordinator:
             # As when redis-server dies: no reply is true, and nothing behind it may be executed.
             session.abort()
         elif likely(not session.state & STATE_CLOSED):
-            batches.counts.count_call(transaction.command, elapsed)
             output = NULL if muted else session.output_for(sequence)
             if unlikely(transaction.lost):
-                batches.counts.count_failure(transaction.command, LOADING)
-                if output != NULL:
-                    reply_error(&output.tail, PyBytes_AS_STRING(LOADING), PyBytes_GET_SIZE(LOADING))
+                self._answer_loading(transaction, output)
+            elif transaction.policy == POLICY_IN_ORDER:
+                self._answer_exec(transaction, output)
+                self._count_commands(session, transaction, elapsed)
             else:
+                batches.counts.count_call(transaction.command, elapsed)
                 self._answer(transaction, output)
-            if unlikely(<int64_t>(elapsed // 1000) >= batches.slow_us):
-                batches.note_slow(session, transaction.command, self._arguments(transaction), elapsed // 1000)
+                if unlikely(<int64_t>(elapsed // 1000) >= batches.slow_us):
+                    batches.note_slow(
+                        session, transaction.command, self._arguments(transaction), elapsed // 1000)
         for i in range(transaction.count):
             transaction.participants[i].reply.tail.used = 0
             if transaction.participants[i].reply.tail.size > <size_t>BULK_BYTES_MIN:
@@ -738,6 +887,15 @@ cdef class Coordinator:
         cdef int64_t number = 0
         if unlikely(n < participant.begin + 3 or data[n - 2] != c"\r" or data[n - 1] != c"\n"):
             raise EnvelopeError("it answers nothing")
+        if transaction.policy == POLICY_IN_ORDER:
+            end = participant.begin
+            for number in range(participant.items):
+                end = skip(data, n, end)
+                if <Py_ssize_t>end < 0:
+                    break
+            if end != n:
+                raise EnvelopeError("it answers another number of commands")
+            return 0
         if unlikely(data[participant.begin] == c"-"):
             return 0
         if transaction.policy == POLICY_SUM:
@@ -798,10 +956,10 @@ cdef class Coordinator:
         """Elements of all arrays in the order of the keys."""
         cdef Participant *participant
         cdef const Buffer *reply
-        cdef size_t total = HEAD_BYTES_MAX, used, end
+        cdef size_t total = HEAD_BYTES_MAX, end
         cdef uint32_t i
         cdef char *target
-        cdef Block *block = NULL
+        cdef Place place
         for i in range(transaction.count):
             participant = &transaction.participants[i]
             total += participant.reply.tail.used - participant.cursor
@@ -811,29 +969,84 @@ cdef class Coordinator:
             self.reply_bytes -= (self.reply_bytes - total) // REPLY_DECAY
         if output == NULL:
             return 0
-        if unlikely(total > <size_t>BULK_BYTES_MIN):
-            target = <char *>malloc(total)
-            if target == NULL:
-                out_of_memory(total)
-            block = block_new()
-            block.data = target
-            block.release = _release_buffer
-            block.ready = True
-        else:
-            target = buffer_reserve(&output.tail, total)
-        used = write_head(target, c"*", transaction.keys)
-        for i in range(transaction.keys):
+        target = begin_piece(output, total, &place)
+        place.used = write_head(target, c"*", transaction.items)
+        for i in range(transaction.items):
             participant = &transaction.participants[transaction.owners[i]]
             reply = &participant.reply.tail
             end = element_end(reply.data, participant.cursor, reply.used)
-            memcpy(target + used, reply.data + participant.cursor, end - participant.cursor)
-            used += end - participant.cursor
+            memcpy(target + place.used, reply.data + participant.cursor, end - participant.cursor)
+            place.used += end - participant.cursor
             participant.cursor = end
-        if unlikely(block != NULL):
-            block.size = used
-            output_append_block(output, block)
+        end_piece(output, &place)
+        return 0
+
+    cdef int _answer_loading(self, Transaction *transaction, Output *output) except -1:
+        """A shard has died before anything was decided."""
+        cdef bytes message = LOADING
+        if transaction.policy == POLICY_IN_ORDER:
+            message = EXEC_ABORTED + LOADING
         else:
-            output.tail.used += used
+            self.batches.counts.count_call(transaction.command, 0)
+        self.batches.counts.count_failure(transaction.command, message)
+        if output != NULL:
+            reply_error(&output.tail, PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
+        return 0
+
+    cdef int _answer_exec(self, Transaction *transaction, Output *output) except -1:
+        """All replies in the order of the commands. O(bytes)"""
+        cdef Participant *participant
+        cdef const Buffer *reply
+        cdef size_t total = HEAD_BYTES_MAX, end
+        cdef uint32_t i
+        cdef char *target
+        cdef Place place
+        if output == NULL:
+            return 0
+        for i in range(transaction.count):
+            participant = &transaction.participants[i]
+            participant.cursor = participant.begin
+            total += participant.reply.tail.used - participant.begin
+        target = begin_piece(output, total, &place)
+        place.used = write_head(target, c"*", transaction.items)
+        for i in range(transaction.items):
+            participant = &transaction.participants[transaction.owners[i]]
+            reply = &participant.reply.tail
+            end = <size_t>skip(reply.data, reply.used, participant.cursor)
+            memcpy(target + place.used, reply.data + participant.cursor, end - participant.cursor)
+            place.used += end - participant.cursor
+            participant.cursor = end
+        end_piece(output, &place)
+        return 0
+
+    cdef int _count_commands(self, Session session, Transaction *transaction, uint64_t elapsed) except -1:
+        """Count each command of an EXEC, as if all had taken the same time. O(bytes)"""
+        cdef Batches batches = self.batches
+        cdef Participant *participant
+        cdef const Buffer *reply
+        cdef const CommandHeader *header
+        cdef uint64_t share = elapsed // transaction.items
+        cdef bint slow = <int64_t>(share // 1000) >= batches.slow_us
+        cdef uint32_t i, j
+        cdef size_t at, end, raw
+        for i in range(transaction.count):
+            participant = &transaction.participants[i]
+            reply = &participant.reply.tail
+            header = <const CommandHeader *>transaction.headers.data + participant.first
+            at = participant.begin
+            raw = participant.part_at
+            for j in range(participant.items):
+                batches.counts.count_call(header.id, share)
+                end = <size_t>skip(reply.data, reply.used, at)
+                if unlikely(reply.data[at] == c"-"):
+                    batches.counts.count_failure(
+                        header.id, PyBytes_FromStringAndSize(reply.data + at + 1, end - at - 3))
+                if unlikely(slow):
+                    batches.note_slow(
+                        session, header.id, split_command(transaction.parts.data + raw), share // 1000)
+                at = end
+                raw += header.length
+                header += 1
         return 0
 
     cdef list _arguments(self, Transaction *transaction):
@@ -853,7 +1066,7 @@ cdef class Coordinator:
                 read_number(data, participant.cursor, end, c"$", &count, &at)
                 arguments.append(PyBytes_FromStringAndSize(data + at, count))
             participant.cursor = end
-        for i in range(transaction.keys):
+        for i in range(transaction.items):
             participant = &transaction.participants[transaction.owners[i]]
             for word in range(step):
                 end = element_end(data, participant.cursor, transaction.parts.used)

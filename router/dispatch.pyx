@@ -315,8 +315,16 @@ cdef class WorkerDispatcher(Batches):
         """An EXEC whose keys, and what it watches, are all in one shard is a run of its own."""
         cdef CommandQueue queue = session.waiting
         cdef int32_t shard = queue.shard
-        if queue.mixed or shard == MANY_SHARDS:
+        cdef int submitted
+        if queue.mixed:
             return HOLD
+        if shard == MANY_SHARDS:
+            if session.watched:
+                return HOLD
+            submitted = self.coordinator.begin_exec(session, queue, <uint16_t>self.exec_id)
+            if submitted == TAKEN:
+                session.end_multi()
+            return submitted
         if session.watched:
             homes = set(session.watched.values())
             if shard == NO_SHARD:

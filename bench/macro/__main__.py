@@ -7,8 +7,11 @@ python -m bench.macro --scenario memory      bytes per key
 python -m bench.macro --scenario startup     time to PONG, idle CPU, PSS
 python -m bench.macro --scenario types       hot commands of every data type, depth by depth
 python -m bench.macro --scenario commands    every command of the data types, slowest first
+python -m bench.macro --scenario several     commands over several keys, on two shards
 python -m bench.macro --scenario bigzset     a sorted set of a million members
 python -m bench.macro --scenario types-memory   bytes of each kind of collection
+python -m bench.macro --scenario transactions   MULTI, and clients that block
+python -m bench.macro --scenario blocked     ten thousand clients that wait
 python -m bench.macro --opt-in shardis-1+1@pinned
 python -m bench.macro --row "spin=--some-option 1"
 python -m bench.macro report FILE            the table of an earlier result
@@ -23,23 +26,26 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
-from bench.macro import machine, report, scenarios, types
+from bench.macro import machine, report, scenarios, transactions, types
 from bench.macro.cases import Case
 from bench.macro.every_command import COMMANDS
 from bench.macro.servers import OPT_IN, STANDARD, ServerFailed, Variant, with_options
 from bench.macro.targets import BASELINE
-from bench.macro.type_cases import BIG_ZSET, TYPES
+from bench.macro.type_cases import BIG_ZSET, SEVERAL_KEYS, TYPES
 
-CASES = {"types": TYPES, "commands": COMMANDS, "bigzset": BIG_ZSET}
+Measured = TypeVar("Measured", Case, transactions.Rate)
+CASES = {"types": TYPES, "commands": COMMANDS, "bigzset": BIG_ZSET, "several": SEVERAL_KEYS}
 PLAIN = {
     "memory": scenarios.memory,
     "startup": scenarios.startup,
     "types-memory": types.types_memory,
+    "blocked": transactions.blocked,
 }
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 # Scenario -> rounds, seconds of a run, depths: what they are unless the command line says more.
@@ -51,10 +57,14 @@ SCENARIOS: dict[str, tuple[int, float, str]] = {
     "types": (5, 0.7, "1,16,50"),
     "commands": (3, 0.3, "16"),
     "bigzset": (5, 1.0, "16"),
+    "several": (5, 1.0, "1,16"),
     "types-memory": (1, 0.0, ""),
+    "transactions": (7, 1.0, ""),
+    "blocked": (1, 0.0, ""),
 }
 QUICK_ROUNDS, QUICK_SECONDS = 3, 0.4
 ENDPOINT = "shardis-1+1"  # what the scenarios about data types compare, unless told otherwise
+TWO_SHARDS = "shardis-1+2"
 
 
 def arguments(args: list[str] | None) -> argparse.Namespace:
@@ -66,7 +76,7 @@ def arguments(args: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="for day-to-day work")
     parser.add_argument("--depths", help="pipeline depths")
     parser.add_argument("--rows", help="only these rows, by name (standard or opt-in)")
-    parser.add_argument("--cases", help="only these cases, by name, of types, commands or bigzset")
+    parser.add_argument("--cases", help="only these cases, by name")
     parser.add_argument(
         "--opt-in",
         default="",
@@ -93,7 +103,9 @@ def select(chosen: argparse.Namespace) -> list[Variant]:
     known = {variant.name: variant for variant in (*STANDARD, *OPT_IN)}
     names = [variant.name for variant in STANDARD]
     if chosen.scenario in ("types-memory", *CASES):
-        names = [BASELINE, ENDPOINT]
+        names = [BASELINE, TWO_SHARDS if chosen.scenario == "several" else ENDPOINT]
+    elif chosen.scenario in ("transactions", "blocked"):
+        names = [BASELINE, ENDPOINT, TWO_SHARDS]
     elif shutil.which("nutcracker") is None and not Path("/usr/sbin/nutcracker").exists():
         names.remove("twemproxy")
         scenarios.say("nutcracker is not installed: no twemproxy row")
@@ -106,9 +118,9 @@ def select(chosen: argparse.Namespace) -> list[Variant]:
     return [known[name] for name in names] + [with_options(text) for text in chosen.row]
 
 
-def select_cases(chosen: argparse.Namespace) -> list[Case]:
+def select_cases(chosen: argparse.Namespace, cases: Sequence[Measured]) -> list[Measured]:
     """The cases to measure. Exits on an unknown name."""
-    known = {case.name: case for case in CASES[chosen.scenario]}
+    known = {case.name: case for case in cases}
     names = chosen.cases.split(",") if chosen.cases else list(known)
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -145,10 +157,13 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     }
     if chosen.scenario in CASES:
         survey = types.case_by_case if chosen.scenario == "commands" else types.rounds_of_all
-        return {**result, **survey(variants, options, select_cases(chosen))}
+        return {**result, **survey(variants, options, select_cases(chosen, CASES[chosen.scenario]))}
     if chosen.scenario in PLAIN:
         measured = PLAIN[chosen.scenario](variants, options)
         return {**result, "measured": measured["rows"], "failed": measured["failed"]}
+    if chosen.scenario == "transactions":
+        rates = select_cases(chosen, transactions.RATES)
+        return {**result, **transactions.transactions(variants, options, rates)}
     return {**result, **scenarios.throughput(variants, options)}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.macro import report_types
+from bench.macro import report_types, transactions
 from bench.macro.targets import BASELINE
 from bench.macro.throughput import TESTS, Throughput, table
 
@@ -23,6 +23,12 @@ def _head(result: dict[str, Any]) -> str:
             f"redis-benchmark -c 50; medians of {options['rounds']} interleaved rounds (seed "
             f"{options['seed']}); a ratio is the median of the ratios to redis-server in the same "
             f"round."
+        )
+    elif result["scenario"] == "transactions":
+        lines.append(
+            f"Each client sends again when it is answered; medians of {options['rounds']} "
+            f"interleaved rounds (seed {options['seed']}); a ratio is the median of the ratios to "
+            f"redis-server in the same round; CPU is the server's, of all its processes."
         )
     elif "samples" in result:
         loaded = f", {options['preload']:,} keys loaded" if options["preload"] else ""
@@ -83,7 +89,10 @@ TABLES = {
     "types": report_types.types,
     "commands": report_types.commands,
     "bigzset": report_types.big_zset,
+    "several": report_types.several_keys,
     "types-memory": report_types.memory,
+    "transactions": transactions.render_transactions,
+    "blocked": transactions.render_blocked,
 }
 
 

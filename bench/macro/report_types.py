@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.macro.targets import BASELINE, MEMORY_RATIO_MAX, TYPES, WORST_COMMAND, Goal
+from bench.macro.targets import (
+    BASELINE,
+    MEMORY_RATIO_MAX,
+    SEVERAL_KEYS,
+    TYPES,
+    WORST_COMMAND,
+    Goal,
+)
 from bench.macro.throughput import Throughput, table
 
 MEMORY_FIELDS = {"used": "used_memory", "rss": "RSS"}
@@ -118,6 +125,10 @@ def by_depth(result: dict[str, Any], goals: dict[int, Goal]) -> str:
 
 def types(result: dict[str, Any]) -> str:
     return by_depth(result, TYPES)
+
+
+def several_keys(result: dict[str, Any]) -> str:
+    return by_depth(result, SEVERAL_KEYS)
 
 
 def big_zset(result: dict[str, Any]) -> str:

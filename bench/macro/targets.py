@@ -30,7 +30,17 @@ THROUGHPUT: dict[str, dict[int, Goal]] = {
 
 # Pipeline depth -> goal for each hot command on collections.
 TYPES: dict[int, Goal] = {1: Goal(0.85, 1.0), 16: Goal(1.0, 1.3), 50: Goal(1.1, 1.6)}
+# Pipeline depth -> goal for each command of ten keys over two shards.
+SEVERAL_KEYS: dict[int, Goal] = {16: Goal(0.6, 0.8)}
 # No command at all may be slower than this, at P=16.
 WORST_COMMAND = Goal(0.35, 1.0)
 # Growth of memory by the same data.
 MEMORY_RATIO_MAX = 1.02
+# Row and case of the scenario `transactions`.
+TRANSACTIONS: dict[tuple[str, str], Goal] = {
+    ("shardis-1+1", "EXEC of 4 INCR (one shard) P=16"): Goal(1.2, 1.2),
+    ("shardis-1+2", "EXEC of 4 INCR (one shard) P=16"): Goal(1.2, 1.2),
+    ("shardis-1+2", "EXEC of 4 INCR (two shards) P=16"): Goal(0.35, 0.35),
+    ("shardis-1+1", "BLPOP/RPUSH in 50 pairs"): Goal(0.9, 0.9),
+    ("shardis-1+1", "queue of 10 + 10"): Goal(1.0, 1.0),
+}

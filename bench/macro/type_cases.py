@@ -93,6 +93,15 @@ TYPES: tuple[Case, ...] = (
     ),
 )
 
+# Ten random keys lie on all shards of a server with few of them, but for one case in 500 with two.
+_TEN = (Fill("SET key:__rand_int__ xxx", KEYS),)
+SEVERAL_KEYS: tuple[Case, ...] = (
+    Case("MSET of 10", "MSET " + words("key:__rand_int__ xxx", 10), _TEN, KEYS),
+    Case("MGET of 10", "MGET " + words("key:__rand_int__", 10), _TEN, KEYS),
+    Case("EXISTS of 10", "EXISTS " + words("key:__rand_int__", 10), _TEN, KEYS),
+    Case("UNLINK of 10", "UNLINK " + words("none:__rand_int__", 10), (), KEYS),
+)
+
 _BIG = (Fill("ZADD zset", MILLION, "__rand_int__ member:__rand_int__"),)
 BIG_ZSET: tuple[Case, ...] = (
     Case("ZADD", "ZADD zset __rand_int__ member:__rand_int__", _BIG, MILLION),

@@ -19,9 +19,11 @@ from tests.serializability.driver import Driver
 from tests.serializability.workloads import (
     AllOrNothing,
     Appends,
+    CompareAndSet,
     Queues,
     Registers,
     Rings,
+    Transfers,
     Workload,
 )
 from tests.support import processes
@@ -36,6 +38,8 @@ Kind = Callable[..., Workload]
 # What clients do, and whether they use MULTI.
 CASES: list[tuple[Kind, bool]] = [
     *((kind, False) for kind in (Registers, AllOrNothing, Rings, Queues)),
+    *((kind, True) for kind in (Appends, CompareAndSet, Registers, AllOrNothing)),
+    *((kind, True) for kind in (Transfers, Rings, Queues)),
 ]
 SHAPES = [(2, 2), (3, 1)]
 SOAK_SHAPE = Configuration(shards=3, workers=2)

@@ -60,11 +60,18 @@ class Sharer:
             self.reconnect()
         if self.quota <= 0 or self.session.closed or self.waiting:
             return
-        count = min(self.quota, self.world.random.randint(1, self.pipeline_max))
-        self.waiting = [self.choose() for _ in range(count)]
+        self.waiting = self.pipeline()
         self.quota -= len(self.waiting)
-        self.session.push(b"".join(encode(*call) for call in self.waiting))
+        self.session.push(b"".join(self.encode(call) for call in self.waiting))
         self.worker.wake()
+
+    def pipeline(self) -> list[Call]:
+        """What is sent in one piece."""
+        count = min(self.quota, self.world.random.randint(1, self.pipeline_max))
+        return [self.choose() for _ in range(count)]
+
+    def encode(self, call: Call) -> bytes:
+        return encode(*call)
 
     def lost(self) -> None:
         """The worker has died, with what was unanswered: whether that happened, nobody knows."""

@@ -59,6 +59,9 @@ class Row:
     def heard(self, call: Call, reply: bytes) -> None:
         if reply.startswith(b"-LOADING") and self.world.deaths:
             return
+        if call[0] in ("MULTI", "EXEC") or reply == b"+QUEUED\r\n":
+            self.heard_transaction(call, reply)
+            return
         assert not reply.startswith(b"-"), (call, reply)
         if call[0] == "MSET":
             assert reply == b"+OK\r\n"
@@ -70,6 +73,10 @@ class Row:
             self.looked += 1
             if count not in (0, KEYS) and not self.world.deaths:
                 raise Torn(f"{call[0]} finds {count} of {KEYS} keys")
+
+    def heard_transaction(self, call: Call, reply: bytes) -> None:
+        """Only what the tests with MULTI hear."""
+        raise AssertionError(call)
 
     def check(self, values: list[bytes | None]) -> None:
         if len({*values} - {None}) > 1 or (None in values and any(values) and self.intact()):
@@ -99,6 +106,56 @@ class Whole(Row):
             super().heard(call, reply)
 
 
+class Queues(Row):
+    """The same in MULTI and EXEC: each key by a command of its own."""
+
+    def chain(self) -> list[Call]:
+        """Commands that one client sends in one piece."""
+        chance = self.world.random
+        self.number += 1
+        if chance.random() < 0.2:
+            return [("MGET", *self.shuffled())]
+        kinds: list[list[Call]] = [
+            [("SET", key, self.number) for key in self.shuffled()],
+            [("SETEX", key, 1000, self.number) for key in self.shuffled()],
+            [("GET", key) for key in self.keys],
+            [("GET", key) for key in self.keys],
+            [("DEL", key) for key in self.shuffled()],
+            [("MGET", *self.keys), ("INCR", b"n" + self.keys[0]), ("MGET", *self.keys)],
+        ]
+        calls: list[Call] = chance.choice(kinds)
+        return [("MULTI",), *calls, ("EXEC", len(calls), str(calls[0][0]))]
+
+    def heard_transaction(self, call: Call, reply: bytes) -> None:
+        if call[0] != "EXEC":
+            assert reply in (b"+OK\r\n", b"+QUEUED\r\n")
+            return
+        if reply.startswith(b"-EXECABORT") and self.world.deaths:
+            return
+        found = parse(reply).value
+        assert len(found) == call[1]
+        if call[2] == "GET":
+            self.looked += 1
+            self.check([item.value for item in found])
+        elif call[2] == "DEL" and self.intact():
+            assert sum(int(item.value) for item in found) in (0, KEYS)
+        elif call[2] == "MGET" and self.intact():
+            assert found[0].value == found[2].value
+
+
+class Queuer(Sharer):
+    """A client that sends what belongs together in one piece."""
+
+    queues: Queues
+
+    def pipeline(self) -> list[Call]:
+        chains = [self.queues.chain() for _ in range(self.world.random.randint(1, 3))]
+        return [call for chain in chains for call in chain]
+
+    def encode(self, call: Call) -> bytes:
+        return super().encode(call[:1] if call[0] == "EXEC" else call)
+
+
 class Swapped(Row):
     """Two databases whose keys have two values, swapped all the time: each is whole."""
 
@@ -121,10 +178,15 @@ class Swapped(Row):
 def run(seed: int, options: Options, kind: Callable[..., Row] = Row, **how: Any) -> Row:
     world = World(seed, replace(options, worker_deaths=0, deaths=0, stops=0, hang_ups=0))
     row = kind(world, **how)
+    sharer = Queuer if isinstance(row, Queues) else Sharer
     sharers = [
-        Sharer(world, world.random.choice(world.workers), number, row.choose, row.heard)
+        sharer(world, world.random.choice(world.workers), number, row.choose, row.heard)
         for number in range(1, 9)
     ]
+    for one in sharers:
+        if isinstance(one, Queuer) and isinstance(row, Queues):
+            one.queues = row
+            one.quota = 200
     for count, event in (
         (options.worker_deaths, world.kill_worker),
         (options.deaths, world.kill_shard),
@@ -142,7 +204,7 @@ def run(seed: int, options: Options, kind: Callable[..., Row] = Row, **how: Any)
     return row
 
 
-@pytest.mark.parametrize("kind", [Row, Whole, Swapped])
+@pytest.mark.parametrize("kind", [Row, Whole, Swapped, Queues])
 @pytest.mark.parametrize(
     ("options", "count"),
     [
@@ -237,7 +299,7 @@ def test_without_locks_halves_are_seen(monkeypatch: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [Row, Whole, Swapped])
+@pytest.mark.parametrize("kind", [Row, Whole, Swapped, Queues])
 def test_a_thousand_seeds(kind: type[Row]) -> None:
     for seed in range(1000):
         for options in (DEADLY, NARROW, STOPPING, MORTAL, replace(MORTAL, workers=1)):

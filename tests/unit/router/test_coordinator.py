@@ -12,6 +12,7 @@ from tests.support.envelopes import (
     RUN_INTERNAL,
     RUN_KEYS,
     RUN_LOCKS,
+    RUN_MULTI,
     RUN_NO_TOUCH,
     RUN_PREPARE,
     RUN_RELEASE,
@@ -462,3 +463,124 @@ def test_inline_commands_are_cut_up_too(rig: Rig) -> None:
     for shard in (0, 1):
         answer(rig, shard, COMMIT, b":1\r\n")
     assert client.take() == b":2\r\n+PONG\r\n"
+
+
+# EXEC
+
+MULTI_LOCK = LOCK | RUN_MULTI
+QUEUED = b"+QUEUED\r\n"
+
+
+def multi(*commands: list[bytes | str]) -> list[list[bytes | str]]:
+    return [["MULTI"], *commands, ["EXEC"]]
+
+
+def all_words(run: Run) -> list[list[bytes]]:
+    return [[arg.value for arg in parse(one).value] for one in replies(run.raw)]
+
+
+def test_an_exec_over_shards_is_prepared_everywhere_and_answered_in_order(rig: Rig) -> None:
+    client = rig.client()
+    zero, one, two = (rig.key(shard) for shard in range(3))
+    calls = [["INCR", one], ["GET", zero], ["SET", one, "x"], ["LPUSH", two, "a"]]
+    rig.send(client, *multi(*calls))
+    parts = {0: [calls[1]], 1: [calls[0], calls[2]], 2: [calls[3]]}
+    for shard, part in parts.items():
+        run = take(rig, shard, MULTI_LOCK | RUN_PREPARE)
+        assert all_words(run) == [
+            [word if isinstance(word, bytes) else word.encode() for word in call] for call in part
+        ]
+        at = 0
+        for length, offset, size, *_ in run.commands:
+            assert run.raw[at + offset : at + offset + size] == rig.key(shard)
+            at += length
+        assert at == len(run.raw)
+        rig.shards[shard].answer(reply_to(run, CLOCK))
+        rig.tick()
+    # Errors and aggregates are replies as any other.
+    answers = {0: b"*2\r\n:1\r\n*0\r\n", 1: b"-ERR no number\r\n+OK\r\n", 2: b":1\r\n"}
+    for shard, data in answers.items():
+        assert answer(rig, shard, COMMIT | RUN_MULTI, data) == [b"SHARDIS.COMMIT"]
+    assert client.take() == (
+        OK + QUEUED * 4 + b"*4\r\n-ERR no number\r\n*2\r\n:1\r\n*0\r\n+OK\r\n:1\r\n"
+    )
+    for shard in range(3):
+        answer(rig, shard, RELEASE | RUN_MULTI, OK)
+    counts = rig.dispatcher.counts.by_command()
+    assert counts["incr"][0] == counts["incr"][3] == counts["set"][0] == counts["exec"][0] == 1
+    assert rig.dispatcher.counts.errors == {b"ERR": 1}
+
+
+def test_an_exec_that_only_reads_is_answered_with_its_locks(rig: Rig) -> None:
+    rig.dispatcher.coordinator.alone = rig.dispatcher.coordinator.orders_all = True
+    client = rig.client()
+    rig.send(client, *multi(["GET", rig.key(0)], ["GET", rig.key(1)], ["GET", rig.key(0)]))
+    answer_all(rig, 0, MULTI_LOCK | RUN_WAIT, CLOCK + b"$1\r\na\r\n$-1\r\n", 2)
+    answer_all(rig, 1, MULTI_LOCK | RUN_WAIT, CLOCK + b"$1\r\nb\r\n", 1)
+    assert client.take() == OK + QUEUED * 3 + b"*3\r\n$1\r\na\r\n$1\r\nb\r\n$-1\r\n"
+    for shard in (0, 1):
+        answer(rig, shard, RELEASE | RUN_MULTI, OK)
+
+
+def answer_all(rig: Rig, shard: int, flags: int, data: bytes, commands: int) -> None:
+    run = take(rig, shard, flags)
+    assert len(run.commands) == commands
+    rig.shards[shard].answer(reply_to(run, data))
+    rig.tick()
+
+
+def test_an_exec_is_aborted_by_a_shard_that_is_down_or_dies(rig: Rig) -> None:
+    client = rig.client()
+    rig.send(client, *multi(["INCR", rig.key(0)], ["INCR", rig.key(1)]))
+    answer_all(rig, 0, MULTI_LOCK | RUN_PREPARE, CLOCK, 1)
+    rig.dispatcher.shard_down(1)
+    rig.tick()
+    aborted = b"-EXECABORT Transaction discarded because of: " + LOADING[1:]
+    assert client.take() == OK + QUEUED * 2 + aborted
+    answer(rig, 0, RELEASE | RUN_MULTI, OK)
+    assert not client.closed
+    assert rig.dispatcher.coordinator.open == 0
+
+
+def test_a_slow_exec_is_logged_command_by_command(rig: Rig) -> None:
+    noted: list[list[bytes]] = []
+
+    class Monitor:
+        least_us = 0
+
+        def note(self, args: list[bytes], *_: object, **__: object) -> None:
+            noted.append(args)
+
+    client = rig.client()
+    rig.send(client, ["MULTI"])
+    rig.dispatcher.set_monitor(Monitor(), True)  # type: ignore[arg-type]
+    rig.send(client, ["INCR", rig.key(0)], ["INCR", rig.key(1)], ["EXEC"])
+    for shard in (0, 1):
+        answer_all(rig, shard, MULTI_LOCK | RUN_PREPARE, CLOCK, 1)
+    for shard in (0, 1):
+        answer(rig, shard, COMMIT | RUN_MULTI, b":1\r\n")
+    assert noted[-2:] == [[b"INCR", rig.key(0)], [b"INCR", rig.key(1)]]
+
+
+def test_a_large_reply_of_an_exec(rig: Rig) -> None:
+    client = rig.client()
+    large = b"$100000\r\n%b\r\n" % (b"x" * 100_000)
+    rig.send(client, *multi(["GET", rig.key(1)], ["GET", rig.key(0)]))
+    answer_all(rig, 1, MULTI_LOCK, CLOCK + b"$1\r\ny\r\n", 1)
+    run = take(rig, 0, MULTI_LOCK)
+    rig.shards[0].answer(reply_to(run, CLOCK, status=1, bulk=1), reply_to(run, b"", status=0))
+    rig.shards[0].bulk.post(large)
+    rig.tick()
+    assert client.take() == OK + QUEUED * 2 + b"*2\r\n$1\r\ny\r\n" + large
+
+
+@pytest.mark.parametrize("data", [b":1\r\n", b":1\r\n:2\r\n:3\r\n", b":1\r\n$5\r\nx\r\n"])
+def test_an_exec_whose_answer_cannot_be_right(rig: Rig, data: bytes) -> None:
+    client = rig.client()
+    rig.send(client, *multi(["INCR", rig.key(0)], ["INCR", rig.key(1)], ["INCR", rig.key(1)]))
+    for shard in (0, 1):
+        answer_all(rig, shard, MULTI_LOCK | RUN_PREPARE, CLOCK, 1 + shard)
+    answer(rig, 1, COMMIT | RUN_MULTI, data)
+    assert rig.broken == [1]
+    answer(rig, 0, COMMIT | RUN_MULTI, b":1\r\n")
+    assert client.closed
