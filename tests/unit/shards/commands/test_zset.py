@@ -161,6 +161,8 @@ class Recorder:
     def delete(self, key: bytes) -> bool:
         return self.keyspace.delete(0, key)
 
+    clear = delete
+
     def run(self, command: str) -> list[tuple[bytes, int]]:
         words = command.encode().split()
         handler = vars(geo if words[0].startswith(b"GEO") else zset)[words[0].decode().lower()]
