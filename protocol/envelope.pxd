@@ -7,6 +7,8 @@ On the bulk link: the raw bytes of one command or reply as they are, without a h
 Read message:     ReadHeader alone, from the worker, on the main link.
 Cancel message:   CancelHeader alone, from the worker, on the main link.
 Push message:     PushHeader, raw bytes; from the shard, on the main link.
+Claim message:    ClaimHeader alone, from the shard, on the main link.
+Turn message:     TurnHeader alone, from the worker, on the main link.
 
 All fields are in the byte order of the machine: both ends are processes of one server. Headers
 are not aligned inside a message; read and write them through memcpy (`load`/`store` below).
@@ -22,6 +24,12 @@ SHARDIS.COMMIT, the part is. Runs of a transaction that the shard does not know 
 
 A blocking command (BLPOP) of a client is a run of its own, the last one that its session has sent. If it
 finds nothing, the shard answers a BLOCKED part at once, and the reply comes in a DONE part later.
+
+A command that waits for keys on several shards is its worker's: the transaction that has found nothing
+leaves a place in the keys' queues of each shard (SHARDIS.WAIT) under its id. When its turn has come on one,
+the shard locks the keys there for a transaction of that id, and a claim message tells the worker, which
+tries again with all keys under the same id, and releases it in any case. A turn message, which never
+waits for anything in the shard, ends that, or stops it while the worker waits for other locks.
 
 A cancel message says that a client has gone: what is parked or blocked for it is dropped, and answered by
 DONE parts without a reply, so that the worker can give its slot to another. Or that it is CLIENT UNBLOCK's. A push message brings bytes that answer
@@ -54,6 +62,8 @@ cdef enum MessageKind:
     MESSAGE_READ = 3
     MESSAGE_CANCEL = 4
     MESSAGE_PUSH = 5
+    MESSAGE_CLAIM = 6
+    MESSAGE_TURN = 7
 
 cdef enum PartStatus:
     PART_DONE = 0               # the run is complete
@@ -88,6 +98,10 @@ cdef enum CancelAction:
     CANCEL_ENDED = 1            # the client sends no more: its blocked command is dropped, as Redis does
     CANCEL_TIMEOUT = 2          # CLIENT UNBLOCK: its blocked command is answered
     CANCEL_ERROR = 3
+
+cdef enum TurnAction:
+    TURN_PAUSE = 0              # no turn until it says so (SHARDIS.TURN); one that it has ends
+    TURN_END = 1                # it waits no more; likewise
 
 cdef packed struct RequestHeader:
     uint8_t kind
@@ -151,6 +165,19 @@ cdef packed struct PushHeader:
     uint32_t client             # the worker's slot for the client
     uint32_t bytes              # after this header
     uint64_t client_id          # CLIENT ID: the slot may be another's by now
+
+cdef packed struct ClaimHeader:
+    uint8_t kind
+    uint8_t reserved[3]
+    uint32_t epoch              # incarnation of the shard that sends it
+    uint64_t id                 # of the transaction under which a worker waits for keys
+
+cdef packed struct TurnHeader:
+    uint8_t kind
+    uint8_t action              # TurnAction
+    uint8_t reserved[2]
+    uint32_t epoch              # incarnation of the shard this is meant for
+    uint64_t id                 # of the transaction under which a worker waits
 
 cdef packed struct PartHeader:
     uint32_t client

@@ -49,5 +49,6 @@ cdef class WorkerDispatcher(Batches):
     cdef bint _waits_for_block(self, const Output *output, int32_t shard) noexcept
     cdef bint _wake_full(self) except -1
     cdef int _send_cancels(self, int32_t shard) except -1
+    cdef int _take_claim(self, int32_t shard, const char *data, size_t n) except -1
     cdef int _take_push(self, int32_t shard, const char *data, size_t n) except -1
     cdef int _report_read(self) except -1

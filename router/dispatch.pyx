@@ -21,11 +21,12 @@ from actors.mailbox cimport (
 )
 from protocol.buffer cimport Buffer, buffer_append, buffer_free
 from protocol.envelope cimport (
-    BULK_BYTES_MIN, CANCEL_ERROR, CANCEL_GONE, CANCEL_TIMEOUT, MESSAGE_CANCEL, MESSAGE_PUSH,
-    MESSAGE_READ, MESSAGE_REPLIES, MESSAGE_RUNS, PART_BLOCKED, PART_BULK, PART_DONE, PART_SLOW,
-    PART_UNBLOCKED, READ_BYTES_MIN, RUN_ATOMIC, RUN_BULK, RUN_INTERNAL, RUN_PREPARE,
-    RUN_TRANSACTION, CancelHeader, CommandHeader, PartHeader, PushHeader, ReadHeader, ReplyHeader,
-    RequestHeader, RunHeader, TransactionHeader, bulk_counted,
+    BULK_BYTES_MIN, CANCEL_ERROR, CANCEL_GONE, CANCEL_TIMEOUT, MESSAGE_CANCEL, MESSAGE_CLAIM,
+    MESSAGE_PUSH, MESSAGE_READ, MESSAGE_REPLIES, MESSAGE_RUNS, MESSAGE_TURN, PART_BLOCKED,
+    PART_BULK, PART_DONE, PART_SLOW, PART_UNBLOCKED, READ_BYTES_MIN, RUN_ATOMIC, RUN_BULK,
+    RUN_INTERNAL, RUN_PREPARE, RUN_TRANSACTION, TURN_END, TURN_PAUSE, CancelHeader, ClaimHeader,
+    CommandHeader, PartHeader, PushHeader, ReadHeader, ReplyHeader, RequestHeader, RunHeader,
+    TransactionHeader, TurnHeader, bulk_counted,
 )
 from protocol.native cimport likely, out_of_memory, unlikely
 from protocol.reply cimport reply_error
@@ -566,6 +567,7 @@ cdef class WorkerDispatcher(Batches):
     cdef int end_blocking(self, Session session, uint8_t action) except -1:
         cdef const Pending *pending
         if session.head == session.tail:
+            self.host.input_ended(session)
             return 0
         pending = &session.ring[(session.tail - 1) & (session.ring_size - 1)]
         if pending.shard >= 0 and not pending.done and self.shards[pending.shard].up:
@@ -573,6 +575,8 @@ cdef class WorkerDispatcher(Batches):
         return 0
 
     def unblock(self, Session session not None, bint error):
+        if session.waits_for_keys:
+            return self.host.unblock(session, error)
         if not session.blocked:
             return False
         future = self.host.loop.create_future()
@@ -719,6 +723,8 @@ cdef class WorkerDispatcher(Batches):
         cdef Session session
         if unlikely(<uint8_t>data[0] == MESSAGE_PUSH):
             return self._take_push(shard, data, n)
+        if unlikely(<uint8_t>data[0] == MESSAGE_CLAIM):
+            return self._take_claim(shard, data, n)
         if unlikely(n < sizeof(ReplyHeader)):
             raise EnvelopeError(f"a message of {n} bytes")
         memcpy(&header, data, sizeof(ReplyHeader))
@@ -807,6 +813,30 @@ cdef class WorkerDispatcher(Batches):
             data + sizeof(PushHeader), header.bytes,
         )
         return 0
+
+    cdef int _take_claim(self, int32_t shard, const char *data, size_t n) except -1:
+        """A shard has locked keys for a command that waits for them."""
+        cdef ClaimHeader header
+        if unlikely(n != sizeof(ClaimHeader)):
+            raise EnvelopeError(f"a claim of {n} bytes")
+        memcpy(&header, data, sizeof(ClaimHeader))
+        if header.epoch == self.shards[shard].epoch:
+            self.host.claimed(shard, header.id)
+        return 0
+
+    def send_turn(self, int32_t shard, uint64_t id, bint ends):
+        """Tell a shard that a command that waits wants no turn there now, or never again."""
+        cdef TurnHeader header
+        if not self.shards[shard].up:
+            return
+        memset(&header, 0, sizeof(header))
+        header.kind = MESSAGE_TURN
+        header.action = TURN_END if ends else TURN_PAUSE
+        header.epoch = self.shards[shard].epoch
+        header.id = id
+        (<Link>self.links[shard]).send(<const char *>&header, sizeof(header))
+        self.shards[shard].due = True
+        self.host.schedule_flush()
 
     cdef bint _append_block(self, uint32_t slot, Output *output, int32_t shard, uint32_t bulk) except -1:
         """The large reply `bulk` is due in an output, or in none; whether it has come already."""

@@ -23,6 +23,7 @@ from router.multi_shard import run_multi_shard
 from router.transactions import (
     NO_TOUCH,
     PLAIN,
+    RELEASE,
     TRANSACTIONS_MAX,
     Commands,
     Run,
@@ -32,6 +33,7 @@ from router.transactions import (
 from router.transactions import (
     Command as Call,
 )
+from router.waiting import Wait
 from sessions.barriers import Barriers
 from sessions.clients import ClientControl
 from sessions.reactor import Reactor
@@ -145,6 +147,7 @@ class Host(Barriers):
         self.reactor = Reactor(self.dispatcher, self.accept)
         self.epochs: list[int] = [0] * shard_count  # 0: no links
         self.barriers: set[asyncio.Task[None]] = set()  # those of `tasks` that work on shards
+        self.blocked_tasks: dict[asyncio.Task[Any], Wait] = {}  # and those that wait there
         self.clients = ClientControl(
             self.dispatcher, loop, self.schedule_flush, lambda: self.barriers
         )
@@ -154,6 +157,10 @@ class Host(Barriers):
         self.chance = Random()  # for RANDOMKEY
         self.transactions = asyncio.Semaphore(TRANSACTIONS_MAX)
         self.slow_clients: dict[int, tuple[str, bytes]] = {}  # id -> address, name; oldest first
+        self.moving = 0  # of these, those that will change two shards
+        self.workers = 1
+        self.waits: dict[int, Wait] = {}  # by transaction: clients that wait for several shards
+        self.waits_by_slot: dict[int, Wait] = {}  # the same by their session's slot
 
     def accept(self, connection: Any, peer: Any) -> tuple[int, str, str] | None:
         """A new connection: its client id and addresses, or None to refuse it."""
@@ -182,8 +189,8 @@ class Host(Barriers):
     def install(self, topology: Topology) -> None:
         """Leave the shards that have died, link to those that are up, route by the new slots."""
         self.dispatcher.set_slots(topology.version, topology.slots)
-        self.coordinator.alone = len(topology.workers) == 1
-        self.coordinator.orders_all = self.coordinator.alone and self.dispatcher.cluster is None
+        self.workers = len(topology.workers)
+        self.set_order()
         if self.dispatcher.cluster is not None:
             now_ms = time.time_ns() // 1_000_000
             self.dispatcher.cluster.update(topology.slots, topology.shards, now_ms)
@@ -206,6 +213,8 @@ class Host(Barriers):
 
     def leave(self, shard: int) -> None:
         """Settle what this incarnation of a shard will not answer, and close the links to it."""
+        for wait in list(self.waits.values()):
+            wait.lose(shard)
         for link in self.dispatcher.shard_down(shard):
             self.disconnect(link)
         self.schedule_flush()
@@ -213,6 +222,7 @@ class Host(Barriers):
     # Slow paths
 
     def closed(self, session: Session) -> None:
+        self.input_ended(session)
         if not isinstance(session.driver, Line):
             session.unwatch()
             self.connection_closed(session)
@@ -268,3 +278,60 @@ class Host(Barriers):
         future = line.send(None, [(NO_TOUCH if no_touch else PLAIN, commands)])
         line.close()
         return future
+
+    def set_order(self) -> None:
+        """Whether all that is executed is ordered by this process alone.
+
+        A shard locks keys by itself for a client that waits. Where such a client will change two
+        shards, others must not read these without locks.
+        """
+        self.coordinator.alone = self.workers == 1
+        self.coordinator.orders_all = (
+            self.coordinator.alone and self.dispatcher.cluster is None and not self.moving
+        )
+
+    # Clients that wait for keys of several shards
+
+    def begin_moving(self) -> None:
+        self.moving += 1
+        self.set_order()
+
+    def end_moving(self) -> None:
+        self.moving -= 1
+        self.set_order()
+
+    def begin_waiting(self, wait: Wait) -> None:
+        """Its client is blocked, and so is nothing that a pause or the end has to wait for."""
+        wait.session.waits_for_keys = True
+        task = wait.task
+        self.barriers.discard(task)
+        self.tasks.discard(task)
+        self.blocked_tasks[task] = wait
+
+    def end_waiting(self, wait: Wait) -> None:
+        """It goes on, or has ended."""
+        wait.session.waits_for_keys = False
+        task = wait.task
+        del self.blocked_tasks[task]
+        self.barriers.add(task)
+        self.tasks.add(task)
+
+    def input_ended(self, session: Session) -> None:
+        """A client sends no more: as in Redis it waits no longer, either."""
+        wait = self.waits_by_slot.get(session.slot)
+        if wait is not None:
+            wait.stop(b"")
+
+    def unblock(self, session: Session, error: bool) -> asyncio.Future[bool]:
+        """CLIENT UNBLOCK of one that waits: whether that is what ends it."""
+        return self.waits_by_slot[session.slot].unblock(error)
+
+    def claimed(self, shard: int, id: int) -> None:
+        """A shard has locked keys for a command that waits; or that does so no more."""
+        wait = self.waits.get(id)
+        if wait is not None:
+            wait.claimed()
+            return
+        line = self.open_line(shard, 0, 2)
+        line.send((id, 0, 0), [(RELEASE | NO_TOUCH, [[b"SHARDIS.RELEASE"]])])
+        line.close()

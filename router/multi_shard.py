@@ -30,6 +30,7 @@ from protocol.slots import SLOTS, key_slot
 from router.merge import all_succeeded, first_error, integer, interleave, is_error, is_null, merge
 from router.merge import random_key as pick_random_key
 from router.transactions import Transaction
+from router.waiting import Wait
 from shards.arguments.timeouts import timeout_ms
 from shards.process.debug import debug
 
@@ -62,6 +63,7 @@ class Shards:
         self.resp = session.resp
         self.count = len(host.epochs)
         self.databases = host.databases
+        self.wait: Wait | None = None  # of a command that blocks
 
     def of(self, key: bytes) -> int:
         return self.host.dispatcher.shard_of(key_slot(key))
@@ -75,7 +77,12 @@ class Shards:
     def transaction(self, keys: dict[bytes, bool]) -> Transaction:
         """A transaction over these keys, each locked alone (True) or shared."""
         return Transaction(
-            self.host, keys, self.database, self.resp, no_touch=self.session.no_touch
+            self.host,
+            keys,
+            self.database,
+            self.resp,
+            no_touch=self.session.no_touch,
+            wait=self.wait,
         )
 
     def keys(self, command: Command, args: list[bytes]) -> list[int] | None:
@@ -138,6 +145,8 @@ async def run_multi_shard(
     shards = Shards(host, session)
     if SPECIAL.get(command.name) is debug:
         return await debug(shards, args)
+    if F.BLOCKING in command.flags and may_wait(command, args) and shards.keys(command, args):
+        return await wait_for_keys(shards, command, args)
     async with host.transactions:
         return await run_over_shards(shards, command, args)
 
@@ -155,6 +164,46 @@ async def run_over_shards(shards: Shards, command: Command, args: list[bytes]) -
     if not shards.keys(command, args):
         return await shards.run(0, args)  # which finds the words for what is wrong
     return await TRANSACTIONS.get(command.name, at_home)(shards, command, args)
+
+
+def may_wait(command: Command, args: list[bytes]) -> bool:
+    """Whether a command that can block may do so: XREAD and XREADGROUP only when they are told."""
+    return command.name not in ("XREAD", "XREADGROUP") or block_ms(args) is not None
+
+
+def block_ms(args: list[bytes]) -> int | None:
+    """What BLOCK is given; 0 for what is wrong with it, None without it."""
+    for at, word in enumerate(args[:-1]):
+        if word.upper() == b"STREAMS":
+            break
+        if word.upper() == b"BLOCK":
+            return parse_int64(args[at + 1]) or 0
+    return None
+
+
+async def wait_for_keys(shards: Shards, command: Command, args: list[bytes]) -> bytes:
+    """A command that blocks: try it, and again when its turn has come, until it finds something.
+
+    It waits beside all others, so that those that could end it find room. Once it has its turn,
+    others wait for the keys that are locked for it: it must not wait for room behind them.
+    """
+    host = shards.host
+    wait = shards.wait = Wait(
+        host, shards.session, args, moves=TRANSACTIONS[command.name] is move_element
+    )
+    run = TRANSACTIONS[command.name]
+    try:
+        async with host.transactions:
+            reply = await run(shards, command, args)
+        while True:
+            if not wait.registered or not is_null(reply):
+                return reply
+            answer = await wait.turn()
+            if answer is not None:
+                return answer
+            reply = await run(shards, command, wait.args)
+    finally:
+        wait.end()
 
 
 def groups_by_shard(shards: Shards, args: Sequence[bytes], step: int) -> dict[int, list[int]]:
@@ -330,6 +379,9 @@ async def move_element(shards: Shards, command: Command, args: list[bytes]) -> b
         element, kind = answers[at][0], answers[to][0]
         if is_null(element):
             meet(transaction, shards, [source])
+            if shards.wait is not None:
+                timeout = timeout_ms(args[-1], 0)
+                await shards.wait.register(transaction, b"list", [source], timeout)
             return element
         if is_error(element):
             return element
@@ -375,6 +427,8 @@ async def take_from_first(shards: Shards, command: Command, args: list[bytes]) -
     """LMPOP, ZMPOP, BLPOP and their like: the command runs on the first key that is there."""
     positions = shards.keys(command, args) or []
     keys = [args[position] for position in positions]
+    if command.keys[0].count_at and positions[-1] + 1 == len(args):
+        raise CommandError(SYNTAX)  # the side is missing
     transaction = shards.transaction(dict.fromkeys(keys, True))
     try:
         looks = {
@@ -393,7 +447,12 @@ async def take_from_first(shards: Shards, command: Command, args: list[bytes]) -
         done = await transaction.commit(
             {shards.of(keys[chosen]): [with_one_key(command, args, positions, chosen)]}
         )
-        return done[shards.of(keys[chosen])][0]
+        reply = done[shards.of(keys[chosen])][0]
+        if is_null(reply) and shards.wait is not None:
+            wanted = b"zset" if command.name.startswith("BZ") else b"list"
+            timeout = timeout_ms(args[1] if command.keys[0].count_at else args[-1], 0)
+            await shards.wait.register(transaction, wanted, keys, timeout)
+        return reply
     finally:
         transaction.release()
 
@@ -424,6 +483,22 @@ class Streams:
         """The commands of each shard."""
         return {shard: [self.calls[at] for at in places] for shard, places in self.by_shard.items()}
 
+    def last_ids(self) -> dict[int, list[list[bytes]]]:
+        """What each shard is asked to say what `$` stands for."""
+        return {
+            shard: [[b"SHARDIS.LASTID", self.keys[at]] for at in places if self.ids[at] == b"$"]
+            for shard, places in self.by_shard.items()
+        }
+
+    def since(self, answers: dict[int, list[bytes]], args: list[bytes]) -> list[bytes]:
+        """The command with what `$` stands for now, by the answers to `last_ids`."""
+        ids = list(self.ids)
+        for shard, places in self.by_shard.items():
+            asked = [at for at in places if self.ids[at] == b"$"]
+            for at, answer in zip(asked, answers[shard], strict=False):
+                ids[at] = payload(answer)
+        return [*args[: len(args) - len(ids)], *ids]
+
     def in_order(self, answers: dict[int, list[bytes]]) -> list[bytes]:
         """What the shards have answered, in the order of the arguments."""
         found = {
@@ -447,13 +522,21 @@ async def read_streams(shards: Shards, command: Command, args: list[bytes]) -> b
     streams = Streams(shards, args, shards.keys(command, args) or [])
     transaction = shards.transaction(dict.fromkeys(streams.keys, False))
     try:
-        replies = streams.in_order(await transaction.lock(reads=streams.commands()))
+        answers = await transaction.lock(quiet=streams.last_ids(), reads=streams.commands())
+        replies = streams.in_order(
+            {shard: found[-len(streams.by_shard[shard]) :] for shard, found in answers.items()}
+        )
         errors = [reply for reply in replies if is_error(reply)]
         if errors:
             # Wrong arguments are found before any stream is looked at.
             wrong = b"-" + WRONG_TYPE + b"\r\n"
             return next((error for error in errors if error != wrong), wrong)
-        return streams.merged(replies, shards.resp)
+        reply = streams.merged(replies, shards.resp)
+        if is_null(reply) and shards.wait is not None:
+            shards.wait.args = streams.since(answers, args)
+            timeout = block_ms(args) or 0
+            await shards.wait.register(transaction, b"stream", streams.keys, timeout)
+        return reply
     finally:
         transaction.release()
 
@@ -479,7 +562,13 @@ async def read_group(shards: Shards, command: Command, args: list[bytes]) -> byt
                 shard = shards.of(streams.keys[at])
                 return (await transaction.hop(shard, (transaction.flags, [streams.calls[at]])))[0]
         replies = streams.in_order(await transaction.commit())
-        return first_error(replies) or streams.merged(replies, shards.resp)
+        reply = first_error(replies) or streams.merged(replies, shards.resp)
+        if is_null(reply) and shards.wait is not None:
+            timeout = block_ms(args) or 0
+            await shards.wait.register(
+                transaction, b"stream", streams.keys, timeout, on_removal=True
+            )
+        return reply
     finally:
         transaction.release()
 

@@ -92,6 +92,7 @@ class WorkerStats(ProcessStats, ClientStats, total=False):
     """The figures of one worker."""
 
     cron_us: int  # periodic work
+    blocked_clients: int  # that wait for keys of several shards
 
 
 def allocator_resident(shards: Iterable[ShardStats | None]) -> int:

@@ -35,6 +35,7 @@ from sessions.barriers import Unanswerable
 
 if TYPE_CHECKING:
     from router.host import Host, Line
+    from router.waiting import Wait
 
 Command = Sequence[bytes]
 Commands = Sequence[Command]
@@ -65,6 +66,10 @@ class ShardLost(Unanswerable):
     """A shard died with a call unanswered; whether it was executed is unknown."""
 
 
+class ClientGone(Unanswerable):
+    """Its client has gone while a command waited for keys: nothing may be taken for it."""
+
+
 class Transaction:
     """See the module. `keys` are locked alone (True) or shared."""
 
@@ -76,12 +81,14 @@ class Transaction:
         resp: int,
         *,
         no_touch: bool = False,
+        wait: Wait | None = None,
     ) -> None:
         self.host = host
+        self.wait = wait  # of a command that waits for its keys, and tries again under one id
         self.database = database
         self.resp = resp
         self.flags = NO_TOUCH if no_touch else PLAIN
-        self.id = host.coordinator.next_id()
+        self.id = host.coordinator.next_id() if wait is None else wait.id
         self.number = 0
         self.time_ms = 0
         self.groups: dict[int, dict[bytes, bool]] = {}
@@ -207,16 +214,32 @@ class Transaction:
         if not all(self.host.dispatcher.is_up(shard) for shard in shards):
             raise CommandError(LOADING)
         # Without another worker, all requests are made in one order: nobody can wait in a circle.
-        tries = {shard: ask(shard, self.host.coordinator.alone) for shard in shards}
-        sent = [(self.send(shard, *runs), runs) for shard, runs in tries.items()]
-        tried = await self.together(self.answer(*one) for one in sent)
-        answers = dict(zip(shards, tried, strict=True))
-        if not self.host.coordinator.alone and any(answer[0] == REFUSED for answer in tried):
-            self.let_go(shard for shard, answer in answers.items() if answer[0] != REFUSED)
-            answers = {shard: await self.hop(shard, *ask(shard, True)) for shard in shards}
+        # But for locks of one that waits for its turn, which a shard may have taken meanwhile.
+        alone = self.host.coordinator.alone
+        waits = alone and (self.wait is None or not self.wait.registered)
+        answers = await self._ask_all(shards, ask, waits)
+        if any(answer[0] == REFUSED for answer in answers.values()) and not waits:
+            granted = [shard for shard, answer in answers.items() if answer[0] != REFUSED]
+            if self.wait is not None:
+                self.wait.pause(self, granted)
+            self.let_go(granted)
+            self.last_words.clear()
+            if alone:
+                answers = await self._ask_all(shards, ask, True)
+            else:
+                answers = {shard: await self.hop(shard, *ask(shard, True)) for shard in shards}
         for answer in answers.values():
             self._require_grant(answer)
         return {shard: answer[1:] for shard, answer in answers.items()}
+
+    async def _ask_all(
+        self, shards: Sequence[int], ask: Callable[[int, bool], list[Run]], waits: bool
+    ) -> dict[int, list[bytes]]:
+        """Ask all of them at once; their answers."""
+        asked = {shard: ask(shard, waits) for shard in shards}
+        sent = [(self.send(shard, *runs), runs) for shard, runs in asked.items()]
+        answers = await self.together(self.answer(*one) for one in sent)
+        return dict(zip(shards, answers, strict=True))
 
     def _require_grant(self, answer: list[bytes]) -> None:
         """Take the clock of a shard that grants its locks. Raises CommandError if it does not."""
@@ -263,6 +286,8 @@ class Transaction:
         is unknown whether the transaction has happened, or what all of its parts have answered.
         """
         parts, borrowed = parts or {}, borrowed or {}
+        if self.wait is not None and self.wait.session.closed:
+            raise ClientGone
         self.number = self.host.coordinator.next_number()
         agent = next(iter(parts), None)
         others = [shard for shard in parts if shard != agent]
@@ -306,6 +331,8 @@ class Transaction:
 
     def release(self) -> None:
         """Let everything go. Lines end when that has been answered."""
+        if self.wait is not None:
+            self.wait.before_release(self)
         self.let_go()
         for line in self.lines.values():
             line.close()

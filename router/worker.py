@@ -207,6 +207,7 @@ class Worker(Host):
         return {
             **process_figures(),
             **self.connections.statistics(),
+            "blocked_clients": len(self.blocked_tasks),
             "cron_us": self.cron_us,
             "links": self.dispatcher.statistics(),
         }

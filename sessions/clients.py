@@ -141,5 +141,5 @@ class ClientControl:
         while not self.dispatcher.is_answered(marks):  # noqa: ASYNC110
             # An event would have to be set on the hot path, for something that happens seldom.
             await asyncio.sleep(POLL_SECONDS)
-        if barriers:
-            await asyncio.wait(barriers)
+        while any(task in self.barriers() for task in barriers):  # noqa: ASYNC110
+            await asyncio.sleep(POLL_SECONDS)  # not for those that come to wait for keys

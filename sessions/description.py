@@ -48,7 +48,7 @@ def describe(session: Session) -> bytes:
 def flags_of(session: Session) -> str:
     """The letters of Redis for the states that a client is in; N for none."""
     letters = (
-        ("b", session.paused or session.blocked),
+        ("b", session.paused or session.blocked or session.waits_for_keys),
         ("x", session.in_multi),
         ("c", session.closing),
         ("U", session.transport == "unix"),

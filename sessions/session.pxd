@@ -134,6 +134,7 @@ cdef class Session:
     cdef uint8_t attention                  # Attention
     cdef uint8_t output_class               # index in client-output-buffer-limit
     cdef bint reply_off                     # CLIENT REPLY OFF
+    cdef public bint waits_for_keys         # its command does, for keys of several shards
     cdef readonly bint blocked              # its last command waits in a shard, which has said so
     cdef readonly bint authenticated        # by AUTH, or because no password was needed when it came
     cdef bint ever_authenticated            # it has been so once; RESET does not change this

@@ -16,6 +16,10 @@ class Session:
     changes here holds for the commands after it in the same pipeline.
     """
 
+    @property
+    def slot(self) -> int: ...  # its place among the sessions of its dispatcher
+    waits_for_keys: bool  # its command does, of several shards
+
     id: int  # CLIENT ID, unique in the server
     name: bytes  # CLIENT SETNAME; b"" without one
     library_name: bytes

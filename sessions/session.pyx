@@ -464,7 +464,7 @@ cdef class Session:
     cdef int input_has_ended(self) except -1:
         if not self.input_ended:
             self.input_ended = True
-            if self.state & STATE_BLOCKED:
+            if self.state & (STATE_BLOCKED | STATE_HELD):
                 # As in Redis it is gone: nothing is taken for it. What is answered already it gets.
                 self.dispatcher.end_blocking(self, CANCEL_ENDED)
         return 0

@@ -157,7 +157,9 @@ def clients(figures: Figures) -> Fields:
         ("client_recent_max_output_buffer", largest(figures.clients, "output_buffer_bytes_max")),
         (
             "blocked_clients",
-            total(figures.shards, "blocked_clients") + total(figures.clients, "paused_clients"),
+            total(figures.shards, "blocked_clients")
+            + total(figures.workers, "blocked_clients")
+            + total(figures.clients, "paused_clients"),
         ),
         ("tracking_clients", 0),
         ("clients_in_timeout_table", 0),

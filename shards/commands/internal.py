@@ -23,12 +23,13 @@ from protocol.errors import NO_SUCH_KEY, CommandError
 from protocol.reply import Reply
 from protocol.slots import key_slot
 from shards.commands.generic import swap_databases
+from shards.commands.stream import shown
 from shards.inspect.digest import of_database
 from shards.inspect.hashtables import pack as pack_figures
 from shards.inspect.layout import table_figures
 from shards.lane.context import NeedKeys
 from shards.views.list import ListView
-from shards.views.stream import StreamView
+from shards.views.stream import LOWEST, StreamView
 
 if TYPE_CHECKING:
     from shards.lane.context import Context
@@ -227,6 +228,39 @@ def has_group(ctx: Context, args: list[bytes], reply: Reply) -> None:
     stream = StreamView.open(ctx, args[1])
     if stream is None or not stream.has_group(args[2]):
         raise CommandError(NO_SUCH_KEY)
+    reply.ok()
+
+
+@command(
+    "SHARDIS.LASTID",
+    arity=2,
+    flags=F.READONLY | F.INTERNAL,
+    keys=Keys(1, flags="RO ACCESS"),
+)
+def last_id(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """Give the last id of a stream: what `$` stands for in XREAD. O(1)"""
+    stream = StreamView.open(ctx, args[1])
+    reply.bulk(shown(LOWEST if stream is None else stream.last_id))
+
+
+@command("SHARDIS.WAIT", arity=-4, flags=F.READONLY | F.INTERNAL)
+def wait(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """Leave the transaction a place in keys' queues: type, whether removals count, keys. O(keys)
+
+    The worker hears of it by claim messages when its turn has come (protocol/envelope.pxd).
+    """
+    wants = (b"", b"list", b"zset", b"stream").index(args[1])
+    transaction = ctx.transaction
+    ctx.serving.register(
+        transaction.id, transaction.link, ctx.database, wants, args[2] == b"1", args[3:]
+    )
+    reply.ok()
+
+
+@command("SHARDIS.TURN", arity=2, flags=F.READONLY | F.INTERNAL)
+def turn(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """Say of the transaction, which waits, whether it wants turns: PAUSE or RESUME. O(keys)"""
+    ctx.serving.pause(ctx.transaction.id, args[1] == b"PAUSE")
     reply.ok()
 
 

@@ -89,6 +89,8 @@ cdef class Answers(Answerer):
     cdef bint cut_part(self) except -1
     cdef int send(self) except -1
     cdef int push(self, uint32_t link, uint32_t client, uint64_t client_id, bytes data) except -1
+    # Tell a worker that it has its turn.
+    cdef int claim(self, uint32_t link, uint64_t id) except -1
     cdef int _send_pushes(self) except -1
     cdef int serve_waiters(self) except -1
     cdef int send_served(self) except -1

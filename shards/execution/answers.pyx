@@ -9,9 +9,9 @@ from libc.string cimport memcpy, memset
 from actors.mailbox cimport Link, release_memory
 from protocol.buffer cimport buffer_append, buffer_free, buffer_reserve
 from protocol.envelope cimport (
-    BULK_BYTES_MIN, MESSAGE_PUSH, MESSAGE_REPLIES, PART_BLOCKED, PART_BULK, PART_DONE, PART_PARKED,
+    BULK_BYTES_MIN, MESSAGE_CLAIM, MESSAGE_PUSH, MESSAGE_REPLIES, PART_BLOCKED, PART_BULK, PART_DONE, PART_PARKED,
     PART_SLOW, PART_UNBLOCKED, RUN_ATOMIC, RUN_INTERNAL, RUN_MULTI, RUN_REPLY_OFF, RUN_TRANSACTION,
-    UNREAD_BYTES_MAX, CommandHeader, PartHeader, PushHeader, ReplyHeader, RunHeader, bulk_counted,
+    UNREAD_BYTES_MAX, ClaimHeader, CommandHeader, PartHeader, PushHeader, ReplyHeader, RunHeader, bulk_counted,
 )
 from protocol.native cimport fatal, out_of_memory, unlikely
 from protocol.numbers cimport format_int64
@@ -117,6 +117,20 @@ cdef class Answers(Answerer):
             self._send_pushes()
         return 0
 
+    cdef int claim(self, uint32_t link, uint64_t id) except -1:
+        cdef ClaimHeader header
+        if self.links[link] is None:
+            return 0
+        memset(&header, 0, sizeof(header))
+        header.kind = MESSAGE_CLAIM
+        header.epoch = self.epoch
+        header.id = id
+        self.pushes.append((link, PyBytes_FromStringAndSize(<const char *>&header, sizeof(header))))
+        if not self.part_open:
+            self.send()
+            self._send_pushes()
+        return 0
+
     cdef int _send_pushes(self) except -1:
         cdef Link link
         cdef list pushes = self.pushes
@@ -126,6 +140,8 @@ cdef class Answers(Answerer):
                 link = self.links[number]
                 link.send(PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
                 self._note_unread(<uint32_t>number, PyBytes_GET_SIZE(message))
+                if number != self.out_link:
+                    self.sent_elsewhere = True
         return 0
 
     cdef void _note_unread(self, uint32_t link, size_t n) noexcept:

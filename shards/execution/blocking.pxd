@@ -13,8 +13,8 @@ Contract
    those that wait `on_removal`, when it goes. Each key is noted once, in the order of the first note.
    Notes come from the effects (shards/lane/effects); while nobody waits, nothing listens.
 3. A note keeps its queue alive, even if all its waiters leave meanwhile.
-4. A waiter has one owner, a link and a client's slot there, or a slot at the shard's port. It is found
-   by that, and an owner waits once.
+4. A waiter has one owner: a link and a client's slot there, a slot at the shard's port, or the id of a
+   worker's transaction. It is found by that, and an owner waits once.
 5. Times are Unix milliseconds. A waiter's time is up once the clock is beyond its deadline, as in Redis.
 
 Adding and removing costs O(keys + log(waiters with a deadline)). Nothing here knows commands.
@@ -31,7 +31,8 @@ cdef enum:
 
 cdef struct Waiter:             # one allocation: then its places, and its command's raw bytes
     Waiter *chain               # in the table of owners
-    uint64_t owner              # link << 32 | the client's slot
+    uint64_t owner              # link << 32 | the client's slot; or claim_owner()
+    uint32_t link               # its worker's, or LINK_PORT
     int64_t deadline_ms         # 0: none
     uint32_t timer              # its place in the heap + 1; 0: it has no deadline
     uint32_t count              # places
@@ -41,6 +42,8 @@ cdef struct Waiter:             # one allocation: then its places, and its comma
     CommandHeader command
     void *session               # borrowed; at the shard's port
     uint64_t transaction        # of a worker that waits on several shards: its id; 0: the shard serves it
+    bint claimed                # the worker has its turn: its keys are locked for it, or will be
+    bint paused                 # it does not want to be told
 
 cdef struct Place:              # of a waiter in the queue of one key
     Waiter *waiter
@@ -72,6 +75,7 @@ cdef struct BlockingTable:
     Waiter **owners             # owned, owner_size (a power of two) chains
     uint32_t owner_size
     uint32_t waiters
+    uint32_t claimants          # of these, those of workers
     Waiter **heap               # owned; by deadline, the earliest first
     uint32_t heap_size
     uint32_t timers             # in the heap
@@ -79,6 +83,11 @@ cdef struct BlockingTable:
     uint32_t ready_size
     uint32_t ready_first
     uint32_t ready_end
+
+cdef inline uint64_t claim_owner(uint64_t transaction) noexcept nogil:
+    """The owner of a worker's waiter: no link has so high a number."""
+    return transaction | <uint64_t>1 << 63
+
 
 cdef inline Place *places_of(Waiter *waiter) noexcept nogil:
     return <Place *>(waiter + 1)
@@ -112,6 +121,11 @@ cdef void blocking_note(BlockingTable *table, uint32_t database, const Key *key,
 # The next noted key, which is noted no more, but stays until `blocking_done`; NULL: there is none.
 cdef KeyQueue *blocking_ready_next(BlockingTable *table) noexcept nogil
 cdef void blocking_done(BlockingTable *table, KeyQueue *queue) noexcept nogil
+# The queue of a key, or NULL; let it stay until `blocking_done`.
+cdef KeyQueue *blocking_queue_of(const BlockingTable *table, uint32_t database, const Key *key) noexcept nogil
+cdef void blocking_pin(KeyQueue *queue) noexcept nogil
+# Note all keys that somebody waits for.
+cdef void blocking_note_all(BlockingTable *table, Waiter *waiter) noexcept nogil
 # Nobody waits: stop listening. Due now and then.
 cdef void blocking_rest(BlockingTable *table) noexcept nogil
 

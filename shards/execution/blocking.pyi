@@ -10,6 +10,9 @@ class Blocking:
     @property
     def waiters(self) -> int: ...
     @property
+    def clients(self) -> int:
+        """The waiters without those of workers."""
+    @property
     def waited_keys(self) -> int:
         """Keys that somebody waits for."""
     @property

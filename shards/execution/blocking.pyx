@@ -293,6 +293,8 @@ cdef void blocking_add(BlockingTable *table, Waiter *waiter) noexcept nogil:
     waiter.chain = table.owners[at]
     table.owners[at] = waiter
     table.waiters += 1
+    if waiter.transaction:
+        table.claimants += 1
     if waiter.deadline_ms:
         add_timer(table, waiter)
     if unlikely(not table.listens):
@@ -331,6 +333,8 @@ cdef void blocking_remove(BlockingTable *table, Waiter *waiter) noexcept nogil:
     at[0] = waiter.chain
     waiter.chain = NULL
     table.waiters -= 1
+    if waiter.transaction:
+        table.claimants -= 1
     if unlikely(table.owner_size > SIZE_KEEP and table.waiters < table.owner_size // 8):
         resize_owners(table, table.owner_size // 2)
     if waiter.timer:
@@ -362,9 +366,25 @@ cdef void note_queue(BlockingTable *table, KeyQueue *queue) noexcept nogil:
     queue.ready = True
 
 
+cdef KeyQueue *blocking_queue_of(const BlockingTable *table, uint32_t database, const Key *key) noexcept nogil:
+    return find_queue(table, database, key.hash, key.data, key.length)
+
+
+cdef void blocking_pin(KeyQueue *queue) noexcept nogil:
+    queue.pinned += 1
+
+
+cdef void blocking_note_all(BlockingTable *table, Waiter *waiter) noexcept nogil:
+    cdef Place *place = places_of(waiter)
+    cdef uint32_t i
+    for i in range(waiter.count):
+        if place[i].queue != NULL:
+            note_queue(table, place[i].queue)
+
+
 cdef void blocking_note(BlockingTable *table, uint32_t database, const Key *key,
                         bint removed) noexcept nogil:
-    cdef KeyQueue *queue = find_queue(table, database, key.hash, key.data, key.length)
+    cdef KeyQueue *queue = blocking_queue_of(table, database, key)
     if queue != NULL and (queue.on_removal if removed else queue.waiters):
         note_queue(table, queue)
 
@@ -482,6 +502,10 @@ cdef class Blocking:
     @property
     def waiters(self):
         return self.table.waiters
+
+    @property
+    def clients(self):
+        return self.table.waiters - self.table.claimants
 
     @property
     def waited_keys(self):

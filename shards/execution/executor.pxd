@@ -20,6 +20,7 @@ cdef class Executor:
     cdef bint _take(self, uint32_t link, const char *data, size_t n) except -1
     cdef bint _take_stalled(self, uint32_t link, const char *data, size_t n) except -1
     cdef int _note_read(self, uint32_t link, const char *data) except -1
+    cdef int _take_turn(self, const char *data) except -1
     cdef bint execute_message(self, uint32_t link, const char *data, size_t n) except -1
     cdef bint _execute_runs(self, uint32_t link, const char *data, const char *end) except -1
     cdef int _execute_all(self, const RunHeader *run, const char *data) except -1

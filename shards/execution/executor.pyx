@@ -21,8 +21,8 @@ from libc.string cimport memcpy, memset
 
 from actors.mailbox cimport Link, Message, message_release
 from protocol.envelope cimport (
-    MESSAGE_CANCEL, MESSAGE_READ, MESSAGE_RUNS, PART_DONE, RUN_ATOMIC, RUN_BULK, RUN_INTERNAL, RUN_TRANSACTION, CommandHeader,
-    ReadHeader, RequestHeader, RunHeader, run_head, run_size,
+    MESSAGE_CANCEL, MESSAGE_READ, MESSAGE_RUNS, MESSAGE_TURN, PART_DONE, RUN_ATOMIC, RUN_BULK, RUN_INTERNAL, RUN_TRANSACTION, CommandHeader,
+    ReadHeader, RequestHeader, RunHeader, TURN_END, TurnHeader, run_head, run_size,
 )
 from protocol.native cimport likely, unlikely
 from protocol.table cimport CommandSpec
@@ -199,6 +199,7 @@ cdef class Executor:
         if has_notes(self.answers.serving):
             self.runner.start_batch()
             self.answers.serve_waiters()
+            self.parked.run_granted()
         self.answers.send()
 
     # -- batches
@@ -216,6 +217,9 @@ cdef class Executor:
             if self.answers.links[link] is not None:
                 self.parked.receive_bulk(link)
                 total += self._serve(link)
+        if len(self.parked.granted) > 0:
+            self.parked.run_granted()
+            self.answers.send()
         return total
 
     def serve(self, uint32_t link):
@@ -286,6 +290,8 @@ cdef class Executor:
                 self._note_read(link, data)
             elif <uint8_t>data[0] == MESSAGE_CANCEL:
                 self.parked.cancel(link, data)
+            elif <uint8_t>data[0] == MESSAGE_TURN:
+                self._take_turn(data)
             return False
         if unlikely(self.answers.unread[link].stalled):
             return self._take_stalled(link, data, n)
@@ -333,6 +339,13 @@ cdef class Executor:
             self.answers.send()     # what is granted by and by may go to others
             self.parked.unpark(link)
             self.answers.out_link = link
+        return 0
+
+    cdef int _take_turn(self, const char *data) except -1:
+        cdef TurnHeader header
+        memcpy(&header, data, sizeof(TurnHeader))
+        if header.epoch == self.epoch:
+            self.answers.serving.take_turn(header.id, header.action == TURN_END)
         return 0
 
     cdef bint execute_message(self, uint32_t link, const char *data, size_t n) except -1:

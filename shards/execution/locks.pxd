@@ -72,6 +72,8 @@ cdef class Locks:
     cdef int grant_mode(self, list granted) except -1
     cpdef Ticket ticket(self, dict keys, uint8_t mode, object owner)
     cpdef bint request(self, Ticket ticket) except -1
+    # The same for one that `frees` has said could have all; it is before all who wait.
+    cdef int request_first(self, Ticket ticket) except -1
     cpdef list release(self, Ticket ticket)
 
 

@@ -173,6 +173,16 @@ cdef class Locks:
                 ticket.missing += 1
         return ticket.missing == 0
 
+    cdef int request_first(self, Ticket ticket) except -1:
+        cdef Queue queue
+        cdef uint32_t i
+        self.request(ticket)
+        for i in range(ticket.count):
+            if not ticket.wants[i].held:
+                queue = self.queues[ticket.wants[i].hash]
+                queue.waiting.move_to_end(ticket, last=False)
+        return 0
+
     cpdef list release(self, Ticket ticket):
         """Give back what a ticket holds or waits for; those it lets go on, in their order. O(keys)"""
         cdef Queue queue

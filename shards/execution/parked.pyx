@@ -57,6 +57,7 @@ cdef class ParkedRuns(TicketOffice):
         self.serving = answers.serving
         self.serving.office = self
         self.serving.locks = self.locks
+        self.runner.context.serving = self.serving
         self.transactions = {}
         self.granted = deque()
         table = self.table.table
@@ -136,8 +137,43 @@ cdef class ParkedRuns(TicketOffice):
             self.serving.put_notes(transaction.notes)
             transaction.notes = []
             self.serving.serve(transaction.ticket)
+        if transaction.claimed is not None:
+            self.serving.serve_rest(
+                transaction.id, transaction.database, transaction.claimed, transaction.ticket)
         self.release(transaction.ticket)
         return 0
+
+    # -- workers that wait for keys on several shards
+
+    cdef bint lock_for(self, list keys, object owner, Ticket ending) except -1:
+        cdef Ticket ticket = self.locks.ticket(dict.fromkeys(keys, True), MODE_CHANGES, owner)
+        if ending is not None and self.locks.frees(ending, ticket):
+            self.locks.request_first(ticket)
+        elif self.locks.request(ticket):
+            self.granted.append(ticket)
+            return True
+        return False
+
+    cdef int begin_claim(self, uint64_t id, uint32_t link, uint32_t database, list keys, Ticket ticket) except -1:
+        cdef Transaction transaction = Transaction.__new__(Transaction)
+        transaction.id = id
+        transaction.link = link
+        transaction.ticket = ticket
+        transaction.claimed = keys
+        transaction.database = database
+        self.transactions[id] = transaction
+        self.answers.claim(link, id)
+        return 0
+
+    cdef int end_claim(self, uint64_t id) except -1:
+        cdef Transaction transaction = self.transactions.get(id)
+        if transaction is not None and transaction.claimed is not None and not transaction.committed:
+            del self.transactions[id]
+            self._end_transaction(transaction)
+        return 0
+
+    cdef bint has_transaction(self, uint64_t id) except -1:
+        return id in self.transactions
 
     cdef int _commit_alone(self, Transaction transaction) except -1:
         """Execute a part whose answer nobody waits for."""
@@ -436,6 +472,9 @@ cdef class ParkedRuns(TicketOffice):
         cdef Transaction transaction
         cdef RunHeader run
         cdef bint waits
+        if label.id in self.transactions:
+            held.ticket = None
+            return True         # the keys were locked for it when its turn had come
         if ticket is None:
             memcpy(&run, PyBytes_AS_STRING(held.data), sizeof(RunHeader))
             if run.flags & RUN_KEYS:

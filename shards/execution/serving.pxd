@@ -13,6 +13,9 @@ in which they came; each one whose type the key has is run again, from its start
 A waiter that needs a key which is locked for a transaction takes a place in the locks' queues first,
 keeps its place here meanwhile, and is run when it has all of them.
 
+A worker's waiter (envelope.pxd, claim messages) is not run: its keys are locked for it, and the worker
+is told. Nobody after it in a queue has his turn before it has let them go.
+
 What a transaction notes is kept (`mark`, `take_notes`) until it lets its locks go.
 """
 
@@ -37,6 +40,12 @@ cdef class TicketOffice:        # it has the locks: shards/execution/parked
     cdef Ticket wait_for_keys(self, const CommandHeader *header, const Key *key, const char *raw,
                               object owner, Ticket ending)
     cdef int release_ticket(self, Ticket ticket) except -1
+    # Lock keys for a worker whose turn has come: whether it has them already; else `owner` is called later.
+    cdef bint lock_for(self, list keys, object owner, Ticket ending) except -1
+    # It has them, as a transaction: tell it. Or it wants no turn: let its keys go, if it has them so.
+    cdef int begin_claim(self, uint64_t id, uint32_t link, uint32_t database, list keys, Ticket ticket) except -1
+    cdef int end_claim(self, uint64_t id) except -1
+    cdef bint has_transaction(self, uint64_t id) except -1
 
 cdef class Serving:
     cdef readonly Blocking blocking
@@ -59,17 +68,22 @@ cdef class Serving:
     cdef int block(self, const Call *call, const RunHeader *run, uint32_t link) except -1
     # `ending`: see wait_for_keys.
     cdef int serve(self, Ticket ending) except -1
-    cdef int _serve_queue(self, KeyQueue *queue) except -1
+    # Whether others of this queue have to wait.
+    cdef int _serve_queue(self, KeyQueue *queue, const Waiter *skipped) except -1
+    cdef bint _claim(self, Waiter *waiter) except -1
+    cdef int serve_rest(self, uint64_t transaction, uint32_t database, list keys, Ticket ending) except -1
     cdef bint _may_run(self, const KeyQueue *queue, const Waiter *waiter) noexcept
-    cdef int _try(self, Waiter *waiter) except -1
+    cdef bint _try(self, Waiter *waiter) except -1
     cdef int _run(self, Waiter *waiter) except -1
     cdef void _key_of(self, Waiter *waiter, Key *key) noexcept
+    cdef void _key_named(self, bytes name, Key *key)
     cdef int _drop(self, Waiter *waiter) except -1
     cdef int _answer(self, const Waiter *waiter, int ran) except -1
     cdef int _end(self, Waiter *waiter, uint8_t why, bint named) except -1
     cdef int _announce(self) except -1
     # Whether it was waiting, in the run `sequence` (in any, if its client has gone). why: envelope.CancelAction.
     cdef bint unblock(self, uint32_t link, uint32_t client, uint32_t sequence, uint8_t why) except -1
+    cdef int take_turn(self, uint64_t id, bint ends) except -1
     cdef list take_notes(self)
     cdef int put_notes(self, list notes) except -1
 

@@ -19,5 +19,9 @@ class Serving:
         """Answer those whose time is up; the next deadline in Unix ms, or 0."""
     def forget_link(self, link: int) -> None:
         """The worker has gone, and all its clients with it. O(waiters)"""
+    def register(
+        self, id: int, link: int, database: int, wants: int, on_removal: bool, keys: list[bytes]
+    ) -> None: ...
+    def pause(self, id: int, paused: bool) -> None: ...
     def take_answered(self) -> list[Session]:
         """The sessions at the port that may go on."""

@@ -1,7 +1,7 @@
 """Waiters run again, timed out and dropped; see serving.pxd."""
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
@@ -17,8 +17,9 @@ from protocol.slots cimport key_slot
 from sessions.session cimport Session
 from shards.execution.blocking cimport (
     LINK_PORT, Blocking, KeyQueue, Place, Waiter, blocking_add, blocking_deadline, blocking_done,
-    blocking_expired, blocking_find, blocking_is_due, blocking_note, blocking_queue, blocking_ready_next,
-    blocking_remove, key_of, raw_of, waiter_free, waiter_new,
+    blocking_expired, blocking_find, blocking_is_due, blocking_note, blocking_note_all, blocking_pin, blocking_queue,
+    blocking_queue_of, blocking_ready_next,
+    blocking_remove, claim_owner, key_of, places_of, raw_of, waiter_free, waiter_new,
 )
 from shards.execution.locks cimport Locks, Ticket
 from shards.execution.runner cimport RAN_BLOB, RAN_BLOCKED, RAN_UNBLOCKED, Call, Runner
@@ -47,6 +48,18 @@ cdef class TicketOffice:
         raise NotImplementedError
 
     cdef int release_ticket(self, Ticket ticket) except -1:
+        raise NotImplementedError
+
+    cdef bint lock_for(self, list keys, object owner, Ticket ending) except -1:
+        raise NotImplementedError
+
+    cdef int begin_claim(self, uint64_t id, uint32_t link, uint32_t database, list keys, Ticket ticket) except -1:
+        raise NotImplementedError
+
+    cdef int end_claim(self, uint64_t id) except -1:
+        raise NotImplementedError
+
+    cdef bint has_transaction(self, uint64_t id) except -1:
         raise NotImplementedError
 
 
@@ -82,6 +95,7 @@ cdef class Serving:
             waiter = waiter_new(end - first, PyBytes_AS_STRING(changed), PyBytes_GET_SIZE(changed))
         waiter.run = run[0]
         waiter.owner = <uint64_t>link << 32 | run.client
+        waiter.link = link
         waiter.wants = self.runner.shard.block.wants
         waiter.on_removal = self.runner.shard.block.on_removal
         waiter.deadline_ms = self.runner.shard.block.deadline_ms
@@ -122,7 +136,7 @@ cdef class Serving:
             while blocking_is_due(self.table):
                 queue = blocking_ready_next(self.table)
                 try:
-                    self._serve_queue(queue)
+                    self._serve_queue(queue, NULL)
                 finally:
                     blocking_done(self.table, queue)
         finally:
@@ -131,22 +145,55 @@ cdef class Serving:
             self.runner.shard.adopt = adopt
         return 0
 
-    cdef int _serve_queue(self, KeyQueue *queue) except -1:
+    cdef int _serve_queue(self, KeyQueue *queue, const Waiter *skipped) except -1:
         cdef uint32_t left = queue.waiters      # not those who come anew
         cdef Place *place = queue.first
         cdef Place *following
         while place != NULL and left:
             left -= 1
             following = place.next
-            if self._may_run(queue, place.waiter):
-                self._try(place.waiter)
+            if place.waiter != skipped and self._may_run(queue, place.waiter) and not self._try(place.waiter):
+                break           # it has its turn, and the others have theirs after it
             place = following
         return 0
+
+    cdef int serve_rest(self, uint64_t transaction, uint32_t database, list keys, Ticket ending) except -1:
+        """A worker lets its keys go: serve who waits for them after it."""
+        cdef Waiter *waiter = blocking_find(self.table, claim_owner(transaction))
+        cdef KeyQueue *queue
+        cdef Key key
+        cdef bint serves = self.serves
+        if waiter != NULL:
+            waiter.claimed = False
+        self.serves = True
+        self.ending = ending
+        try:
+            for name in keys:
+                self._key_named(name, &key)
+                queue = blocking_queue_of(self.table, database, &key)
+                if queue == NULL:
+                    continue
+                blocking_pin(queue)
+                try:
+                    self._serve_queue(queue, blocking_find(self.table, claim_owner(transaction)))
+                finally:
+                    blocking_done(self.table, queue)
+        finally:
+            self.serves = serves
+            self.ending = None
+        return self.serve(ending)
+
+    cdef void _key_named(self, bytes name, Key *key):
+        key.data = PyBytes_AS_STRING(name)
+        key.length = PyBytes_GET_SIZE(name)
+        key.hash = store_hash(self.table.store, key.data, key.length)
 
     cdef bint _may_run(self, const KeyQueue *queue, const Waiter *waiter) noexcept:
         """Whether the key is of the type that is waited for."""
         cdef Key key
         cdef Entry *entry
+        if waiter.paused:
+            return False
         if waiter.on_removal:
             return True
         key.data = key_of(queue)
@@ -171,21 +218,24 @@ cdef class Serving:
         key.database = self.table.store.physical[waiter.run.database]
         key.hash = store_hash(self.table.store, key.data, key.length)
 
-    cdef int _try(self, Waiter *waiter) except -1:
-        """Run a waiter, now or when it has the keys that are locked."""
+    cdef bint _try(self, Waiter *waiter) except -1:
+        """Run a waiter, now or when it has the keys that are locked; whether that is done."""
         cdef Key key
         cdef Ticket ticket
         cdef uint64_t owner = waiter.owner
+        if waiter.transaction:
+            return self._claim(waiter)
         if unlikely(len(self.tickets) > 0) and owner in self.tickets:
-            return 0
+            return False
         self._key_of(waiter, &key)
         ticket = self.office.wait_for_keys(
             &waiter.command, &key, raw_of(waiter), lambda granted: self._granted(owner, granted), self.ending
         ) if self.locks is not None and unlikely(self.locks.tickets != 0) else None
         if ticket is None:
-            return self._run(waiter)
+            self._run(waiter)
+            return True
         self.tickets[owner] = ticket
-        return 0
+        return False
 
     def _granted(self, uint64_t owner, Ticket ticket):
         """A waiter holds what it needs."""
@@ -194,9 +244,78 @@ cdef class Serving:
             return
         del self.tickets[owner]
         self.runner.start_batch()
+        blocking_note_all(self.table, waiter)       # for those after it
         self._run(waiter)
+        self.serve(ticket)
         self.office.release_ticket(ticket)
-        self.serve(None)
+
+    cdef bint _claim(self, Waiter *waiter) except -1:
+        """Lock the keys of a worker's waiter for it; it has its turn once that is done."""
+        cdef Place *place = places_of(waiter)
+        cdef uint64_t id = waiter.transaction
+        cdef uint32_t link = waiter.link, database = waiter.run.database, i
+        cdef list keys
+        if waiter.claimed or self.office.has_transaction(id):
+            return False
+        keys = [
+            PyBytes_FromStringAndSize(key_of(place[i].queue), place[i].queue.length)
+            for i in range(waiter.count) if place[i].queue != NULL
+        ]
+        waiter.claimed = True
+        self.office.lock_for(
+            keys, lambda ticket: self._claim_granted(id, link, database, keys, ticket), self.ending
+        )
+        return False
+
+    def _claim_granted(self, uint64_t id, uint32_t link, uint32_t database, list keys, Ticket ticket):
+        cdef Waiter *waiter = blocking_find(self.table, claim_owner(id))
+        if waiter == NULL or not waiter.claimed or self.office.has_transaction(id):
+            # It waits no more, or wants no turn now; whoever comes after it has his.
+            self.runner.start_batch()
+            self.serve_rest(id, database, keys, ticket)
+            self.office.release_ticket(ticket)
+        else:
+            self.office.begin_claim(id, link, database, keys, ticket)
+
+    # -- workers that wait for keys on several shards; see shards/commands/internal.py
+
+    def register(self, uint64_t id, uint32_t link, uint32_t database, int wants, bint on_removal,
+                 list keys not None):
+        """Let a worker's transaction leave a place in the queues of these keys."""
+        cdef Waiter *waiter = blocking_find(self.table, claim_owner(id))
+        cdef bytes key
+        if waiter != NULL:
+            return
+        waiter = waiter_new(<uint32_t>len(keys), b"", 0)
+        waiter.owner = claim_owner(id)
+        waiter.transaction = id
+        waiter.link = link
+        waiter.run.database = database
+        waiter.wants = wants
+        waiter.on_removal = on_removal
+        for key in keys:
+            blocking_queue(self.table, waiter, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+        blocking_add(self.table, waiter)
+
+    def pause(self, uint64_t id, bint paused):
+        """Give a worker no turn, or turns again, from the end of its transaction on."""
+        cdef Waiter *waiter = blocking_find(self.table, claim_owner(id))
+        if waiter != NULL:
+            waiter.paused = paused
+            if not paused:
+                blocking_note_all(self.table, waiter)
+
+    cdef int take_turn(self, uint64_t id, bint ends) except -1:
+        """A worker wants no turn now, or never again; one that it has ends."""
+        cdef Waiter *waiter = blocking_find(self.table, claim_owner(id))
+        if waiter != NULL:
+            waiter.paused = True
+            waiter.claimed = False
+            if ends:
+                blocking_remove(self.table, waiter)
+                waiter_free(waiter)
+        self.office.end_claim(id)
+        return 0
 
     cdef int _run(self, Waiter *waiter) except -1:
         """Run a waiter's command from its start, and answer it or let it wait anew."""
@@ -261,6 +380,7 @@ cdef class Serving:
         cdef Ticket ticket
         ticket = self.tickets.pop(waiter.owner, None) if unlikely(len(self.tickets) > 0) else None
         if ticket is not None:
+            blocking_note_all(self.table, waiter)   # for those after it
             self.office.release_ticket(ticket)
         blocking_remove(self.table, waiter)
         self.reply.used = 0
@@ -280,6 +400,7 @@ cdef class Serving:
         if waiter == NULL or (why != CANCEL_GONE and waiter.run.sequence != sequence):
             return False
         self._end(waiter, why, True)
+        self.serve(None)
         return True
 
     def expire(self):
@@ -291,6 +412,7 @@ cdef class Serving:
             if waiter == NULL:
                 break
             self._end(waiter, CANCEL_TIMEOUT, False)
+        self.serve(None)
         self.announced_ms = blocking_deadline(self.table)
         return self.announced_ms
 
@@ -302,17 +424,19 @@ cdef class Serving:
         for i in range(self.table.owner_size):
             waiter = self.table.owners[i]
             while waiter != NULL:
-                if waiter.owner >> 32 == link:
+                if waiter.link == link:
                     gone.append(waiter.owner)
                 waiter = waiter.chain
         for owner in gone:
             waiter = blocking_find(self.table, owner)
             self._drop(waiter)
+        self.serve(None)
 
     cdef int _drop(self, Waiter *waiter) except -1:
         """Forget a waiter whom nobody can answer any more."""
         ticket = self.tickets.pop(waiter.owner, None)
         if ticket is not None:
+            blocking_note_all(self.table, waiter)
             self.office.release_ticket(ticket)
         blocking_remove(self.table, waiter)
         waiter_free(waiter)
@@ -333,10 +457,7 @@ cdef class Serving:
     cdef int put_notes(self, list notes) except -1:
         """Note these keys now."""
         cdef Key key
-        cdef bytes name
         for database, name in notes:
-            key.data = PyBytes_AS_STRING(name)
-            key.length = PyBytes_GET_SIZE(name)
-            key.hash = store_hash(self.table.store, key.data, key.length)
+            self._key_named(name, &key)
             blocking_note(self.table, database, &key, False)
         return 0

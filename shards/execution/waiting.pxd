@@ -35,4 +35,6 @@ cdef class Transaction:
     cdef Held part                      # or None
     cdef readonly dict borrowed         # key -> persistence.parcel.Parcel, which another shard lends
     cdef readonly dict lent             # key -> bytes of its parcel, of which pieces are still to go
+    cdef list claimed                   # keys that are locked for a worker that waits for them; or None
+    cdef uint32_t database              # of these
     cdef list notes                     # keys that others may wait for, which its commands have made

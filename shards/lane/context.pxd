@@ -16,6 +16,7 @@ cdef class Context:
     cdef readonly object table          # CommandTable
     cdef public bint cluster            # the caller is at the shard's own port
     cdef public object runner           # execution.runner.Runner, for commands that run others
+    cdef public object serving          # execution.serving.Serving, for workers that wait
     cdef public object watches      # execution.watches.Watches
     cdef public object transaction  # execution.waiting.Transaction of the running command, or None
     cdef bint may_block                 # there is somebody who can wait

@@ -51,6 +51,7 @@ class Context:
     watches: Any  # shards.execution.watches.Watches
     cluster: bool  # the caller is at the shard's own port: only database 0 exists for it
     runner: Any  # shards.execution.runner.Runner, for commands that run others
+    serving: Any  # shards.execution.serving.Serving, for workers that wait for keys
     transaction: Any  # shards.execution.waiting.Transaction of the running command, or None
     effects: Effects
     @property

@@ -525,8 +525,11 @@ cdef class LocalDispatcher(Dispatcher):
 
     cdef int _send_served(self) except -1:
         """Send what workers' clients were answered because of what has run here."""
-        if unlikely(len(self.executor.answers.served_links) > 0):
+        if unlikely(len(self.executor.answers.served_links) > 0
+                    or len(self.executor.parked.granted) > 0):
             self.executor.answers.send()
+            # Others may have got their turn; they have it from the event loop.
+            self.executor.parked.has_more = True
             if self.on_granted is not None:
                 self.on_granted()
         return 0

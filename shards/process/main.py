@@ -323,7 +323,7 @@ class ShardProcess:
             "cron_us": self.cron_us,
             "commands_at_once": self.commands_at_once,
             "changes": keyspace.changes,
-            "blocked_clients": self.executor.serving.blocking.waiters,
+            "blocked_clients": self.executor.serving.blocking.clients,
             "blocking_keys": self.executor.serving.blocking.waited_keys,
             "blocking_keys_on_nokey": self.executor.serving.blocking.removal_keys,
             **({"clients": self.port.connections.statistics()} if self.port is not None else {}),

@@ -332,13 +332,6 @@ def _keep_label(match: re.Match[bytes]) -> bytes:
     return label + b"N"
 
 
-@normaliser("over several shards it does not wait yet, and answers as in MULTI")
-def move_in_vain(exchange: Exchange) -> Pair | None:
-    if exchange.name not in (b"BLMOVE", b"BRPOPLPUSH") or exchange.oracle != b"*-1\r\n":
-        return None
-    return (b"nothing", b"nothing") if exchange.ours == b"$-1\r\n" else None
-
-
 @normaliser("a small integer that COPY has made is a value of its own in Redis, and shared in ours")
 def copied_number(exchange: Exchange) -> Pair | None:
     if exchange.name == b"OBJECT" and exchange.subcommand == b"REFCOUNT":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 
 import pytest
 
@@ -18,7 +19,7 @@ from tests.support.waiting import Story, tell
 CLIENTS = 5
 STEPS = 14
 STORIES = 60
-KEYS = ("{k}1", "{k}2", "{k}3")
+KEYS = {"one shard": ("{k}1", "{k}2", "{k}3"), "several": ("k1", "k2", "k3")}
 
 
 def story_of(*lines: str) -> list[tuple[int, list[object]]]:
@@ -133,10 +134,10 @@ STORIES_OF_OLD: dict[str, list[tuple[int, list[object]]]] = {
 }  # fmt: skip
 
 
-def random_words(rng: random.Random) -> list[object]:
+def random_words(rng: random.Random, names: Sequence[str]) -> list[object]:
     """One command, over few keys of all types that can be waited for."""
-    key, other = (rng.choice(KEYS) for _ in range(2))
-    keys = rng.sample(KEYS, rng.randint(1, 3))
+    key, other = (rng.choice(names) for _ in range(2))
+    keys = rng.sample(names, rng.randint(1, 3))
     side, other_side = (rng.choice(("LEFT", "RIGHT")) for _ in range(2))
     numbers = [str(rng.randint(0, 9)) for _ in range(rng.randint(1, 3))]
     return rng.choice(
@@ -173,9 +174,9 @@ def random_words(rng: random.Random) -> list[object]:
     )
 
 
-def random_story(seed: int) -> Story:
+def random_story(seed: int, names: Sequence[str]) -> Story:
     rng = random.Random(seed)
-    return [(rng.randrange(CLIENTS), random_words(rng)) for _ in range(STEPS)]
+    return [(rng.randrange(CLIENTS), random_words(rng, names)) for _ in range(STEPS)]
 
 
 def without_ids(replies: list[list[tuple[int, bytes]]]) -> list[list[tuple[int, bytes]]]:
@@ -200,7 +201,7 @@ CONFIGURATIONS = [
 ]
 
 
-@pytest.mark.parametrize("configuration", CONFIGURATIONS[:2], ids=str)
+@pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=str)
 @pytest.mark.parametrize("name", STORIES_OF_OLD)
 def test_stories(
     server_pool: ServerPool, theirs: Oracle, configuration: Configuration, name: str
@@ -214,13 +215,14 @@ def test_stories(
             assert found[at] == expected[at], (resp, at, step)
 
 
+@pytest.mark.parametrize("names", KEYS.values(), ids=KEYS)
 @pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=str)
 def test_random_stories(
-    server_pool: ServerPool, theirs: Oracle, configuration: Configuration
+    server_pool: ServerPool, theirs: Oracle, configuration: Configuration, names: Sequence[str]
 ) -> None:
     ours = server_pool.get(configuration)
     for seed in range(STORIES):
-        story = random_story(seed)
+        story = random_story(seed, names)
         resp = 2 + seed % 2
         expected = without_ids(tell(theirs, CLIENTS, story, resp))
         found = without_ids(tell(ours, CLIENTS, story, resp))

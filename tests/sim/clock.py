@@ -42,7 +42,9 @@ class Clock:
 class VirtualLoop(asyncio.AbstractEventLoop):
     """An event loop that runs what is ready when it is told to, in order, and never waits."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None, wake: Callable[[], object] = int) -> None:
+        self.clock = clock
+        self.wake = wake  # somebody owes a `run_ready`
         self.ready: deque[asyncio.Handle] = deque()
         self.abandoned = False  # the world has ended in the middle
 
@@ -61,6 +63,23 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         handle = asyncio.Handle(callback, args, self, context)
         self.ready.append(handle)
         return handle
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any
+    ) -> asyncio.TimerHandle:
+        assert self.clock is not None
+        handle = asyncio.TimerHandle(0, callback, args, self)
+
+        def due() -> None:
+            if not handle.cancelled():
+                self.ready.append(handle)
+                self.wake()
+
+        self.clock.after(int(delay * 1e6), due)
+        return handle
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        pass
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)

@@ -75,6 +75,7 @@ class SimShard:
             native_lane=world.options.native_lane,
             epoch=epoch,
         )
+        self.executor.serving.on_deadline = self.await_deadline
         if world.options.unread_bytes_max is not None:
             self.executor.unread_bytes_max = world.options.unread_bytes_max
             self.executor.out_bytes_max = world.options.unread_bytes_max // 8
@@ -129,7 +130,7 @@ class SimHost(Host):
 
     def __init__(self, worker: SimWorker) -> None:
         self.worker = worker
-        loop = VirtualLoop()  # type: ignore[abstract]
+        loop = VirtualLoop(worker.world.clock, worker.wake)  # type: ignore[abstract]
         super().__init__(TABLE, SHARDS, {"databases": 16}, loop)
         self.coordinator.incarnation = coordinator(worker.index, worker.epoch)
         options = worker.world.options
@@ -190,7 +191,7 @@ class SimWorker:
             bulk.close()
         self.host.loop.abandoned = True  # type: ignore[attr-defined]
         self.host.loop.ready.clear()  # type: ignore[attr-defined]
-        for task in self.host.tasks:
+        for task in (*self.host.tasks, *self.host.blocked_tasks):
             task.get_coro().close()
         for session in self.host.dispatcher.sessions:
             if session is not None and session.id:
@@ -468,7 +469,7 @@ class World:
         for worker in self.workers:
             worker.host.loop.abandoned = True  # type: ignore[attr-defined]
             worker.host.loop.ready.clear()  # type: ignore[attr-defined]
-            for task in worker.host.tasks:
+            for task in (*worker.host.tasks, *worker.host.blocked_tasks):
                 task.get_coro().close()
 
     def live(self) -> None:

@@ -96,6 +96,8 @@ class Rig:
         self.reactor = Reactor(self.dispatcher, lambda connection, peer: (1, "", ""))
         self.barriers: list[tuple[Any, Command, list[bytes]]] = []
         self.gone = 0
+        self.ended: list[Any] = []  # sessions that send no more while they are held
+        self.input_ended = self.ended.append
         self.broken: list[int] = []  # shards whose messages can't be right
         self.shards = [Shard(1) for _ in range(shards)]
         self.dispatcher.set_slots(
