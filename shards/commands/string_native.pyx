@@ -27,7 +27,8 @@ from shards.keyspace.entry cimport part_of
 from shards.keyspace.keyspace cimport (
     EXPIRE_KEEP, EXPIRE_NONE, INLINE_BYTES_MAX, TYPE_STRING, Blob, Entry, Key, entry_blob,
     entry_integer, entry_string, entry_type, store_append, store_delete, store_read, store_set_blob,
-    store_find, store_is_expired, store_set_integer, store_set_range, store_set_string, store_touch,
+    store_find, store_is_expired, store_prefetch_bucket, store_prefetch_entry,
+    store_prefetch_table, store_set_integer, store_set_range, store_set_string, store_touch,
     store_write,
 )
 from shards.keyspace.store cimport FORM_SHORTEST
@@ -37,6 +38,7 @@ cdef extern from *:
 
 cdef enum:
     BLOB_REPLY_BYTES_MIN = 65536    # a stored value from here on is sent without a copy
+    WINDOW = 16                     # keys that MGET and MSET prefetch together
 
 
 cdef enum SetFlag:
@@ -362,17 +364,36 @@ cdef int setrange(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     return NATIVE_DONE
 
 
+cdef uint32_t look_ahead(Shard *shard, const Argv *argv, uint32_t first, uint32_t step,
+                         Key *keys) noexcept:
+    """Make keys of the next arguments, WINDOW at most, and prefetch what they lead to; how many."""
+    cdef uint32_t count = 0, i
+    while count < WINDOW and first < argv.argc:
+        key_at(shard, &argv.args[first], &keys[count])
+        store_prefetch_table(shard.store, &keys[count])
+        count += 1
+        first += step
+    for i in range(count):
+        store_prefetch_bucket(shard.store, &keys[i])
+    for i in range(count):
+        store_prefetch_entry(shard.store, &keys[i])
+    return count
+
+
 cdef int mget(Shard *shard, const Argv *argv, Buffer *out) noexcept:
-    cdef uint32_t i
-    cdef Key key
+    cdef uint32_t i, ahead = 0, at = 0
+    cdef Key keys[WINDOW]
     cdef Entry *entry
     cdef char scratch[24]
     cdef size_t n
     cdef const char *data
     reply_header(out, c"*", argv.argc - 1)
     for i in range(1, argv.argc):
-        key_at(shard, &argv.args[i], &key)
-        entry = store_read(shard.store, &key, True)
+        if at == ahead:
+            ahead = look_ahead(shard, argv, i, 1, keys)
+            at = 0
+        entry = store_read(shard.store, &keys[at], True)
+        at += 1
         if entry == NULL or entry_type(entry) != TYPE_STRING:
             reply_null(out, shard.resp)
         else:
@@ -382,15 +403,18 @@ cdef int mget(Shard *shard, const Argv *argv, Buffer *out) noexcept:
 
 
 cdef void set_all(Shard *shard, const Argv *argv) noexcept:
-    cdef uint32_t i
-    cdef Key key
+    cdef uint32_t i, ahead = 0, at = 0
+    cdef Key keys[WINDOW]
     for i in range(1, argv.argc, 2):
-        key_at(shard, &argv.args[i], &key)
+        if at == ahead:
+            ahead = look_ahead(shard, argv, i, 2, keys)
+            at = 0
         store_set_string(
-            shard.store, &key, argv.args[i + 1].data, argv.args[i + 1].length, EXPIRE_NONE,
+            shard.store, &keys[at], argv.args[i + 1].data, argv.args[i + 1].length, EXPIRE_NONE,
             FORM_SHORTEST,
         )
-        shard_changed(shard, &key, EVENT_SET, 1)
+        shard_changed(shard, &keys[at], EVENT_SET, 1)
+        at += 1
 
 
 cdef int mset(Shard *shard, const Argv *argv, Buffer *out) noexcept:

@@ -49,7 +49,7 @@ cdef class Ticket:
     cdef readonly object owner          # for whoever made it
 
 cdef class Queue:
-    cdef object waiting                 # OrderedDict of tickets, first come first
+    cdef object waiting                 # OrderedDict of tickets, first come first; None: nobody yet
     cdef uint32_t holders
     cdef bint alone                     # the one holder holds it alone
 
@@ -71,6 +71,7 @@ cdef class Locks:
     cdef bint frees(self, Ticket ending, Ticket ticket)
     cdef int grant_mode(self, list granted) except -1
     cpdef Ticket ticket(self, dict keys, uint8_t mode, object owner)
+    cdef Ticket ticket_for(self, const Want *wants, uint32_t count, uint8_t mode, object owner)
     cpdef bint request(self, Ticket ticket) except -1
     # The same for one that `frees` has said could have all; it is before all who wait.
     cdef int request_first(self, Ticket ticket) except -1

@@ -5,7 +5,8 @@ from collections import OrderedDict
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy
 
 from protocol.slots cimport SLOTS, key_slot
 from shards.keyspace.keyspace cimport Keyspace, store_hash
@@ -25,6 +26,7 @@ cdef inline bint modes_agree(uint8_t first, uint8_t second) noexcept:
 
 
 @cython.final
+@cython.freelist(64)
 cdef class Ticket:
     """What one transaction, or one command that waits, holds or waits for; `Locks.ticket` makes it."""
 
@@ -37,9 +39,14 @@ cdef class Ticket:
 
 
 @cython.final
+@cython.freelist(256)
 cdef class Queue:
-    def __cinit__(self):
-        self.waiting = OrderedDict()
+    pass
+
+
+cdef inline bint is_waited_for(Queue queue):
+    """Whether somebody waits in it."""
+    return queue.waiting is not None and len(queue.waiting) > 0
 
 
 cdef inline bint admits(Queue queue, bint alone) noexcept:
@@ -86,6 +93,18 @@ cdef class Locks:
                 want.alone = True
         return ticket
 
+    cdef Ticket ticket_for(self, const Want *wants, uint32_t count, uint8_t mode, object owner):
+        """A ticket for keys that are all different. O(keys)"""
+        cdef Ticket ticket = Ticket.__new__(Ticket)
+        ticket.owner = owner
+        ticket.mode = mode
+        ticket.wants = <Want *>malloc((count + 1) * sizeof(Want))
+        if ticket.wants == NULL:
+            raise MemoryError
+        memcpy(ticket.wants, wants, count * sizeof(Want))
+        ticket.count = count
+        return ticket
+
     # -- whether something may go ahead
 
     cdef bint mode_admits(self, uint8_t mode) noexcept:
@@ -102,7 +121,7 @@ cdef class Locks:
 
     cdef bint key_blocks(self, uint64_t hash, bint alone):
         cdef Queue queue = self.queues.get(hash)
-        return queue is not None and (len(queue.waiting) > 0 or not admits(queue, alone))
+        return queue is not None and (is_waited_for(queue) or not admits(queue, alone))
 
     cdef bint blocks(self, Ticket ticket):
         """Whether a ticket that has not been requested would have to wait. O(keys)"""
@@ -164,11 +183,13 @@ cdef class Locks:
             queue = self.queues.get(want.hash)
             if queue is None:
                 queue = self.queues[want.hash] = Queue.__new__(Queue)
-            if len(queue.waiting) == 0 and admits(queue, want.alone):
+            if admits(queue, want.alone) and not is_waited_for(queue):
                 queue.holders += 1
                 queue.alone = want.alone
                 want.held = True
             else:
+                if queue.waiting is None:
+                    queue.waiting = OrderedDict()
                 queue.waiting[ticket] = i
                 ticket.missing += 1
         return ticket.missing == 0
@@ -204,7 +225,7 @@ cdef class Locks:
                 queue.holders -= 1
             else:
                 del queue.waiting[ticket]
-            while queue.waiting:
+            while is_waited_for(queue):
                 other = next(iter(queue.waiting))
                 wanted = &other.wants[<uint32_t>queue.waiting[other]]
                 if not admits(queue, wanted.alone):
@@ -216,7 +237,7 @@ cdef class Locks:
                 other.missing -= 1
                 if other.missing == 0:
                     granted.append(other)
-            if queue.holders == 0 and not queue.waiting:
+            if queue.holders == 0 and not is_waited_for(queue):
                 del self.queues[want.hash]
         if ticket.mode_held:
             ticket.mode_held = False
@@ -278,7 +299,7 @@ cdef class Locks:
             assert holding[mode] == self.holding[mode] and wanting[mode] == self.wanting[mode]
         for hash, queue in self.queues.items():
             assert len(held.get(hash, ())) == queue.holders
-            assert queue.holders or queue.waiting
+            assert queue.holders or is_waited_for(queue)
             assert queue.holders == 1 or not any(held.get(hash, ()))
         for i in range(<uint32_t>SLOTS):
             slots += self.by_slot[i]

@@ -9,7 +9,7 @@ Without tickets, no command is looked at for locks; with some, one look at its s
 command with one key is free (`is_untouched`).
 """
 
-from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from protocol.envelope cimport CommandHeader, RunHeader, TransactionHeader
 from protocol.native cimport likely
@@ -45,6 +45,7 @@ cdef class ParkedRuns(TicketOffice):
     cdef list bulk_received             # number of the last bulk message, by link
     cdef object granted                 # deque of tickets whose owners may go on
     cdef int32_t commit_id              # of SHARDIS.COMMIT; -1 where the table has no such command
+    cdef int32_t release_id             # of SHARDIS.RELEASE
     cdef bint has_more                  # `run_granted` may have eaten the wake-up of a link
 
     # A worker's links have come, or gone.
@@ -71,6 +72,10 @@ cdef class ParkedRuns(TicketOffice):
     cdef bint _ready(self, Held held) except -1
     cdef int _end_transaction(self, Transaction transaction) except -1
     cdef int _park(self, Held held, uint32_t client) except -1
+    cdef bint _settle(self, uint32_t link, const RunHeader *run, const char *data) except -1
+    cdef bint _commit_part(self, const RunHeader *run, Transaction transaction, int64_t time_ms) except -1
+    cdef Ticket _ticket_of_few(self, Held held, const RunHeader *run, const char *headers,
+                               const char *raw)
     cdef bint _run_held(self, Held held) except -1
     cdef bint _run_whole(self, Held held, const RunHeader *run, const char *headers, const char *raw) except -1
     cdef Ticket _ticket_of_run(self, Held held, const RunHeader *run, const char *raw)

@@ -6,7 +6,7 @@ from protocol.commands import F
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
@@ -18,18 +18,23 @@ from protocol.envelope cimport (
     RUN_QUIET, RUN_RELEASE, RUN_REPLY_OFF, RUN_TRANSACTION, RUN_WAIT, TRANSACTION_COUNTER_BITS, CancelHeader, CommandHeader, RunHeader, TransactionHeader, run_head,
 )
 from protocol.native cimport out_of_memory, unlikely
-from protocol.table cimport CommandSpec, NativeTable
+from protocol.reply cimport reply_integer
+from protocol.slots cimport key_slot
+from protocol.table cimport KEYS_RANGE, CommandSpec, NativeTable
 from shards.execution.answers cimport Answers
 from shards.execution.locks cimport (
-    MODE_ALONE, MODE_CHANGES, MODE_READS_ALL, MODE_SHARES, Locks, Ticket, slot_is_quiet,
+    MODE_ALONE, MODE_CHANGES, MODE_READS_ALL, MODE_SHARES, Locks, Ticket, Want, slot_is_quiet,
 )
 from shards.execution.runner cimport Runner
 from shards.execution.serving cimport TicketOffice
 from shards.execution.waiting cimport BulkMessage, Held, Transaction
 from shards.keyspace.keyspace cimport Key, Store, store_hash
+from shards.lane.handler cimport Argv
 
 cdef enum:
     LOCKED_KEYS_AT = 3                  # the first argument of SHARDIS.LOCK that is a key
+    FEW_KEYS = 32                       # of a transaction whose locks are asked for without Python
+    RELEASE_BYTES = 26                  # of SHARDIS.RELEASE without arguments
 
 cdef uint32_t FLAG_WRITE = F.WRITE
 assert FLAG_WRITE == WRITES
@@ -62,6 +67,7 @@ cdef class ParkedRuns(TicketOffice):
         self.granted = deque()
         table = self.table.table
         self.commit_id = table["SHARDIS.COMMIT"].id if "SHARDIS.COMMIT" in table else -1
+        self.release_id = table["SHARDIS.RELEASE"].id if "SHARDIS.RELEASE" in table else -1
         self.store.locked = key_is_locked
         self.store.locks = <void *>self.locks
 
@@ -307,10 +313,38 @@ cdef class ParkedRuns(TicketOffice):
         """A run that may have to wait, or one after such a run of the same client."""
         cdef RunHeader run
         memcpy(&run, data, sizeof(RunHeader))
+        if run.flags & (RUN_COMMIT | RUN_RELEASE) and self._settle(link, &run, data):
+            return 0
         self.run_rest_or_park(
             link, data, n, 0, data + run_head(&run) + <size_t>run.commands * sizeof(CommandHeader)
         )
         return 0
+
+    cdef bint _settle(self, uint32_t link, const RunHeader *run, const char *data) except -1:
+        """Run a COMMIT of the part that is held, or a RELEASE with nothing to tell; else False."""
+        cdef CommandHeader header
+        cdef TransactionHeader label
+        cdef Transaction transaction
+        if run.commands != 1 or run.flags & RUN_BULK or self.has_parked(link, run.client):
+            return False
+        memcpy(&label, data + sizeof(RunHeader), sizeof(TransactionHeader))
+        memcpy(&header, data + run_head(run), sizeof(CommandHeader))
+        transaction = self.transactions.get(label.id)
+        if transaction is None:
+            return False
+        if run.flags & RUN_COMMIT:
+            if header.id != self.commit_id or transaction.committed or transaction.part is None:
+                return False
+            return self._commit_part(run, transaction, label.time_ms)
+        if header.id != self.release_id or header.length != RELEASE_BYTES:
+            return False
+        self.answers.open_part(run)
+        buffer_append(&self.answers.out, b"+OK\r\n", 5)
+        self.answers.part_commands += 1
+        self.answers.close_part(PART_DONE, 0)
+        del self.transactions[label.id]
+        self._end_transaction(transaction)
+        return True
 
     cdef int run_rest_or_park(self, uint32_t link, const char *data, size_t n, uint32_t done,
                               const char *raw) except -1:
@@ -360,8 +394,7 @@ cdef class ParkedRuns(TicketOffice):
                 if run.flags & RUN_KEYS:
                     opened = True
                     self.answers.open_part(&run)
-                    time = b":%d\r\n" % self.store.now_ms
-                    buffer_append(&self.answers.out, PyBytes_AS_STRING(time), PyBytes_GET_SIZE(time))
+                    reply_integer(&self.answers.out, self.store.now_ms)
             transaction = self.transactions.get(label.id)
             if transaction is None:
                 return self._refuse_run(&run)
@@ -527,9 +560,12 @@ cdef class ParkedRuns(TicketOffice):
             return self._refuse_run(&run)
         if header.id != self.commit_id:
             transaction.part = held
-        self.runner.freeze_time(label.time_ms)
+        return self._commit_part(&run, transaction, label.time_ms)
+
+    cdef bint _commit_part(self, const RunHeader *run, Transaction transaction, int64_t time_ms) except -1:
+        self.runner.freeze_time(time_ms)
         try:
-            self.answers.open_part(&run)
+            self.answers.open_part(run)
             self._run_part(transaction)
             self.answers.close_part(PART_DONE, 0)
         finally:
@@ -608,13 +644,60 @@ cdef class ParkedRuns(TicketOffice):
         cdef CommandHeader header
         cdef const char *headers = PyBytes_AS_STRING(held.data) + run_head(run)
         cdef uint32_t i
-        cdef list commands = []
+        cdef list commands
+        cdef Ticket ticket = None if run.watches else self._ticket_of_few(held, run, headers, raw)
+        if ticket is not None:
+            return ticket
+        commands = []
         for i in range(run.commands):
             memcpy(&header, headers + <size_t>i * sizeof(CommandHeader), sizeof(CommandHeader))
             commands.append((header.id, self.answers.arguments(&header, raw)))
             raw += header.length
         return self.ticket_of_all(
             commands, self.answers.watches.keys_of(run.client_id) if run.watches else [], held)
+
+    cdef Ticket _ticket_of_few(self, Held held, const RunHeader *run, const char *headers,
+                               const char *raw):
+        """The same, if there are few keys and it is plain where they are; else None."""
+        cdef Want wants[FEW_KEYS]
+        cdef Want *want
+        cdef CommandHeader header
+        cdef Argv argv
+        cdef const CommandSpec *spec
+        cdef uint32_t i, j, at, count = 0
+        cdef int32_t last
+        cdef uint64_t hash
+        cdef bint writes, changes = False
+        for i in range(run.commands):
+            memcpy(&header, headers + <size_t>i * sizeof(CommandHeader), sizeof(CommandHeader))
+            spec = &self.table.specs[header.id]
+            if spec.key_mode != KEYS_RANGE:
+                return None
+            self.answers.parse(raw, &header, &argv)
+            raw += header.length
+            writes = spec.flags & FLAG_WRITE != 0
+            changes |= writes
+            last = spec.key_last if spec.key_last >= 0 else <int32_t>argv.argc + spec.key_last
+            at = spec.key_first
+            if at >= argv.argc:
+                return None
+            while <int32_t>at <= last and at < argv.argc:
+                hash = store_hash(self.store, argv.args[at].data, argv.args[at].length)
+                for j in range(count):
+                    if wants[j].hash == hash:
+                        wants[j].alone |= writes
+                        break
+                else:
+                    if count == FEW_KEYS:
+                        return None
+                    want = &wants[count]
+                    count += 1
+                    want.hash = hash
+                    want.slot = <uint16_t>key_slot(argv.args[at].data, argv.args[at].length)
+                    want.alone = writes
+                    want.held = False
+                at += spec.key_step
+        return self.locks.ticket_for(wants, count, MODE_CHANGES if changes else MODE_SHARES, held)
 
     cdef Ticket _ticket_for(self, const CommandHeader *header, const Key *key, const char *raw, Held held):
         """The ticket of a command that has to wait for its keys; None: it may run."""

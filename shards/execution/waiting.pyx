@@ -15,11 +15,13 @@ cdef class BulkMessage:
 
 
 @cython.final
+@cython.freelist(64)
 cdef class Held:
     pass
 
 
 @cython.final
+@cython.freelist(64)
 cdef class Transaction:
     """What a shard knows of a transaction whose locks it has granted."""
 
