@@ -334,6 +334,8 @@ class Host(Barriers):
         """A client sends no more: as in Redis it waits no longer, either."""
         wait = self.waits_by_slot.get(session.slot)
         if wait is not None:
+            if session.waits_for_keys:
+                session.forget_input()
             wait.stop(b"")
 
     def unblock(self, session: Session, error: bool) -> asyncio.Future[bool]:

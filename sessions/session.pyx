@@ -858,6 +858,8 @@ cdef class Session:
             if not self.state & STATE_HELD or self.waits_for_barrier:
                 self.dispatcher.remove(self)
         elif self.state & STATE_BLOCKED:
+            if self.input_ended and self.blocked:
+                self.forget_input()
             self.unblocked()
             self.resume()
         elif self.waits_for_barrier:
@@ -865,6 +867,11 @@ cdef class Session:
             self.state &= ~STATE_HELD
             self.resume()
         return 0
+
+    def forget_input(self):
+        """Its client has gone while it was blocked: as in Redis, no command behind is executed."""
+        buffer_free(&self.input)
+        self.input_start = 0
 
     cdef int unblocked(self) except -1:
         """The command that waited, or might have, is answered."""
