@@ -190,7 +190,8 @@ def pack(ctx, bytes key not None) -> bytes:
     if entry == NULL:
         return b""
     if store_is_expired(keyspace.store, entry):
-        store_remove(keyspace.store, &native, entry, REMOVED_EXPIRED)
+        if not keyspace.store.quiet:
+            store_remove(keyspace.store, &native, entry, REMOVED_EXPIRED)
         return b""
     memset(&out, 0, sizeof(out))
     start(&out, entry)

@@ -21,7 +21,7 @@ from actors.mailbox cimport (
 )
 from protocol.buffer cimport Buffer, buffer_append, buffer_free
 from protocol.envelope cimport (
-    BULK_BYTES_MIN, CANCEL_ERROR, CANCEL_GONE, CANCEL_TIMEOUT, MESSAGE_CANCEL, MESSAGE_CLAIM,
+    BULK_BYTES_MIN, CANCEL_ENDED, CANCEL_ERROR, CANCEL_GONE, CANCEL_TIMEOUT, MESSAGE_CANCEL, MESSAGE_CLAIM,
     MESSAGE_PUSH, MESSAGE_READ, MESSAGE_REPLIES, MESSAGE_RUNS, MESSAGE_TURN, PART_BLOCKED,
     PART_BULK, PART_DONE, PART_SLOW, PART_UNBLOCKED, READ_BYTES_MIN, RUN_ATOMIC, RUN_BULK,
     RUN_INTERNAL, RUN_PREPARE, RUN_TRANSACTION, TURN_END, TURN_PAUSE, CancelHeader, ClaimHeader,
@@ -432,6 +432,8 @@ cdef class WorkerDispatcher(Batches):
         pending = &session.ring[(session.tail - 1) & (session.ring_size - 1)]
         pending.writes = True       # a client that waits on a shard that dies is disconnected
         session.state |= STATE_BLOCKED
+        if unlikely(session.input_ended):
+            self.end_blocking(session, CANCEL_ENDED)
         return TAKEN
 
     cdef bint _elsewhere(self, Session session, int32_t shard) noexcept:

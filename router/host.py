@@ -34,7 +34,7 @@ from router.transactions import (
     Command as Call,
 )
 from router.waiting import Wait
-from sessions.barriers import Barriers
+from sessions.barriers import REPLICAS_AT, Barriers
 from sessions.clients import ClientControl
 from sessions.reactor import Reactor
 from sessions.session import Session
@@ -300,10 +300,23 @@ class Host(Barriers):
         self.moving -= 1
         self.set_order()
 
+    async def wait_for_replicas(
+        self, session: Session, command: Command, args: list[bytes], reply: bytes
+    ) -> bytes:
+        if int(args[REPLICAS_AT[command.name]]) <= 0:
+            return reply
+        wait = Wait(self, session, args, moves=False)
+        try:
+            wait.limit(int(args[-1]), reply)
+            return await wait.turn() or b""
+        finally:
+            wait.end()
+
     def begin_waiting(self, wait: Wait) -> None:
         """Its client is blocked, and so is nothing that a pause or the end has to wait for."""
         wait.session.waits_for_keys = True
         task = wait.task
+        wait.is_barrier = task in self.barriers
         self.barriers.discard(task)
         self.tasks.discard(task)
         self.blocked_tasks[task] = wait
@@ -313,13 +326,16 @@ class Host(Barriers):
         wait.session.waits_for_keys = False
         task = wait.task
         del self.blocked_tasks[task]
-        self.barriers.add(task)
+        if wait.is_barrier:
+            self.barriers.add(task)
         self.tasks.add(task)
 
     def input_ended(self, session: Session) -> None:
         """A client sends no more: as in Redis it waits no longer, either."""
         wait = self.waits_by_slot.get(session.slot)
         if wait is not None:
+            if session.waits_for_keys:
+                session.forget_input()
             wait.stop(b"")
 
     def unblock(self, session: Session, error: bool) -> asyncio.Future[bool]:

@@ -277,7 +277,10 @@ async def at_home(shards: Shards, command: Command, args: list[bytes]) -> bytes:
                 return done[home][0]
             if len(parts) == 2:
                 transaction.usage = bulks(parts[1])
-                return payload(parts[0])
+                reply = payload(parts[0])
+                if not is_error(reply):  # else it may not have come as far as to look at them
+                    meet(transaction, shards, (key for key, value in lent.items() if not value))
+                return reply
         finally:
             transaction.release()
         keys |= dict.fromkeys(set(bulks(parts[0])) - keys.keys(), False)
@@ -559,6 +562,10 @@ async def read_group(shards: Shards, command: Command, args: list[bytes]) -> byt
         for at, id in enumerate(streams.ids):
             if have[at] != OK or (id != b">" and not STREAM_ID.fullmatch(id)):
                 # Alone, the first one with a fault finds the words for it, and reads nothing.
+                # Redis has looked at those before it.
+                for key in streams.keys[:at]:
+                    words = transaction.last_words.setdefault(shards.of(key), [])
+                    words.append([b"EXISTS", key])
                 shard = shards.of(streams.keys[at])
                 return (await transaction.hop(shard, (transaction.flags, [streams.calls[at]])))[0]
         replies = streams.in_order(await transaction.commit())

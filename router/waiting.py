@@ -43,6 +43,8 @@ class Wait:
         self.has_turn = False  # a shard has told so, and it has not been tried since
         self.answer: bytes | None = None  # why it waits no longer
         self.lost = False  # one of the shards
+        self.in_vain = null(session.resp)  # the reply when its time is up
+        self.is_barrier = False  # a pause has to wait for its task when that does not wait
         self.changed: asyncio.Future[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         task = asyncio.current_task()
@@ -73,9 +75,7 @@ class Wait:
         groups: dict[int, list[bytes]] = {}
         for key in dict.fromkeys(keys):
             groups.setdefault(self.host.shard_of(key), []).append(key)
-        if timeout_ms:
-            loop = self.host.loop
-            self.timer = loop.call_later(timeout_ms / 1000, self.stop, null(self.session.resp))
+        self.limit(timeout_ms, self.in_vain)
         self.shards = sorted(groups)
         if self.moves:
             self.host.begin_moving()
@@ -84,6 +84,12 @@ class Wait:
             transaction.hop(shard, (0, [[b"SHARDIS.WAIT", wanted, removal, *group]]))
             for shard, group in groups.items()
         )
+
+    def limit(self, timeout_ms: int, in_vain: bytes) -> None:
+        """Wait for so long, 0: for ever, and then be answered this."""
+        self.in_vain = in_vain
+        if timeout_ms:
+            self.timer = self.host.loop.call_later(timeout_ms / 1000, self.stop, in_vain)
 
     def pause(self, transaction: Transaction, granted: Iterable[int]) -> None:
         """It will wait for locks, and so must not be given turns, which are locks, elsewhere."""
@@ -149,7 +155,7 @@ class Wait:
     def unblock(self, error: bool) -> asyncio.Future[bool]:
         """CLIENT UNBLOCK: whether that was what has ended it."""
         future: asyncio.Future[bool] = self.host.loop.create_future()
-        self.asked.append((UNBLOCKED if error else null(self.session.resp), future))
+        self.asked.append((UNBLOCKED if error else self.in_vain, future))
         self._change()
         return future
 

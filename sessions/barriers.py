@@ -21,6 +21,9 @@ from sessions.session import Session
 
 logger = logging.getLogger("shardis")
 
+REPLICAS_AT = {"WAIT": 1, "WAITAOF": 2}
+"""Where a command that waits for replicas says how many."""
+
 T = TypeVar("T")
 
 
@@ -43,6 +46,14 @@ class Barriers:
         """The raw reply of an ADMIN command."""
         raise NotImplementedError
 
+    async def wait_for_replicas(
+        self, session: Session, command: Command, args: list[bytes], reply: bytes
+    ) -> bytes:
+        """WAIT and WAITAOF: let the time pass if replicas are wanted, as there are none."""
+        if int(args[REPLICAS_AT[command.name]]) > 0:
+            await asyncio.sleep(int(args[-1]) / 1000)
+        return reply
+
     async def ask_shards(self, session: Session, command: Command, args: list[bytes]) -> bytes:
         """The raw reply of any other barrier. Raises CommandError, Unanswerable."""
         raise NotImplementedError
@@ -64,6 +75,8 @@ class Barriers:
         try:
             if command.place is Place.ADMIN:
                 reply = await self.ask_router(session, args)
+                if command.name in REPLICAS_AT and not reply.startswith(b"-"):
+                    reply = await self.wait_for_replicas(session, command, args, reply)
             else:
                 reply = await self.ask_shards(session, command, args)
                 elapsed = time.perf_counter_ns() - started

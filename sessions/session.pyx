@@ -52,6 +52,7 @@ cdef uint32_t FLAG_NO_MULTI = F.NO_MULTI
 cdef bytes NOT_INSIDE_MULTI = b"ERR Command not allowed inside a transaction"
 cdef bytes EXEC_ABORTED = b"EXECABORT Transaction discarded because of previous errors."
 cdef bytes EXEC_REFUSED = b"EXECABORT Transaction discarded because of: %b"
+cdef tuple REDIRECTIONS = (b"MOVED ", b"ASK ", b"CROSSSLOT ", b"CLUSTERDOWN ", b"TRYAGAIN ")
 cdef bytes WATCH_INSIDE = b"ERR WATCH inside MULTI is not allowed"
 cdef bytes NO_MULTI = b"ERR EXEC without MULTI"
 
@@ -857,6 +858,8 @@ cdef class Session:
             if not self.state & STATE_HELD or self.waits_for_barrier:
                 self.dispatcher.remove(self)
         elif self.state & STATE_BLOCKED:
+            if self.input_ended and self.blocked:
+                self.forget_input()
             self.unblocked()
             self.resume()
         elif self.waits_for_barrier:
@@ -864,6 +867,11 @@ cdef class Session:
             self.state &= ~STATE_HELD
             self.resume()
         return 0
+
+    def forget_input(self):
+        """Its client has gone while it was blocked: as in Redis, no command behind is executed."""
+        buffer_free(&self.input)
+        self.input_start = 0
 
     cdef int unblocked(self) except -1:
         """The command that waited, or might have, is answered."""
@@ -915,7 +923,8 @@ cdef class Session:
         cdef bytes data
         if unlikely(id >= 0 and id == self.dispatcher.exec_id):
             self.discard()
-            message = EXEC_REFUSED % (message[4:] if message.startswith(b"ERR ") else message)
+            if not message.startswith(REDIRECTIONS):     # which a cluster client must recognize
+                message = EXEC_REFUSED % (message[4:] if message.startswith(b"ERR ") else message)
         elif unlikely(self.attention & ATTENTION_MULTI):
             self.waiting.failed = True
         data = b"-" + message.replace(b"\r", b" ").replace(b"\n", b" ") + b"\r\n"

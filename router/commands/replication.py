@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from protocol.commands import F, Place, Request, Response, command
@@ -67,11 +66,14 @@ async def lolwut(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) 
 
 @command("WAIT", arity=3, **WAITS)
 async def wait(admin: Admin, caller: Caller, args: list[bytes], reply: Reply) -> None:
-    """Wait until so many replicas have what this client has written; there are none. O(1)"""
+    """Wait until so many replicas have what this client has written; there are none. O(1)
+
+    It is answered what a wait in vain is; the client's process waits (sessions/barriers).
+    """
     wanted = parse_int64(args[1])
     if wanted is None:
         raise CommandError(NOT_INTEGER)
-    await in_vain(wanted, args[2])
+    timeout_of(args[2])
     reply.integer(0)
 
 
@@ -88,7 +90,6 @@ async def wait_for_log(admin: Admin, caller: Caller, args: list[bytes], reply: R
     timeout_of(args[3])
     if local:
         raise CommandError(NO_LOG)
-    await in_vain(wanted, args[3])
     reply.array(2)
     reply.integer(0)
     reply.integer(0)
@@ -102,13 +103,3 @@ def timeout_of(argument: bytes) -> int:
     if timeout < 0:
         raise CommandError(NEGATIVE_TIMEOUT)
     return timeout
-
-
-async def in_vain(wanted: int, argument: bytes) -> None:
-    """Let the timeout pass if more replicas are wanted than there are; 0, for ever, does not wait.
-
-    That is what all blocking commands do so far (docs/differences.md).
-    """
-    timeout = timeout_of(argument)
-    if wanted > 0:
-        await asyncio.sleep(timeout / 1000)

@@ -179,7 +179,7 @@ def bitop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     if result:
         ctx.set_string(target, result, raw=True)
         ctx.changed(target, b"set")
-    elif ctx.delete(target):
+    elif ctx.clear(target):
         ctx.changed(target, b"del")
     reply.integer(len(result))
 

@@ -21,7 +21,7 @@ from shards.lane.handler cimport (
     NATIVE_DECLINED, NATIVE_DONE, Arg, Argv, NativeLane, Shard, key_at, shard_changed, shard_notify,
 )
 from shards.keyspace.keyspace cimport (
-    EXPIRE_NONE, TYPE_STRING, Entry, Key, entry_string, entry_type, store_delete,
+    EXPIRE_NONE, TYPE_STRING, Entry, Key, entry_string, entry_type, store_clear,
     store_open_string, store_read, store_set_string, store_write,
 )
 from shards.keyspace.store cimport FORM_RAW
@@ -235,7 +235,7 @@ cdef int bitop(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     if result.used:
         store_set_string(shard.store, &argv.key, result.data, result.used, EXPIRE_NONE, FORM_RAW)
         shard_changed(shard, &argv.key, EVENT_SET, 1)
-    elif store_delete(shard.store, &argv.key):
+    elif store_clear(shard.store, &argv.key):
         shard_changed(shard, &argv.key, EVENT_DEL, 1)
     reply_integer(out, <int64_t>result.used)
     buffer_free(&result)

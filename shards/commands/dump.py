@@ -92,13 +92,13 @@ def restore_(ctx: Context, args: list[bytes], reply: Reply) -> None:
     if expire_ms and b"ABSTTL" not in options:
         expire_ms += ctx.now_ms
     if expire_ms and expire_ms <= ctx.now_ms:
-        if replace and ctx.delete(key):
+        if replace and ctx.clear(key):
             ctx.propagate([b"DEL", key])
             ctx.changed(key, b"del")
         reply.ok()
         return
     if replace:
-        ctx.delete(key)  # so that the key counts as a new one, as in Redis
+        ctx.clear(key)  # so that the key counts as a new one, as in Redis
     value.put(expire_ms or -1, options.get(b"IDLETIME", -1), options.get(b"FREQ", -1))
     if expire_ms and b"ABSTTL" not in options:
         ctx.propagate([args[0], key, b"%d" % expire_ms, *args[3:], b"ABSTTL"])

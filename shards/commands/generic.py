@@ -21,6 +21,7 @@ from shards.arguments.options import (
     quoted,
     word,
 )
+from shards.inspect.unseen import unseen
 from shards.kernels.glob import matching
 
 if TYPE_CHECKING:
@@ -402,7 +403,7 @@ def pexpiretime(ctx: Context, args: list[bytes], reply: Reply) -> None:
 )
 def persist(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Let a key stay for ever again. O(1)."""
-    if ctx.expire_ms(args[1]) in (None, EXPIRE_NONE):
+    if not ctx.exists(args[1], write=True) or ctx.expire_ms(args[1]) == EXPIRE_NONE:
         reply.integer(0)
         return
     ctx.set_expire(args[1], EXPIRE_NONE)
@@ -459,12 +460,21 @@ def scan(ctx: Context, args: list[bytes], reply: Reply) -> None:
     cursor = scan_cursor(args[1])
     options = SCAN_OPTIONS.parse(args, 2)
 
-    cursor, keys = ctx.keyspace.scan(ctx.database, cursor, options.get(b"COUNT", SCAN_COUNT))
+    count = options.get(b"COUNT", SCAN_COUNT)
+    expired: list[bytes] = []
+    cursor, keys = ctx.keyspace.scan(ctx.database, cursor, count, expired=expired)
     if b"MATCH" in options:
         keys = matching(options[b"MATCH"], keys)
+        expired = matching(options[b"MATCH"], expired)
     if b"TYPE" in options:
         wanted = word(options[b"TYPE"]).lower()
-        keys = [key for key in keys if ctx.type(key) == wanted]
+        # Each is looked up for its type, which counts, but is no use of the key.
+        keys = [key for key in keys if ctx.look(key) and ctx.type(key, counted=False) == wanted]
+        for key in expired:
+            ctx.look(key)
+    else:
+        for key in expired:
+            ctx.meet(key)
     reply.array(2)
     reply.bulk(b"%d" % cursor)
     reply.bulks(keys)
@@ -643,7 +653,8 @@ def object_help(ctx: Context, args: list[bytes], reply: Reply) -> None:
 )
 def object_encoding(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return how a key's value is stored in memory. O(1)."""
-    reply.bulk_or_null(ctx.keyspace.encoding(ctx.database, args[2]))
+    found = ctx.look(args[2])
+    reply.bulk_or_null(ctx.keyspace.encoding(ctx.database, args[2]) if found else None)
 
 
 @command(
@@ -655,13 +666,12 @@ def object_encoding(ctx: Context, args: list[bytes], reply: Reply) -> None:
 )
 def object_freq(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return the logarithmic counter of a key's uses. O(1)."""
-    frequency = ctx.keyspace.frequency(ctx.database, args[2])
-    if frequency is None:
+    if not ctx.look(args[2]):
         reply.null()
         return
     if not uses_lfu(ctx):
         raise CommandError(LFU_NOT_SELECTED)
-    reply.integer(frequency)
+    reply.integer(ctx.keyspace.frequency(ctx.database, args[2]) or 0)
 
 
 @command(
@@ -673,13 +683,12 @@ def object_freq(ctx: Context, args: list[bytes], reply: Reply) -> None:
 )
 def object_idletime(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return for how many seconds a key has not been used. O(1)."""
-    idle_seconds = ctx.keyspace.idle_seconds(ctx.database, args[2])
-    if idle_seconds is None:
+    if not ctx.look(args[2]):
         reply.null()
         return
     if uses_lfu(ctx):
         raise CommandError(LFU_SELECTED)
-    reply.integer(idle_seconds)
+    reply.integer(ctx.keyspace.idle_seconds(ctx.database, args[2]) or 0)
 
 
 def uses_lfu(ctx: Context) -> bool:
@@ -695,17 +704,23 @@ def uses_lfu(ctx: Context) -> bool:
 )
 def object_refcount(ctx: Context, args: list[bytes], reply: Reply) -> None:
     """Return how many references there are to a key's value. O(1)."""
-    if ctx.keyspace.encoding(ctx.database, args[2]) is None:
+    if not ctx.look(args[2]):
         reply.null()
         return
-    reply.integer(references(ctx, args[2]))
+    encoding = ctx.keyspace.encoding(ctx.database, args[2])
+    with unseen(ctx):
+        text = ctx.write_string(args[2]) if encoding == b"int" else None
+    reply.integer(references(ctx, encoding, text))
 
 
-def references(ctx: Context, key: bytes) -> int:
-    """What Redis would count for an existing key: one, or its number for "shared by all"."""
-    if ctx.keyspace.encoding(ctx.database, key) != b"int":
+def references(ctx: Context, encoding: bytes | None, text: bytes | None) -> int:
+    """What Redis would count for an existing key: one, or its number for "shared by all".
+
+    `text` is what the key holds if it is a string.
+    """
+    if encoding != b"int":
         return 1
     if ctx.settings.maxmemory_policy.endswith((b"-lru", b"-lfu")):
         return 1
-    value = parse_int64(ctx.write_string(key) or b"")
+    value = parse_int64(text or b"")
     return SHARED_REFERENCES if value is not None and 0 <= value < SHARED_INTEGERS else 1

@@ -26,7 +26,7 @@ from shards.kernels.geohash cimport (
     COORDINATE_BYTES_MAX, GEOHASH_BYTES, RANGES_MAX, Area, ScoreRange, Spot, area_holds,
     area_ranges, format_coordinate, metres, position, position_score, write_geohash,
 )
-from shards.keyspace.keyspace cimport Entry, Key, store_delete
+from shards.keyspace.keyspace cimport Entry, Key, store_clear
 from shards.types.scoretree cimport BY_SCORE, ZsetRange
 from shards.types.zset cimport (
     ADD_INSERTED, ADD_NX, ADD_UPDATED, ADD_XX, Added, SortedCursor, SortedItem, SortedSet,
@@ -558,7 +558,7 @@ cdef int geosearchstore(Shard *shard, const Argv *argv, Buffer *out) noexcept:
                 places.items[i].score = places.items[i].spot.metres / search.area.unit
         keep(shard, &argv.key, &places)
         shard_changed(shard, &argv.key, EVENT_GEOSEARCHSTORE, places.count)
-    elif store_delete(shard.store, &argv.key):
+    elif store_clear(shard.store, &argv.key):
         shard_changed(shard, &argv.key, EVENT_DEL, 1)
     reply_integer(out, <int64_t>places.count)
     places_free(&places)

@@ -125,6 +125,7 @@ def with_keys(ctx: Context, args: list[bytes], reply: Reply) -> None:
     lent = ctx.transaction.borrowed
     inner = Reply(reply.resp)
     used: list[bytes] = []
+    lookups = ctx.keyspace.lookups
     ctx.runner.lend(lent)
     try:
         for key, parcel in lent.items():
@@ -137,6 +138,7 @@ def with_keys(ctx: Context, args: list[bytes], reply: Reply) -> None:
             if after not in (before[key], -1):
                 used += (key, b"%d" % after)
     except NeedKeys as needed:
+        ctx.keyspace.lookups = lookups
         reply.array(1)
         reply.bulks(needed.keys)
         return

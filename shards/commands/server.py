@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -16,6 +17,7 @@ from shards.commands.generic import references, unknown_subcommand
 from shards.inspect.digest import of_value
 from shards.inspect.hashtables import NOTHING, text
 from shards.inspect.layout import dict_figures, listpack_lines, quicklist_figures, quicklist_lines
+from shards.inspect.unseen import unseen
 from shards.kernels.glob import match
 
 if TYPE_CHECKING:
@@ -110,8 +112,9 @@ def debug(ctx: Context, args: list[bytes], reply: Reply) -> None:
         reply.ok()
     elif subcommand == b"DIGEST-VALUE":
         reply.array(len(args) - 2)
-        for key in args[2:]:
-            reply.status(of_value(ctx, key).hex().encode())
+        with unseen(ctx):
+            for key in args[2:]:
+                reply.status(of_value(ctx, key).hex().encode())
     elif subcommand == b"SLEEP" and len(args) == 3:
         found = LEADING_FLOAT.match(args[2])
         ctx.sleep(max(float(found[1]) if found else 0.0, 0.0))
@@ -135,25 +138,27 @@ def bad_subcommand(args: list[bytes]) -> CommandError:
 
 
 def describe(ctx: Context, key: bytes) -> bytes:
-    """The line of DEBUG OBJECT."""
+    """The line of DEBUG OBJECT, of a key that has expired too."""
     keyspace, database = ctx.keyspace, ctx.database
     encoding = keyspace.encoding(database, key)
     if encoding is None:
         raise CommandError(NO_SUCH_KEY)
     idle_seconds = keyspace.idle_seconds(database, key) or 0
     lru = (ctx.now_ms // 1000 - idle_seconds) & 0xFFFFFF
+    with unseen(ctx):
+        value = ctx.write_string(key) if encoding in (b"int", b"embstr", b"raw") else None
     # An address means nothing outside its process. What it is used for is to see whether a value
     # was changed in place, and our entries keep their place as long as their key does.
     return (
         b"Value at:0x%x refcount:%d encoding:%s serializedlength:%d lru:%d lru_seconds_idle:%d%s"
         % (
             crc32(key),
-            references(ctx, key),
+            references(ctx, encoding, value),
             encoding,
             (
-                serialized_length(ctx.write_string(key) or b"")
-                if encoding in (b"int", b"embstr", b"raw")
-                else keyspace.memory_usage(database, key) or 0
+                keyspace.memory_usage(database, key) or 0
+                if value is None
+                else serialized_length(value)
             ),
             lru,
             idle_seconds,
@@ -181,7 +186,7 @@ def wants_all(args: list[bytes]) -> bool:
 
 def hash_table(ctx: Context, key: bytes, full: bool) -> bytes:
     """The text of DEBUG HTSTATS-KEY. O(buckets) if full."""
-    if ctx.keyspace.encoding(ctx.database, key) is None:
+    if not ctx.look(key):
         raise CommandError(NO_SUCH_KEY)
     figures = dict_figures(ctx.keyspace, ctx.database, key, full)
     if figures is None:
@@ -192,7 +197,10 @@ def hash_table(ctx: Context, key: bytes, full: bool) -> bytes:
 def log_listpack(ctx: Context, key: bytes) -> None:
     """DEBUG LISTPACK; Redis prints on its standard output what goes to the log here. O(N)."""
     log_lines(
-        ctx, key, listpack_lines(ctx.keyspace, ctx.database, key), b"Not a listpack encoded object."
+        ctx,
+        key,
+        lambda: listpack_lines(ctx.keyspace, ctx.database, key),
+        b"Not a listpack encoded object.",
     )
 
 
@@ -202,15 +210,18 @@ def log_quicklist(ctx: Context, key: bytes, level: re.Match[bytes] | None) -> No
     log_lines(
         ctx,
         key,
-        quicklist_lines(ctx.keyspace, ctx.database, key, full),
+        lambda: quicklist_lines(ctx.keyspace, ctx.database, key, full),
         b"Not a quicklist encoded object.",
     )
 
 
-def log_lines(ctx: Context, key: bytes, lines: list[str] | None, error: bytes) -> None:
+def log_lines(
+    ctx: Context, key: bytes, layout: Callable[[], list[str] | None], error: bytes
+) -> None:
     """Log how a key is laid out; without lines, say what the key isn't."""
-    if ctx.keyspace.encoding(ctx.database, key) is None:
+    if not ctx.look(key):
         raise CommandError(NO_SUCH_KEY)
+    lines = layout()
     if lines is None:
         raise CommandError(b"ERR " + error)
     for line in lines:

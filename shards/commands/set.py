@@ -151,6 +151,8 @@ def spop(ctx: Context, args: list[bytes], reply: Reply) -> None:
     key = args[1]
     count = positive(args[2], NOT_POSITIVE) if len(args) == 3 else 1
     view = SetView.open(ctx, key, write=True)
+    if len(args) == 3 and 0 < len(view) <= count:
+        ctx.exists(key, touch=True)  # Redis reads a set of which all is wanted, and counts that
 
     popped = view.pop(count)
     if popped:
@@ -214,6 +216,9 @@ def smove(ctx: Context, args: list[bytes], reply: Reply) -> None:
     Without a source nothing is moved, whatever the destination holds.
     """
     _, source, destination, member = args
+    # Redis looks at both first, and so removes both if they have expired, whatever comes of it.
+    ctx.meet(source)
+    ctx.meet(destination)
     origin = SetView.open(ctx, source, write=True)
     if not origin.exists:
         reply.integer(0)

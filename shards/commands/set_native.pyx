@@ -187,6 +187,8 @@ cdef int spop(Shard *shard, const Argv *argv, Buffer *out) noexcept:
     if <uint64_t>count > size:
         count = <int64_t>size
     if several:
+        if <uint64_t>count == size:
+            store_read(shard.store, &argv.key, True)    # Redis reads it, and counts that
         reply_set_header(shard, out, <uint64_t>count)
     if shard_logs(shard):
         popping.shard = shard

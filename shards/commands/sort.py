@@ -95,6 +95,7 @@ def elements_of(ctx: Context, key: bytes) -> tuple[bytes | None, list[bytes]]:
             view = ZsetView.open(ctx, key)
             view.unpack()
             return b"zset", [member for member, _ in view.items()]
+    ctx.exists(key, touch=True)  # a look that counts, as any other
     raise CommandError(WRONG_TYPE)
 
 
@@ -218,7 +219,7 @@ def sort_key(ctx: Context, wanted: Sorting, key: bytes, reply: Reply) -> None:
     if result:
         ListView.store(ctx, wanted.store, [one or b"" for one in result])
         ctx.changed(wanted.store, b"sortstore", len(result))
-    elif ctx.delete(wanted.store):
+    elif ctx.clear(wanted.store):
         ctx.changed(wanted.store, b"del")
     reply.integer(len(result))
 

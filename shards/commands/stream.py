@@ -925,16 +925,8 @@ def take(
     log_claim(ctx, view, key, group, consumer, id, delivered_ms, deliveries)
 
 
-@command(
-    "XAUTOCLAIM",
-    arity=-6,
-    flags=F.WRITE | F.FAST,
-    keys=DELETE,
-    tips=("nondeterministic_output",),
-)
-def xautoclaim(ctx: Context, args: list[bytes], reply: Reply) -> None:
-    """Take over what is pending too long, from an id on. O(C log(P)) for a COUNT of C."""
-    key, group, consumer = args[1:4]
+def autoclaim_options(args: list[bytes]) -> tuple[int, StreamId, int, Claim]:
+    """How long an entry must be idle, where to begin, how many to take, what is done to them."""
     idle_ms = int64(args[4], b"ERR Invalid min-idle-time argument for XAUTOCLAIM")
     start = interval_start(args[5])
     count = CLAIM_COUNT
@@ -952,6 +944,24 @@ def xautoclaim(ctx: Context, args: list[bytes], reply: Reply) -> None:
         else:
             raise CommandError(SYNTAX)
         index += 1
+    return idle_ms, start, count, claim
+
+
+@command(
+    "XAUTOCLAIM",
+    arity=-6,
+    flags=F.WRITE | F.FAST,
+    keys=DELETE,
+    tips=("nondeterministic_output",),
+)
+def xautoclaim(ctx: Context, args: list[bytes], reply: Reply) -> None:
+    """Take over what is pending too long, from an id on. O(C log(P)) for a COUNT of C."""
+    key, group, consumer = args[1:4]
+    try:
+        idle_ms, start, count, claim = autoclaim_options(args)
+    except CommandError:
+        ctx.exists(key, touch=True)  # Redis looks at the key first, and counts that
+        raise
     view = open_group(ctx, key, group)
 
     see_consumer(ctx, view, key, group, consumer)

@@ -479,13 +479,17 @@ def lcs(ctx: Context, args: list[bytes], reply: Reply) -> None:
 
     The types are checked before the options here, unlike anywhere else, because Redis does.
     """
-    try:
-        first = ctx.read_string(args[1]) or b""
-        second = ctx.read_string(args[2]) or b""
-    except CommandError as error:
-        if error.message != WRONG_TYPE:
-            raise
-        raise CommandError(b"ERR The specified keys must contain string values") from None
+    texts: list[bytes | None] = []
+    for key in args[1:3]:  # both are looked at, whatever the first one is
+        try:
+            texts.append(ctx.read_string(key) or b"")
+        except CommandError as error:
+            if error.message != WRONG_TYPE:
+                raise
+            texts.append(None)
+    first, second = texts
+    if first is None or second is None:
+        raise CommandError(b"ERR The specified keys must contain string values")
     options = LCS_OPTIONS.parse(args, 3)
     indexes, only_length = b"IDX" in options, b"LEN" in options
     if indexes and only_length:

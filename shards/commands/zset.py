@@ -107,7 +107,7 @@ def store(
     if items:
         ZsetView.store(ctx, key, items)
         ctx.changed(key, event, count)
-    elif ctx.delete(key):
+    elif ctx.clear(key):
         ctx.changed(key, b"del")
     reply.integer(len(items))
 
@@ -832,10 +832,9 @@ Source = ZsetView | SetSource
 
 def open_source(ctx: Context, key: bytes) -> Source:
     """A sorted set or a set, to be read. Raises WRONGTYPE."""
-    try:
-        return ZsetView.open(ctx, key)
-    except CommandError:
+    if ctx.type(key, counted=False) == b"set":
         return SetSource(SetView.open(ctx, key))
+    return ZsetView.open(ctx, key)
 
 
 def add_scores(score: float, other: float) -> float:

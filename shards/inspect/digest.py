@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from protocol.reply import Reply
 from shards.inspect.digest_parts import EMPTY, add, mix
+from shards.inspect.unseen import unseen
 from shards.views.hash import HashView
 from shards.views.list import ListView
 from shards.views.set import SetView
@@ -71,8 +72,11 @@ def score_text(score: float) -> bytes:
 
 
 def of_value(ctx: Context, key: bytes, digest: bytes = EMPTY) -> bytes:
-    """A digest with the value of a key of the running command's database. O(n)"""
-    kind = ctx.type(key)
+    """A digest with the value of a key of the running command's database. O(n)
+
+    Called with `unseen`: a digest is of what is there, and asking for it is no use of a key.
+    """
+    kind = ctx.type(key, counted=False)
     if kind is None:
         return digest
     digest = mix(digest, TYPES[kind].to_bytes(4))
@@ -102,6 +106,7 @@ def of_value(ctx: Context, key: bytes, digest: bytes = EMPTY) -> bytes:
 def of_database(ctx: Context) -> bytes:
     """The keys of the running command's database combined. O(n)"""
     digest = EMPTY
-    for key in list(ctx.keyspace.keys(ctx.database)):
-        digest = add(digest, of_value(ctx, key, mix(EMPTY, key)))
+    with unseen(ctx):
+        for key in list(ctx.keyspace.keys(ctx.database)):
+            digest = add(digest, of_value(ctx, key, mix(EMPTY, key)))
     return digest

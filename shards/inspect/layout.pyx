@@ -20,6 +20,7 @@ from shards.keyspace.keyspace cimport (
     entry_encoding,
     entry_pointer,
     entry_type,
+    store_find,
     store_pool,
 )
 from shards.memory.allocation cimport Pool, pool_free
@@ -49,7 +50,7 @@ cdef struct Chains:             # the figures of one hash table, or of several t
 
 cdef void *structure(Keyspace keyspace, const Key *key, EntryEncoding encoding) noexcept:
     """The structure of a key that has this encoding; NULL: there is none."""
-    cdef Entry *entry = keyspace.live_entry(key)
+    cdef Entry *entry = store_find(keyspace.store, key)
     if entry == NULL or entry_type(entry) == TYPE_STRING or entry_encoding(entry) != encoding:
         return NULL
     return entry_pointer(entry)

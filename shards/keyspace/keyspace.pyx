@@ -248,6 +248,15 @@ cdef class Keyspace:
         return self.store.used_memory
 
     @property
+    def lookups(self) -> tuple[int, int]:
+        """Hits and misses; set back where a command begins anew."""
+        return self.store.hits, self.store.misses
+
+    @lookups.setter
+    def lookups(self, tuple value):
+        self.store.hits, self.store.misses = value
+
+    @property
     def hits(self) -> int:
         return self.store.hits
 
@@ -391,6 +400,25 @@ cdef class Keyspace:
             return store_write(self.store, &native) != NULL
         return store_read(self.store, &native, touch) != NULL
 
+    def look(self, int database, bytes key) -> bool:
+        """Whether there is such a key; a hit or a miss, of which nobody is told. O(1)"""
+        cdef Key native = self.key(key, database)
+        return store_look(self.store, &native) != NULL
+
+    def begin_unseen(self):
+        """Let looks leave no trace, and see expired keys too, until `end_unseen`.
+
+        Nothing may be changed meanwhile. Returns what `end_unseen` takes. O(1)
+        """
+        kept = self.store.now_ms, self.store.hits, self.store.misses, self.store.no_touch
+        self.store.now_ms = 0
+        self.store.no_touch = True
+        return kept
+
+    def end_unseen(self, tuple kept) -> None:
+        """Let looks count again. O(1)"""
+        self.store.now_ms, self.store.hits, self.store.misses, self.store.no_touch = kept
+
     def meet(self, int database, bytes key) -> None:
         """Remove a key if it has expired; nothing else is touched or counted. O(1)"""
         cdef Key native = self.key(key, database)
@@ -472,6 +500,11 @@ cdef class Keyspace:
         cdef Key native = self.key(key, database)
         return store_delete(self.store, &native)
 
+    def clear(self, int database, bytes key) -> bool:
+        """Delete a key, one that has expired as any other; False if there was none. O(its size)"""
+        cdef Key native = self.key(key, database)
+        return store_clear(self.store, &native)
+
     def expire_ms(self, int database, bytes key) -> int | None:
         """When the key expires; -1 for never, None without the key. O(1)"""
         cdef Key native = self.key(key, database)
@@ -486,27 +519,27 @@ cdef class Keyspace:
         store_set_expire(self.store, &native, expire_ms)
 
     def encoding(self, int database, bytes key) -> bytes | None:
-        """What OBJECT ENCODING shows. O(1)"""
+        """What OBJECT ENCODING shows, of an expired key too. O(1)"""
         cdef Key native = self.key(key, database)
-        cdef Entry *entry = self.live_entry(&native)
+        cdef Entry *entry = store_find(self.store, &native)
         return ENCODING_NAMES[<int>entry_encoding(entry)] if entry != NULL else None
 
     def idle_seconds(self, int database, bytes key) -> int | None:
         """Seconds since the key was last touched (OBJECT IDLETIME). O(1)"""
         cdef Key native = self.key(key, database)
-        cdef Entry *entry = self.live_entry(&native)
+        cdef Entry *entry = store_find(self.store, &native)
         return store_idle_seconds(self.store, entry) if entry != NULL else None
 
     def frequency(self, int database, bytes key) -> int | None:
         """The decayed LFU counter (OBJECT FREQ). O(1)"""
         cdef Key native = self.key(key, database)
-        cdef Entry *entry = self.live_entry(&native)
+        cdef Entry *entry = store_find(self.store, &native)
         return store_frequency(self.store, entry) if entry != NULL else None
 
     def memory_usage(self, int database, bytes key) -> int | None:
         """Bytes that the key and its value occupy, its bucket included. O(1)"""
         cdef Key native = self.key(key, database)
-        cdef Entry *entry = self.live_entry(&native)
+        cdef Entry *entry = store_find(self.store, &native)
         return store_entry_footprint(self.store, entry) + 8 if entry != NULL else None
 
     # Entries as a whole
@@ -550,11 +583,11 @@ cdef class Keyspace:
             store_remove(self.store, &native, entry, REMOVED_EXPIRED)
 
     def scan(self, int database, uint64_t cursor, uint64_t count, *, int first_slot=0,
-             int last_slot=SLOTS - 1) -> tuple[int, list[bytes]]:
+             int last_slot=SLOTS - 1, list expired=None) -> tuple[int, list[bytes]]:
         """One step of SCAN over a range of slots: the next cursor (0: done), about `count` keys.
 
         A key that is there from the first call to the last is returned at least once, whatever
-        happens to the others. Expired keys are left out, and removed. O(count)
+        happens to the others. Expired keys are left out, and are added to `expired`. O(count)
         """
         cdef uint32_t number = self.number(database)
         cdef EntryList *found = &self.store.scratch
@@ -562,8 +595,14 @@ cdef class Keyspace:
         if count == 0 or not 0 <= first_slot <= last_slot < SLOTS:
             raise ValueError("an empty scan")
         found.count = 0
-        cursor = store_scan(self.store, number, cursor, count, first_slot, last_slot, found)
-        return cursor, [entry_key_bytes(found.entries[i]) for i in range(found.count)]
+        cursor = store_walk(self.store, number, False, cursor, count, first_slot, last_slot, found)
+        keys = []
+        for i in range(found.count):
+            if not store_is_expired(self.store, found.entries[i]):
+                keys.append(entry_key_bytes(found.entries[i]))
+            elif expired is not None:
+                expired.append(entry_key_bytes(found.entries[i]))
+        return cursor, keys
 
     def keys(self, int database):
         """All keys that have not expired; the database must not be changed meanwhile. O(n)"""

@@ -146,6 +146,8 @@ cdef void store_prefetch_entry(Store *store, const Key *key) noexcept nogil
 
 cdef Entry *store_find(Store *store, const Key *key) noexcept nogil
 cdef Entry *store_read(Store *store, const Key *key, bint touch) noexcept  # counts hits and misses
+# The same, but it tells nobody of a miss.
+cdef Entry *store_look(Store *store, const Key *key) noexcept
 cdef Entry *store_write(Store *store, const Key *key) noexcept             # does not
 # Before a change in place of a key that was opened by store_read or store_find. No look is counted.
 cdef inline void store_changing(Store *store, const Key *key) noexcept nogil:
@@ -154,6 +156,9 @@ cdef inline void store_changing(Store *store, const Key *key) noexcept nogil:
 cdef bint store_is_expired(const Store *store, const Entry *entry) noexcept nogil
 
 cdef bint store_delete(Store *store, const Key *key) noexcept                  # True: it existed
+# The same, but a key that has expired is deleted as any other: it is not looked at, as when a
+# command of Redis has a destination and nothing to put there.
+cdef bint store_clear(Store *store, const Key *key) noexcept
 # Remove an entry that is there through the hook: expired, or evicted.
 cdef void store_remove(Store *store, const Key *key, Entry *entry, RemoveReason reason) noexcept
 # Set a string, whatever was there. expire_ms: a time, EXPIRE_NONE or EXPIRE_KEEP. form: FORM_...
@@ -196,12 +201,10 @@ cdef Entry *store_random_entry(Store *store, uint32_t database, bint expiring) n
 cdef void store_key_of(const Store *store, const Entry *entry, uint32_t database,
                        Key *key) noexcept nogil
 # SCAN: append about `count` entries of the slots first..last to `found`; returns the next cursor,
-# 0 at the end. store_walk gives expired entries too and changes nothing; store_scan removes them.
+# 0 at the end. Gives expired entries too and changes nothing.
 cdef uint64_t store_walk(Store *store, uint32_t database, bint expiring, uint64_t cursor,
                          uint64_t count, uint32_t first, uint32_t last,
                          EntryList *found) noexcept nogil
-cdef uint64_t store_scan(Store *store, uint32_t database, uint64_t cursor, uint64_t count,
-                         uint32_t first, uint32_t last, EntryList *found) noexcept
 
 # Cut a database off in O(1): it is empty at once, its memory no longer counted. Returns NULL if it
 # was never used. database_free may run on any thread. O(n)

@@ -544,6 +544,17 @@ cdef Entry *store_read(Store *store, const Key *key, bint touch) noexcept:
     return bucket_entry(bucket[0])
 
 
+cdef Entry *store_look(Store *store, const Key *key) noexcept:
+    cdef uint64_t *bucket = live_bucket(store, key)
+    if DEBUG:
+        store.touches += 1
+    if bucket == NULL:
+        store.misses += 1
+        return NULL
+    store.hits += 1
+    return bucket_entry(bucket[0])
+
+
 cdef Entry *store_write(Store *store, const Key *key) noexcept:
     cdef uint64_t *bucket = live_bucket(store, key)
     if bucket == NULL:
@@ -611,6 +622,18 @@ cdef void store_remove(Store *store, const Key *key, Entry *entry, RemoveReason 
 
 cdef bint store_delete(Store *store, const Key *key) noexcept:
     cdef uint64_t *bucket = live_bucket(store, key)
+    if bucket == NULL:
+        return False
+    if DEBUG:
+        store.touches += 1
+    if unlikely(store.listening):
+        tell_removed(store, key, bucket_entry(bucket[0]), REMOVED_DELETED)
+    discard(store, key, bucket_entry(bucket[0]), bucket)
+    return True
+
+
+cdef bint store_clear(Store *store, const Key *key) noexcept:
+    cdef uint64_t *bucket = find_bucket(store, key)
     if bucket == NULL:
         return False
     if DEBUG:
@@ -1073,20 +1096,3 @@ cdef uint64_t store_walk(Store *store, uint32_t number, bint expiring, uint64_t 
         visits -= 1
         if home == 0:
             slot += 1
-
-
-cdef uint64_t store_scan(Store *store, uint32_t number, uint64_t cursor, uint64_t count,
-                         uint32_t first, uint32_t last, EntryList *found) noexcept:
-    cdef size_t i, kept = found.count
-    cdef size_t before = found.count
-    cdef Key key
-    cursor = store_walk(store, number, False, cursor, count, first, last, found)
-    for i in range(before, found.count):
-        if store_is_expired(store, found.entries[i]):
-            store_key_of(store, found.entries[i], number, &key)
-            store_remove(store, &key, found.entries[i], REMOVED_EXPIRED)
-        else:
-            found.entries[kept] = found.entries[i]
-            kept += 1
-    found.count = kept
-    return cursor

@@ -86,6 +86,9 @@ cdef class Context:
         return self.keyspace.exists(
             self.database if database is None else database, key, touch, write)
 
+    def look(self, bytes key):
+        return self.keyspace.look(self.database, key)
+
     def meet(self, bytes key):
         self.keyspace.meet(self.database, key)
 
@@ -112,6 +115,9 @@ cdef class Context:
 
     def delete(self, bytes key, database=None):
         return self.keyspace.delete(self.database if database is None else database, key)
+
+    def clear(self, bytes key):
+        return self.keyspace.clear(self.database, key)
 
     def expire_ms(self, bytes key):
         return self.keyspace.expire_ms(self.database, key)

@@ -8,7 +8,7 @@ from protocol.errors import WRONG_TYPE, CommandError
 
 from shards.kernels.bits cimport count_bits, find_bit, integer_in, integer_into
 from shards.keyspace.keyspace cimport (
-    TYPE_STRING, Entry, Key, Keyspace, entry_string, entry_type, store_find, store_open_string,
+    TYPE_STRING, Entry, Key, Keyspace, entry_string, entry_type, store_open_string,
     store_read, store_write,
 )
 
@@ -36,7 +36,7 @@ cdef class Bits:
 
     cdef const uint8_t *data(self, char *scratch, size_t *n) noexcept:
         """The string's bytes; an int is written into scratch (24 bytes)."""
-        cdef Entry *entry = store_find(self.keyspace.store, &self.key)
+        cdef Entry *entry = self.keyspace.live_entry(&self.key)
         if entry == NULL:
             n[0] = 0
             return <const uint8_t *>scratch

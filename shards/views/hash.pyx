@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from shards.keyspace.entry cimport EXPIRE_NONE, TYPE_HASH, Entry
-from shards.keyspace.store cimport store_drop_if_empty, store_find, store_set_value
+from shards.keyspace.store cimport store_drop_if_empty, store_set_value
 from shards.types.hash cimport (
     Hash,
     HashItem,
@@ -58,13 +58,13 @@ cdef class HashView:
 
     cdef bint load(self, Hash *hash) noexcept:
         """The hash as it is now; False if there is none."""
-        cdef Entry *entry = store_find(self.keyspace.store, &self.key)
+        cdef Entry *entry = self.present()
         hash_load(self.keyspace.store, &self.key, entry, hash)
         return entry != NULL
 
     cdef int save(self, const Hash *hash) except -1:
         """Put a changed hash back; a new one becomes the key's value, an empty one goes."""
-        cdef Entry *entry = store_find(self.keyspace.store, &self.key)
+        cdef Entry *entry = self.present()
         if entry == NULL:
             store_set_value(self.keyspace.store, &self.key, TYPE_HASH, hash.encoding, hash.value,
                             EXPIRE_NONE)

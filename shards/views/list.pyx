@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
-from shards.keyspace.keyspace cimport store_find, store_write
+from shards.keyspace.keyspace cimport store_write
 from shards.types.list cimport (
     ListWalk,
     list_delete_range,
@@ -55,7 +55,7 @@ cdef class ListView:
 
     cdef Entry *entry(self, List *list) noexcept:
         """The key's entry and its list; NULL, and no list, without the key."""
-        cdef Entry *entry = store_find(self.keyspace.store, &self.key)
+        cdef Entry *entry = self.present()
         if entry != NULL:
             list_of(self.keyspace.store, self.key.database, entry, list)
         return entry
@@ -74,7 +74,7 @@ cdef class ListView:
         view.add(values, True, NULL)
 
     def push(self, values, bint at_tail):
-        return self.add(values, at_tail, store_find(self.keyspace.store, &self.key))
+        return self.add(values, at_tail, self.present())
 
     cdef object add(self, values, bint at_tail, Entry *entry):
         """Push to a list, or, without an entry, to a new one that takes the key's place."""

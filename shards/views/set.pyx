@@ -9,9 +9,9 @@ from protocol.native cimport out_of_memory
 from shards.keyspace.entry cimport EXPIRE_NONE, TYPE_SET, Entry
 from shards.keyspace.store cimport (
     Key,
+    store_clear,
     store_delete,
     store_drop_if_empty,
-    store_find,
     store_random,
     store_set_value,
 )
@@ -72,13 +72,13 @@ cdef class SetView:
 
     cdef bint load(self, Set *set) noexcept:
         """The set as it is now; False if there is none."""
-        cdef Entry *entry = store_find(self.keyspace.store, &self.key)
+        cdef Entry *entry = self.present()
         set_load(self.keyspace.store, &self.key, entry, set)
         return entry != NULL
 
     cdef int save(self, const Set *set) except -1:
         """Put a changed set back; a new one becomes the key's value, an empty one goes."""
-        cdef Entry *entry = store_find(self.keyspace.store, &self.key)
+        cdef Entry *entry = self.present()
         if entry == NULL:
             store_set_value(self.keyspace.store, &self.key, TYPE_SET, set.encoding, set.value,
                             EXPIRE_NONE)
@@ -99,7 +99,7 @@ cdef class SetView:
     @property
     def exists(self) -> bool:
         """Whether there is such a key, which then has members. O(1)"""
-        return store_find(self.keyspace.store, &self.key) != NULL
+        return self.present() != NULL
 
     def add(self, list words not None, Py_ssize_t start=0) -> int:
         """Add the members in words[start:]; returns how many are new. O(words)
@@ -247,7 +247,7 @@ cdef class SetResult:
         """
         cdef Key native = self.keyspace.key(key, ctx.database)
         if len(self) == 0:
-            return store_delete(self.keyspace.store, &native)
+            return store_clear(self.keyspace.store, &native)
         store_set_value(self.keyspace.store, &native, TYPE_SET, self.set.encoding, self.set.value,
                         EXPIRE_NONE)
         self.set.value = NULL

@@ -23,7 +23,6 @@ from shards.keyspace.keyspace cimport (
     entry_pointer,
     entry_type,
     store_changing,
-    store_find,
     store_pool,
     store_set_value,
 )
@@ -286,7 +285,7 @@ cdef class StreamView:
         return view
 
     cdef Stream *stream(self) except NULL:
-        cdef Entry *entry = store_find(self.keyspace.store, &self.key)
+        cdef Entry *entry = self.present()
         if entry == NULL or entry_type(entry) != TYPE_STREAM:
             raise KeyError(self.name)
         return <Stream *>entry_pointer(entry)

@@ -9,4 +9,6 @@ cdef class View:
     cdef readonly bytes name        # what key.data points to
     cdef Key key
 
+    # What is there now. NULL: nothing, or what has expired: a quiet access leaves that.
+    cdef Entry *present(self) noexcept
     cdef Entry *access(self, ctx, bytes name, bint write, EntryType type) except? NULL

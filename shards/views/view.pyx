@@ -29,3 +29,6 @@ cdef class View:
         if entry != NULL and entry_type(entry) != type:
             raise CommandError(WRONG_TYPE)
         return entry
+
+    cdef Entry *present(self) noexcept:
+        return self.keyspace.live_entry(&self.key)

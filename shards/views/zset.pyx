@@ -6,7 +6,7 @@ from libc.stdio cimport snprintf
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 from protocol.numbers cimport format_double
-from shards.keyspace.keyspace cimport ENCODING_LISTPACK, store_changing, store_find
+from shards.keyspace.keyspace cimport ENCODING_LISTPACK, store_changing
 from shards.arguments.ranges cimport Range
 from shards.types.dict cimport DictItem, dict_scan
 from shards.types.scoretree cimport Node, Zset, node_member
@@ -84,7 +84,7 @@ cdef class ZsetView:
 
     cdef Entry *entry(self, SortedSet *set) noexcept:
         """The key's entry and its sorted set; NULL, and no set, without the key."""
-        cdef Entry *entry = store_find(self.keyspace.store, &self.key)
+        cdef Entry *entry = self.present()
         if entry != NULL:
             sorted_of(self.keyspace.store, self.key.database, entry, set)
         return entry

@@ -22,13 +22,16 @@ def machine_for(oracle_server: Oracle, server_pool: ServerPool) -> Iterator[Call
     """Make the machine for a configuration of ours and a RESP version."""
     made: list[Machine] = []
 
-    def make(configuration: Configuration, resp: int, *, exact: bool = False) -> Machine:
+    def make(
+        configuration: Configuration, resp: int, *, exact: bool = False, accounts: bool = False
+    ) -> Machine:
         machine = Machine(
             server_pool.get(configuration),
             oracle_server,
             resp=resp,
             oracle_is_72=is_72(oracle_server),
             exact=exact,
+            accounts=accounts,
         )
         made.append(machine)
         return machine

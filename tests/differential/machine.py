@@ -4,6 +4,9 @@ A case is a list of steps made from a seed alone. A step sends a pipeline over o
 connections, cut into writes as its `cuts` seed says, and reads all its replies before the next
 step, so that what each server answers is determined by the case. On a difference the case is
 shrunk, and printed so that it can be pasted into test_reproductions.py.
+
+A machine that keeps accounts also asks both servers after each command how many lookups have hit
+and missed, how many keys have expired and how many there are, and compares what has changed.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from protocol.replies import elements
 from tests.differential.families.bitmaps import BITMAPS
@@ -70,6 +74,8 @@ CONNECTIONS = 2
 # For a redis-server that ends to be gone: while it writes what it crashed of, it takes connections.
 ORACLE_END_SECONDS = 10.0
 CRASH_LINES = 40  # of the report of a crash: the signal and the stack
+EXPIRED_SHARE = 0.15  # of the steps of a case before which some keys expire
+EXPIRED_PAUSE_MS = 5  # until both servers must see that a key given one millisecond has expired
 OWN_SHARE = 0.8  # of a case that is about one family; the rest is of all
 CASE_COMMANDS = 250  # commands of one case: enough to meet each other, few enough to shrink
 REPLY_SECONDS = 8.0
@@ -77,6 +83,10 @@ REPLY_SECONDS = 8.0
 SHRINK_REPLY_SECONDS = 1.0
 SHRINK_SECONDS = 40.0
 END_SECONDS = 1.0  # for a connection to be closed after the last reply
+# What a machine that keeps accounts sends after each command.
+PROBE_COMMANDS = ((b"INFO", b"stats"), (b"DBSIZE",))
+PROBE = b"".join(encode(*command) for command in PROBE_COMMANDS)
+PROBE_REPLIES = len(PROBE_COMMANDS)
 # A pipeline that may end the connection is sent at once and fits into one read of the server:
 # bytes left unread would turn its last replies into a reset.
 ONE_READ = 8_000
@@ -115,6 +125,31 @@ class Difference:
         )
 
 
+class Account(NamedTuple):
+    """What a server counts beside its replies."""
+
+    hits: int = 0
+    misses: int = 0
+    expired: int = 0
+    keys: int = 0
+
+    @classmethod
+    def of(cls, stats: bytes, size: bytes) -> Account:
+        """What the replies to PROBE say."""
+        fields = dict(line.split(b":", 1) for line in stats.split(b"\r\n") if b":" in line)
+        names = (b"keyspace_hits", b"keyspace_misses", b"expired_keys")
+        return cls(*(int(fields[name]) for name in names), int(size[1:]))
+
+    def since(self, before: Account) -> Account:
+        return Account(*(after - was for after, was in zip(self, before, strict=True)))
+
+    def shown(self) -> bytes:
+        return b" ".join(
+            b"%s %+d" % (name.encode(), value)
+            for name, value in zip(self._fields, self, strict=True)
+        )
+
+
 class OracleEndedError(Exception):
     """The oracle crashed, which leaves nothing to compare with; another one runs by now."""
 
@@ -132,13 +167,26 @@ def shown_args(command: Command) -> str:
 # --- Generating ---------------------------------------------------------------------------------
 
 
-def steps(seed: str, commands: int = CASE_COMMANDS, *, mostly: Family | None = None) -> list[Step]:
-    """The case of a seed: of all families by their weights, or mostly of one."""
+def steps(
+    seed: str,
+    commands: int = CASE_COMMANDS,
+    *,
+    mostly: Family | None = None,
+    expired: bool = False,
+) -> list[Step]:
+    """The case of a seed: of all families by their weights, or mostly of one.
+
+    With `expired`, keys that have expired are met often, which only a machine that keeps accounts
+    may do: without active expiry, each stays until a command comes to it.
+    """
     draw = Draw(seed)
     case: list[Step] = []
     made = 0
     while made < commands:
-        for step in _draw_steps(draw, mostly):
+        if expired and draw.chance(EXPIRED_SHARE):
+            case.append(_expire_some(draw, mostly))
+        # What the accounts are asked by would be queued.
+        for step in _draw_steps(draw, mostly, multi=0.0 if expired else MULTI_CHANCE):
             case.append(step)
             made += len(step.commands)
     return case
@@ -149,7 +197,7 @@ def count_of_families(case: Sequence[Step]) -> Counter[str]:
     return Counter(command.family for step in case for command in step.commands)
 
 
-def _draw_steps(draw: Draw, mostly: Family | None) -> Iterator[Step]:
+def _draw_steps(draw: Draw, mostly: Family | None, multi: float) -> Iterator[Step]:
     connection = int(draw.chance(0.2))
     kind = draw.random()
     if kind < 0.01:
@@ -173,10 +221,20 @@ def _draw_steps(draw: Draw, mostly: Family | None) -> Iterator[Step]:
     for command in filter(_goes_alone, commands):
         yield Step(connection, (command,))
     together = [command for command in commands if not _goes_alone(command)]
-    if together and draw.chance(MULTI_CHANCE):
+    if together and draw.chance(multi):
         together = _inside_multi(draw, together)
     if together:
         yield Step(connection, tuple(together), cuts)
+
+
+def _is_new(command: Command) -> bool:
+    """Whether it is refused before it runs by Redis 7.0, but not by 7.2."""
+    words = [arg.upper() for arg in command.args]
+    return (
+        words[:2] in ([b"CLIENT", b"SETINFO"], [b"CLIENT", b"NO-TOUCH"], [b"COMMAND", b"GETKEYS"])
+        or (command.name in (b"ZRANK", b"ZREVRANK") and len(words) > 3)
+        or command.name == b"HELLO"
+    )
 
 
 def _inside_multi(draw: Draw, commands: list[Command]) -> list[Command]:
@@ -184,7 +242,8 @@ def _inside_multi(draw: Draw, commands: list[Command]) -> list[Command]:
     first = draw.randint(0, len(commands))
     last = draw.randint(first, len(commands))
     watch = [Command((b"WATCH", *draw.keys()))] if draw.chance(0.3) else []
-    between = commands[first:last]
+    # What Redis 7.0 refuses and 7.2 does not would make EXEC fail in one of them only.
+    between = [command for command in commands[first:last] if not _is_new(command)]
     if watch and draw.chance(0.5):  # in vain, if what follows changes the key
         watch += [between.pop(0)] if between else []
     end = Command((b"DISCARD",) if draw.chance(0.1) else (b"EXEC",))
@@ -226,6 +285,20 @@ def _sets_limits(command: Command) -> bool:
     return command.name == b"CONFIG" and any(b"-listpack-" in arg for arg in command.args)
 
 
+def _expire_some(draw: Draw, mostly: Family | None) -> Step:
+    """Let some of the keys that commands are about expire; none is looked at before it has."""
+    families = FAMILIES if mostly is None else [mostly, STRINGS]
+    keys = {
+        args[1]
+        for _ in range(6)
+        for args in draw.choice(families).draw(draw)[:1]
+        if len(args) > 2 and len(args[1]) < 200
+    }
+    keys |= set(draw.keys())
+    commands = tuple(Command((b"PEXPIRE", key, b"1")) for key in sorted(keys))
+    return Step(0, commands, pause_ms=EXPIRED_PAUSE_MS)
+
+
 def _expiring(draw: Draw, connection: int) -> Iterator[Step]:
     """A key that really expires: nothing else runs until both servers must see it gone.
 
@@ -263,14 +336,23 @@ class Machine:
     """Runs cases against a pair of servers."""
 
     def __init__(
-        self, ours: Server, oracle: Server, *, resp: int, oracle_is_72: bool, exact: bool = False
+        self,
+        ours: Server,
+        oracle: Server,
+        *,
+        resp: int,
+        oracle_is_72: bool,
+        exact: bool = False,
+        accounts: bool = False,
     ) -> None:
         self.ours = ours
         self.oracle = oracle
         self.resp = resp
         self.oracle_is_72 = oracle_is_72
         self.exact = exact  # no difference is allowed: shows that the machine can find one
+        self.accounts = accounts  # compares them after each command, without active expiry
         self.reply_seconds = REPLY_SECONDS
+        self._last: dict[Server, Account] = {}
         self._connections: dict[int, tuple[RespClient, RespClient]] = {}
 
     def run(self, case: Sequence[Step]) -> Difference | None:
@@ -338,7 +420,7 @@ class Machine:
             ]
             commands = [
                 [b"FLUSHALL"],
-                [b"DEBUG", b"SET-ACTIVE-EXPIRE", b"1"],
+                [b"DEBUG", b"SET-ACTIVE-EXPIRE", b"0" if self.accounts else b"1"],
                 [b"DEBUG", b"QUICKLIST-PACKED-THRESHOLD", b"0"],
                 [b"CONFIG", b"SET", *defaults],
             ]
@@ -346,6 +428,22 @@ class Machine:
                 client.send(b"".join(encode(*command) for command in commands))
                 for command, reply in zip(commands, client.read_replies(4), strict=True):
                     assert reply == b"+OK\r\n", f"{server.name}: {command}: {reply!r}"
+                client.send(PROBE)
+                self._change(server, client.read_replies(PROBE_REPLIES))
+
+    def _change(self, server: Server, probed: Sequence[bytes]) -> bytes:
+        """How a server's account has changed since the last look, by the replies to PROBE."""
+        account = Account.of(*probed)
+        change = account.since(self._last.get(server, account))
+        self._last[server] = account
+        return change.shown()
+
+    def _spoils_accounts(self, command: Command) -> bool:
+        """Whether it would meet keys by chance, or let them expire by themselves."""
+        if not self.accounts:
+            return False
+        words = [word.upper() for word in command.args[:2]]
+        return command.name in (b"RANDOMKEY", b"SCAN") or words == [b"DEBUG", b"SET-ACTIVE-EXPIRE"]
 
     def _knows(self, server: Server, directive: bytes) -> bool:
         """Redis 7.0 lacks some directives, which don't matter to it then."""
@@ -353,15 +451,24 @@ class Machine:
 
     def _run(self, index: int, step: Step) -> Difference | None:
         ours, oracle = self._pair(step.connection)
-        data = b"".join(command.encoded() for command in step.commands)
+        commands = [command for command in step.commands if not self._spoils_accounts(command)]
+        # What is sent, with the replies awaited: those of the probes, too.
+        sent = [(command.encoded(), 1) for command in commands]
+        if self.accounts:
+            sent = [
+                (encoded, 1) if _may_end(command) else (encoded + PROBE, 1 + PROBE_REPLIES)
+                for command, (encoded, _) in zip(commands, sent, strict=True)
+            ]
+        data = b"".join(encoded for encoded, _ in sent)
         cuts = cut_points(len(data), step.cuts)
         oracle.send(data, cuts)
         ours.send(data, cuts)
-        count = len(step.commands)
+        count = sum(replies for _, replies in sent)
         expected, expected_end = self._read(oracle, count)
         got, got_end = self._read(ours, count)
         queued: list[Command] = []
-        for at, command in enumerate(step.commands):
+        at = 0
+        for command, (_, replies) in zip(commands, sent, strict=True):
             theirs = expected[at] if at < len(expected) else expected_end
             mine = got[at] if at < len(got) else got_end
             if command.name == b"EXEC":
@@ -376,6 +483,14 @@ class Machine:
                 queued.clear()
             if at >= len(expected):
                 break
+            if replies > 1 and at + replies <= min(len(got), len(expected)):
+                # What only a newer Redis knows, the oracle refuses without a look at any key.
+                alike = mine.startswith(b"-") == theirs.startswith(b"-")
+                mine = self._change(self.ours, got[at + 1 : at + replies])
+                theirs = self._change(self.oracle, expected[at + 1 : at + replies])
+                if mine != theirs and alike:
+                    return Difference(index, command, mine, theirs)
+            at += replies
         if any(_may_end(command) for command in step.commands):
             for client in (ours, oracle):
                 client.read_available(1, END_SECONDS)  # the end may come after the last reply
@@ -426,6 +541,13 @@ class Machine:
         found = [_full_scan(client, command.args[1:]) for client in (ours, oracle)]
         if found[0] != found[1]:
             return Difference(index, command, *found)
+        if self.accounts and not (ours.closed or oracle.closed):
+            mine, theirs = (
+                self._change(server, client.pipeline(PROBE_COMMANDS))
+                for server, client in ((self.ours, ours), (self.oracle, oracle))
+            )
+            if mine != theirs:
+                return Difference(index, command, mine, theirs)
         if oracle.closed or ours.closed:
             self._drop(step.connection)
         return None

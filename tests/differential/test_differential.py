@@ -42,18 +42,23 @@ SOAK_COMMANDS = int(os.environ.get("SHARDIS_SOAK_COMMANDS", "200000"))
 ORACLE_ENDS_MAX = 3  # crashes of redis-server that a run passes over
 SEED = os.environ.get("SHARDIS_DIFF_SEED", "1")
 LANES = (True, False)
+# A command whose accounts are compared costs an INFO of each server.
+ACCOUNTED_COMMANDS = COMMANDS // 2
 CONFIGURATIONS = [
     Configuration(shards=shards, native_lane=lane) for shards in (1, 2, 4) for lane in LANES
 ]
+ACCOUNTED = [Configuration(shards=shards, native_lane=lane) for shards in (1, 3) for lane in LANES]
 
 
-def run_case(machine: Machine, seed: str, resp: int, family: Family | None = None) -> Counter[str]:
+def run_case(
+    machine: Machine, seed: str, resp: int, family: Family | None = None, *, expired: bool = False
+) -> Counter[str]:
     """How many commands of each family were answered alike; a difference ends the test.
 
     None of a case in which redis-server crashes; the summary of the tests names it. A difference
     that a fresh redis-server does not show is a failure like any other, and said to be one.
     """
-    case = steps(seed, mostly=family)
+    case = steps(seed, mostly=family, expired=expired)
     try:
         found = machine.run(case)
         if found is not None:
@@ -86,6 +91,28 @@ def test_replies_equal_those_of_redis(
     machine = machine_for(configuration, resp)
     for number in range(max(1, COMMANDS // CASE_COMMANDS)):
         run_case(machine, f"{SEED}:{configuration}:{resp}:{number}", resp)
+
+
+@pytest.mark.parametrize("configuration", ACCOUNTED, ids=str)
+def test_lookups_expired_keys_and_sizes_equal_those_of_redis(
+    configuration: Configuration, machine_for: Callable[..., Machine]
+) -> None:
+    """After each command, whatever it answers: hits, misses, expired keys and DBSIZE."""
+    machine = machine_for(configuration, 2, accounts=True)
+    for number in range(max(1, ACCOUNTED_COMMANDS // CASE_COMMANDS)):
+        run_case(machine, f"{SEED}:accounts:{configuration}:{number}", 2, expired=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_accounts_of_a_family_equal_those_of_redis(
+    family: Family, machine_for: Callable[..., Machine]
+) -> None:
+    for configuration in ACCOUNTED:
+        machine = machine_for(configuration, 2, accounts=True)
+        for number in range(max(1, SOAK_COMMANDS // 10 // len(ACCOUNTED) // CASE_COMMANDS)):
+            seed = f"{SEED}:accounts:{family.name}:{configuration}:{number}"
+            run_case(machine, seed, 2, family, expired=True)
 
 
 @pytest.mark.slow

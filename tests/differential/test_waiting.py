@@ -130,6 +130,11 @@ STORIES_OF_OLD: dict[str, list[tuple[int, list[object]]]] = {
         "3 XGROUP CREATE s g $ MKSTREAM", "0 XREADGROUP GROUP g a BLOCK 0 STREAMS s >",
         "3 SWAPDB 0 1", "3 SWAPDB 0 1", "3 EXISTS s",
     ),
+    "replicas that never come": story_of(
+        "0 WAIT 1 0", "3 CLIENT UNBLOCK {0}", "0 WAIT 1 0", "3 CLIENT UNBLOCK {0} ERROR",
+        "0 WAITAOF 0 1 0", "3 CLIENT UNBLOCK {0}", "0 WAIT 0 0", "0 WAIT 1 0", "0 CLOSE",
+        "1 WAIT 1 0", "1 END", "0 WAIT x 0", "0 WAIT 1 -1",
+    ),
     "restored": story_of("0 BLPOP k 0", "3 RPUSH o a", "3 RESTORE k 0 x", "3 LPUSH k b"),
 }  # fmt: skip
 

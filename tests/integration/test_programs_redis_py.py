@@ -1,6 +1,6 @@
-"""redis-py's own tools over three shards: pipelines with MULTI and WATCH.
+"""redis-py's own tools over three shards: pipelines with MULTI and WATCH, locks, blocking reads.
 
-Release and extension of its locks are Lua scripts, and wait for these.
+Release and extension of its locks are Lua scripts, and wait for them.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -133,6 +134,42 @@ def test_concurrent_transfers_lose_nothing(client: Any) -> None:
 
     in_threads(work)
     assert client.mget(source, target) == ["0", str(THREADS * ROUNDS)]
+
+
+def test_blocking_reads_are_woken(client: Any) -> None:
+    lists = spread(3)
+    received: list[Any] = []
+
+    def wait() -> None:
+        received.append(client.blpop(lists, timeout=20))
+        received.append(client.blmove(lists[0], lists[1], timeout=20))
+        received.append(client.bzpopmin(["scores"], timeout=20))
+        received.append(client.xread({"stream": "$"}, block=20_000))
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+
+    def blocked() -> None:
+        deadline = time.monotonic() + 20
+        while client.info("clients")["blocked_clients"] != 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+    blocked()
+    client.rpush(lists[2], "first")
+    blocked()
+    client.rpush(lists[0], "second")
+    blocked()
+    client.zadd("scores", {"third": 3})
+    blocked()
+    client.xadd("stream", {"f": "fourth"}, id="5-5")
+    waiter.join()
+    entries = [("5-5", {"f": "fourth"})]
+    assert list(received[0]) == [lists[2], "first"]
+    assert received[1] == "second"
+    assert list(received[2]) == ["scores", "third", 3.0]
+    assert received[3] in ([["stream", entries]], {"stream": [entries]}, {"stream": entries})
+    assert client.lrange(lists[1], 0, -1) == ["second"]
 
 
 def test_asyncio_pipelines_watch_as_well(server: Server, protocol: int) -> None:

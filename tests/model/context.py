@@ -67,6 +67,12 @@ class Keyspace:
         self.hits = self.misses = self.expired = self.changes = 0
         self.random = Random(random_seed)
 
+    def begin_unseen(self) -> tuple[int, int]:
+        return self.hits, self.misses
+
+    def end_unseen(self, kept: tuple[int, int]) -> None:
+        self.hits, self.misses = kept
+
     def is_expired(self, value: Value) -> bool:
         return EXPIRE_NONE != value.expire_ms < self.now_ms
 
@@ -197,7 +203,9 @@ class Keyspace:
         keys = [key for key in list(self.databases[database]) if self.find(database, key)]
         return self.random.choice(keys) if keys else None
 
-    def scan(self, database: int, cursor: int, count: int) -> tuple[int, list[bytes]]:
+    def scan(
+        self, database: int, cursor: int, count: int, *, expired: list[bytes] | None = None
+    ) -> tuple[int, list[bytes]]:
         """The cursor is the number of keys already seen, in sorted order."""
         keys = sorted(self.databases[database])
         page = keys[cursor : cursor + count]
@@ -254,6 +262,9 @@ class Context:
     ) -> bool:
         return self.keyspace.exists(self.number(database), key, touch)
 
+    def look(self, key: bytes) -> bool:
+        return self.keyspace.exists(self.database, key)
+
     def meet(self, key: bytes) -> None:
         self.keyspace.meet(self.database, key)
 
@@ -294,6 +305,9 @@ class Context:
 
     def delete(self, key: bytes, database: int | None = None) -> bool:
         return self.keyspace.delete(self.number(database), key)
+
+    def clear(self, key: bytes) -> bool:
+        return self.keyspace.delete(self.database, key)
 
     def expire_ms(self, key: bytes) -> int | None:
         return self.keyspace.expire_ms(self.database, key)

@@ -295,6 +295,12 @@ class Recorder:
         self.database = 0
         self.told: list[tuple[Any, ...]] = []
 
+    def meet(self, key: bytes) -> None:
+        """Nothing has expired here."""
+
+    def exists(self, key: bytes, touch: bool = False) -> bool:
+        return self.keyspace.exists(0, key, touch)
+
     def changed(self, key: bytes, event: bytes, count: int = 1) -> None:
         self.told.append((event, key, count))
 

@@ -146,6 +146,9 @@ class Recorder:
         self.events: list[tuple[bytes, int]] = []
         self.logged: list[list[bytes]] = []
 
+    def type(self, key: bytes, counted: bool = True) -> bytes | None:
+        return self.keyspace.type(0, key, counted)
+
     def changed(self, key: bytes, event: bytes, count: int = 1) -> None:
         self.events.append((event, count))
 
@@ -157,6 +160,8 @@ class Recorder:
 
     def delete(self, key: bytes) -> bool:
         return self.keyspace.delete(0, key)
+
+    clear = delete
 
     def run(self, command: str) -> list[tuple[bytes, int]]:
         words = command.encode().split()
