@@ -306,7 +306,8 @@ cdef class LocalDispatcher(Dispatcher):
             if verdict != SERVED:
                 self._refuse(session, spec, verdict, slot)
                 return HOLD
-            queue.note_slot(<uint16_t>slot)
+            if not queue.failed:        # else it keeps nothing more
+                queue.note_slot(<uint16_t>slot)
             header.key_offset = <uint32_t>spans[first].offset
             header.key_length = <uint32_t>spans[first].length
             header.slot = <uint16_t>slot
