@@ -198,6 +198,8 @@ cdef class Locks:
         cdef Queue queue
         cdef uint32_t i
         self.request(ticket)
+        if not ticket.mode_held:        # or it would wait for one that waits for those after it
+            self.mode_waiting.move_to_end(ticket, last=False)
         for i in range(ticket.count):
             if not ticket.wants[i].held:
                 queue = self.queues[ticket.wants[i].hash]

@@ -155,7 +155,9 @@ cdef class ParkedRuns(TicketOffice):
         cdef Ticket ticket = self.locks.ticket(dict.fromkeys(keys, True), MODE_CHANGES, owner)
         if ending is not None and self.locks.frees(ending, ticket):
             self.locks.request_first(ticket)
-        elif self.locks.request(ticket):
+        else:
+            self.locks.request(ticket)
+        if ticket.missing == 0:     # it may be so at once, where `ending` has none of its keys
             self.granted.append(ticket)
             return True
         return False
@@ -506,8 +508,11 @@ cdef class ParkedRuns(TicketOffice):
         cdef RunHeader run
         cdef bint waits
         if label.id in self.transactions:
-            held.ticket = None
-            return True         # the keys were locked for it when its turn had come
+            # The keys were locked for it when its turn had come; what it has asked for is not needed.
+            if ticket is not None:
+                self.release(ticket)
+                held.ticket = None
+            return True
         if ticket is None:
             memcpy(&run, PyBytes_AS_STRING(held.data), sizeof(RunHeader))
             if run.flags & RUN_KEYS:
